@@ -1,0 +1,64 @@
+// Package agent is the half of Baktainer that lives on a Docker host. It keeps
+// the controller told of the sources that its providers find, and carries out
+// the runs that the controller leases to it. It needs no configuration of its
+// own beyond where the controller is, holds no store credentials, and gets the
+// key of a source only with a lease for it.
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/baktainer/baktainer/agent/provider"
+	"github.com/baktainer/baktainer/agent/uplink"
+	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/source"
+)
+
+// Options are what an agent is made of.
+type Options struct {
+	// Host is the host's name, for people.
+	Host, Version string
+	Controller    *uplink.Client
+	Providers     []provider.Provider
+	Engines       []engine.Engine
+	// Concurrency is how many runs may go on at once, at least 1.
+	Concurrency int
+	// Compress is for sources whose labels do not say.
+	Compress source.Compression
+	Clock    clock.Clock
+	Logger   *slog.Logger
+}
+
+// Agent is one agent. Make it with New and run it once.
+type Agent struct {
+	Options
+	sources *sources
+	jobs    *jobs
+}
+
+// New returns an agent that does nothing before Run.
+func New(o Options) *Agent {
+	return &Agent{Options: o, sources: newSources(o.Providers, o.Engines), jobs: newJobs()}
+}
+
+// Run works until ctx ends. Then it kills the tools that it started, waits for
+// that, and returns nil: leases in hand are left to the controller, which gives
+// them out anew.
+func (a *Agent) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, p := range a.Providers {
+		wg.Go(func() {
+			if err := p.Watch(ctx, func(cs []provider.Container) { a.sources.update(p, cs) }); err != nil && ctx.Err() == nil {
+				a.Logger.Error("a provider ended", "provider", p.Name(), "error", err)
+			}
+		})
+	}
+	wg.Go(func() { a.keepSession(ctx) })
+	wg.Wait()
+	a.jobs.dropAll(errShutdown)
+	a.jobs.wait()
+	return nil
+}

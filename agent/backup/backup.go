@@ -1,0 +1,215 @@
+// Package backup carries out one backup run on the host of its source: it
+// starts the engine's dump tool, shows every byte to the engine's inspector,
+// writes it into the repository through the controller, and asks for the commit
+// only when all of that went well.
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/ledger"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/source"
+)
+
+// Work is one backup to make.
+type Work struct {
+	Source   string
+	Snapshot string
+	Key      repo.SourceKey
+	Base     []repo.Ref
+	Engine   engine.Engine
+	Instance engine.Instance
+	Spec     source.Spec
+}
+
+// Result is a snapshot whose bytes are all stored and that waits for its commit.
+type Result struct {
+	Server  string
+	Summary repo.Summary
+}
+
+// Objects is where packs and manifest go, and where the base is read from.
+type Objects interface {
+	repo.Sink
+	repo.ObjectReader
+}
+
+// Reporter hears how the run goes. Its methods must not block.
+type Reporter interface {
+	// Phase says what the run is at, for people.
+	Phase(what string)
+	// Watch gives the function that tells plaintext bytes read and bytes sent so far.
+	Watch(progress func() (raw, sent int64))
+}
+
+// copyBuffer is how much of a dump is handed on at a time.
+const copyBuffer = 256 << 10
+
+var tracer = otel.Tracer("github.com/baktainer/baktainer/agent/backup")
+
+// Run makes the backup. Whatever goes wrong, nothing of it can be mistaken for
+// a snapshot: there is none before the controller's commit, which is the
+// caller's to ask for with the Result.
+func Run(ctx context.Context, w Work, objects Objects, report Reporter, log *slog.Logger) (Result, error) {
+	report.Phase("connecting")
+	session, err := w.Engine.Open(ctx, w.Instance, w.Spec)
+	if err != nil {
+		return Result{}, fmt.Errorf("open %s: %w", w.Engine.Name(), err)
+	}
+	streams, err := session.Streams(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("list what to dump: %w", err)
+	}
+	if len(streams) == 0 {
+		return Result{}, problem.New(problem.Failed, "there is nothing to dump").WithReason(engine.ReasonEmpty)
+	}
+	log.Info("dumping", "server", session.Server(), "streams", len(streams))
+
+	writer, err := repo.NewWriter(ctx, repo.WriterOptions{
+		Source: w.Source, Snapshot: w.Snapshot, Key: w.Key, Base: loadBase(ctx, w, objects, report, log), Compress: w.Spec.Compress,
+	}, objects)
+	if err != nil {
+		return Result{}, fmt.Errorf("begin snapshot: %w", err)
+	}
+	defer writer.Abort() // does nothing after Finish
+	report.Watch(writer.Progress)
+
+	buf := make([]byte, copyBuffer)
+	for _, s := range streams {
+		report.Phase("dumping " + s.Name)
+		done, err := dump(ctx, session, s, writer, buf)
+		if err != nil {
+			return Result{}, fmt.Errorf("dump %s: %w", s.Name, err)
+		}
+		log.Info("dumped", "stream", done.Name, "bytes", done.Size)
+	}
+	report.Phase("storing")
+	summary, err := writer.Finish(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("store snapshot: %w", err)
+	}
+	return Result{Server: session.Server(), Summary: summary}, nil
+}
+
+// loadBase reads what is known of the source already. A base that cannot be
+// read costs deduplication, never the backup.
+func loadBase(ctx context.Context, w Work, objects Objects, report Reporter, log *slog.Logger) *repo.Base {
+	if len(w.Base) == 0 {
+		return nil
+	}
+	report.Phase("reading what is stored already")
+	base, err := repo.LoadBase(ctx, objects, w.Key, w.Base)
+	if ctx.Err() != nil {
+		return nil // nothing is wrong with the base; the run ends presently
+	}
+	if err != nil {
+		log.Warn("earlier snapshots cannot be read: everything is stored anew; run `baktainer snapshot verify`", "error", err)
+		return nil
+	}
+	for _, what := range base.Damaged() {
+		log.Warn("part of what is stored cannot be read and is stored anew; run `baktainer snapshot verify`", "damaged", what)
+	}
+	return base
+}
+
+// dump brings one stream from the tool into the repository.
+func dump(ctx context.Context, session engine.Session, s engine.Stream, w *repo.Writer, buf []byte) (_ ledger.Stream, err error) {
+	ctx, span := tracer.Start(ctx, "dump stream")
+	span.SetAttributes(attribute.String("baktainer.stream", s.Name))
+	defer func() {
+		if err != nil {
+			span.SetStatus(codes.Error, err.Error())
+		}
+		span.End()
+	}()
+	out, err := w.Stream(s)
+	if err != nil {
+		return ledger.Stream{}, fmt.Errorf("begin stream: %w", err)
+	}
+	proc, err := session.Dump(ctx, s)
+	if err != nil {
+		return ledger.Stream{}, err
+	}
+	inspector := session.Inspect(s)
+	size, copyErr := pump(proc, inspector, out, buf)
+	if copyErr != nil && copyErr.onWrite {
+		proc.Kill() // nobody takes its output any more
+	}
+	exit, waitErr := proc.Wait()
+	if err := verdict(ctx, copyErr, waitErr, exit, session.Explain); err != nil {
+		return ledger.Stream{}, err
+	}
+	contents, err := inspector.Finish()
+	if err != nil {
+		return ledger.Stream{}, err
+	}
+	if size == 0 {
+		// Every engine's inspector says so itself; this holds should one forget.
+		return ledger.Stream{}, problem.New(problem.Failed, "the tool reported success and wrote nothing").WithReason(engine.ReasonEmpty)
+	}
+	done, err := out.Close(contents)
+	if err != nil {
+		return ledger.Stream{}, fmt.Errorf("store stream: %w", err)
+	}
+	span.SetAttributes(attribute.Int64("baktainer.bytes", done.Size))
+	return done, nil
+}
+
+// copyError says on which side a copy failed.
+type copyError struct {
+	err     error
+	onWrite bool
+}
+
+// pump copies the tool's output to the inspector and the repository.
+func pump(from io.Reader, inspector io.Writer, to io.Writer, buf []byte) (int64, *copyError) {
+	var total int64
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			total += int64(n)
+			if _, werr := inspector.Write(buf[:n]); werr != nil {
+				return total, &copyError{fmt.Errorf("inspect dump: %w", werr), true}
+			}
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				return total, &copyError{fmt.Errorf("store dump: %w", werr), true}
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return total, nil
+		}
+		if err != nil {
+			return total, &copyError{fmt.Errorf("read dump: %w", err), false}
+		}
+	}
+}
+
+// verdict says whether the tool's part went well. What is nearest to the cause
+// comes first: a cancelled run kills the tool, a store that fails kills the
+// tool, a tool that fails cuts its output; the user should read of the former.
+func verdict(ctx context.Context, copyErr *copyError, waitErr error, exit engine.Exit, explain func(engine.Exit) *problem.Problem) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case copyErr != nil && copyErr.onWrite:
+		return copyErr.err
+	case waitErr != nil:
+		return waitErr
+	case exit.Status != 0:
+		return explain(exit)
+	case copyErr != nil:
+		return problem.Wrap(problem.Failed, copyErr.err, "the output of the dump tool was cut").WithReason(engine.ReasonStreamLost)
+	}
+	return nil
+}

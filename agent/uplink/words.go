@@ -1,0 +1,118 @@
+// Package uplink is the agent's end of the wire: it turns what the agent says
+// and hears into calls of the controller's AgentService. Nothing else in the
+// agent knows of protobuf or gRPC.
+package uplink
+
+import (
+	"time"
+
+	"github.com/baktainer/baktainer/agent/provider"
+	"github.com/baktainer/baktainer/internal/ledger"
+	"github.com/baktainer/baktainer/internal/repo"
+)
+
+// Lease is the right to carry out one run: what this agent does under it counts
+// only while Epoch is the run's newest.
+type Lease struct {
+	Run   string
+	Epoch uint64
+}
+
+// Assignment is one run leased to this agent. Exactly one of Backup and Restore is set.
+type Assignment struct {
+	Lease Lease
+	// Source is what is backed up, or the target of a restore (empty when the target is a container by name).
+	Source string
+	// Duration is how long the lease lasts from its arrival unless a heartbeat renews it.
+	Duration    time.Duration
+	Traceparent string
+	Key         repo.SourceKey
+	Backup      *BackupWork
+	Restore     *RestoreWork
+}
+
+// BackupWork is a backup to make.
+type BackupWork struct {
+	Snapshot string
+	FireTime time.Time
+	Base     []repo.Ref // newest first
+}
+
+// RestoreWork is a restore to carry out.
+type RestoreWork struct {
+	Snapshot repo.Ref
+	// Engine made the snapshot; the target must be of that kind.
+	Engine string
+	// Container names the target by container instead of by source.
+	Container string
+	Select    []string
+	Overwrite bool
+	DryRun    bool
+	NoOwner   bool
+}
+
+// Snapshot is what the agent knows of the snapshot that a backup made.
+type Snapshot struct {
+	ID, Source, Engine, Server, Image string
+	FireTime, StartedAt               time.Time
+	Summary                           repo.Summary
+}
+
+// Outcome is how a run ended that made no snapshot.
+type Outcome struct {
+	Err       error // nil: it succeeded
+	Cancelled bool
+	Report    []string
+	Logs      []LogLine
+}
+
+// LogLine is one line of a run's log.
+type LogLine struct {
+	Time           time.Time
+	Level, Message string
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Lease                            Lease
+	Phase                            string
+	BytesDone, BytesTotal, BytesSent int64
+	Logs                             []LogLine // since the last report
+}
+
+// Hello opens a session.
+type Hello struct {
+	Host, Version string
+	Concurrency   int
+	Held          []Lease
+}
+
+// Update is one message of a session.
+type Update struct {
+	Session string
+	// Complete means that Assign is all there is: leases held and not named in it are lost.
+	Complete bool
+	Assign   []Assignment
+	Cancel   []Lease
+}
+
+// Beat is the answer to a heartbeat.
+type Beat struct {
+	Period        time.Duration
+	Renewed, Lost []Lease
+}
+
+// NamedHealth is a provider's health with its name.
+type NamedHealth struct {
+	Name string
+	provider.Health
+}
+
+// hashOf reads a SHA-256 from the wire; one of the wrong length becomes zero,
+// which matches nothing that is checked against it.
+func hashOf(b []byte) (h ledger.Hash) {
+	if len(b) == len(h) {
+		copy(h[:], b)
+	}
+	return h
+}

@@ -1,0 +1,183 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/baktainer/baktainer/agent/backup"
+	"github.com/baktainer/baktainer/agent/provider"
+	"github.com/baktainer/baktainer/agent/restore"
+	"github.com/baktainer/baktainer/agent/uplink"
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
+)
+
+var tracer = otel.Tracer("github.com/baktainer/baktainer/agent")
+
+// start carries out an assignment in a goroutine of its own.
+func (a *Agent) start(ctx context.Context, as uplink.Assignment) {
+	ctx, j, ok := a.jobs.begin(ctx, as, a.Logger)
+	if !ok {
+		return
+	}
+	log := slog.New(j.log).With("run", as.Lease.Run, "source", as.Source)
+	go func() {
+		defer a.jobs.end(j)
+		if j.after != nil {
+			<-j.after // two epochs of one run must not both be at work on a database
+		}
+		ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": as.Traceparent})
+		ctx, span := tracer.Start(ctx, "carry out run", trace.WithAttributes(
+			attribute.String("baktainer.run", as.Lease.Run), attribute.String("baktainer.source", as.Source)))
+		defer span.End()
+		if err := a.carryOut(ctx, as, j, log); err != nil {
+			span.SetStatus(codes.Error, err.Error())
+		}
+	}()
+}
+
+// carryOut does the work and tells the controller how it ended.
+func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) error {
+	var err error
+	outcome := uplink.Outcome{}
+	if as.Backup != nil {
+		err = a.backup(ctx, as, j, log)
+		if err == nil {
+			return nil // the commit has told it
+		}
+	} else {
+		outcome.Report, err = a.restore(ctx, as, j, log)
+	}
+	cause := context.Cause(ctx)
+	switch {
+	case err == nil:
+		log.Info("run ended well")
+	case errors.Is(cause, errLeaseLost), errors.Is(cause, errSuperseded), errors.Is(cause, errShutdown):
+		log.Warn("run given up", "reason", cause)
+		return cause // the run is not ours to end any more
+	case errors.Is(cause, errCancelled):
+		log.Warn("run cancelled")
+		outcome.Cancelled, outcome.Err = true, errCancelled
+	default:
+		log.Error("run failed", "error", err)
+		outcome.Err = err
+	}
+	outcome.Logs = j.log.lines()
+	// It is told for as long as the run is ours: an end that nobody hears of has the
+	// run carried out again, and a restore must not come twice.
+	tell := trace.ContextWithSpan(j.held, trace.SpanFromContext(ctx))
+	if ferr := a.Controller.Finish(tell, as.Lease, outcome); ferr != nil {
+		log.Warn("the controller did not take the end of the run", "error", ferr)
+	}
+	return err
+}
+
+func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) error {
+	started := a.Clock.Now()
+	where, err := a.sources.bySource(as.Source)
+	if err != nil {
+		return err
+	}
+	spec := where.spec
+	if spec.Compress == "" {
+		spec.Compress = a.Compress
+	}
+	result, err := backup.Run(ctx, backup.Work{
+		Source: as.Source, Snapshot: as.Backup.Snapshot, Key: as.Key, Base: as.Backup.Base,
+		Engine: where.engine, Instance: where.instance, Spec: spec,
+	}, a.Controller.Objects(as.Lease), backupReporter{j}, log)
+	if err != nil {
+		return err
+	}
+	j.Phase("committing")
+	log.Info("stored", "raw_bytes", result.Summary.RawBytes, "new_bytes", result.Summary.NewBytes)
+	err = a.Controller.Commit(ctx, as.Lease, uplink.Snapshot{
+		ID: as.Backup.Snapshot, Source: as.Source, Engine: where.engine.Name(), Server: result.Server,
+		Image:    where.container.Facts.Image,
+		FireTime: as.Backup.FireTime, StartedAt: started, Summary: result.Summary,
+	}, j.log.lines())
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	log.Info("snapshot committed", "snapshot", as.Backup.Snapshot)
+	return nil
+}
+
+func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) ([]string, error) {
+	w := as.Restore
+	where, err := a.target(ctx, as)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameKind(w.Engine, where); err != nil {
+		return nil, err
+	}
+	return restore.Run(ctx, restore.Work{
+		Snapshot: w.Snapshot, Key: as.Key, Select: w.Select,
+		Options: engine.RestoreOptions{Overwrite: w.Overwrite, DryRun: w.DryRun, NoOwner: w.NoOwner},
+		Engine:  where.engine, Instance: where.instance, Spec: where.spec,
+	}, a.Controller.Objects(as.Lease), restoreReporter{j}, log)
+}
+
+func (a *Agent) target(ctx context.Context, as uplink.Assignment) (place, error) {
+	if as.Restore.Container != "" {
+		return a.sources.byContainer(ctx, as.Restore.Container)
+	}
+	return a.sources.bySource(as.Source)
+}
+
+// DirectRestore is a restore that no controller asked for: rescue, with the
+// store at hand.
+type DirectRestore struct {
+	Providers []provider.Provider
+	Engines   []engine.Engine
+	Container string
+	// Engine made the snapshot.
+	Engine   string
+	Snapshot repo.Ref
+	Key      repo.SourceKey
+	Objects  repo.ObjectReader
+	Select   []string
+	Options  engine.RestoreOptions
+	Phase    func(string)
+	Logger   *slog.Logger
+}
+
+// RestoreInto carries out a DirectRestore and returns its report.
+func RestoreInto(ctx context.Context, d DirectRestore) ([]string, error) {
+	where, err := newSources(d.Providers, d.Engines).byContainer(ctx, d.Container)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameKind(d.Engine, where); err != nil {
+		return nil, err
+	}
+	return restore.Run(ctx, restore.Work{
+		Snapshot: d.Snapshot, Key: d.Key, Select: d.Select, Options: d.Options,
+		Engine: where.engine, Instance: where.instance, Spec: where.spec,
+	}, d.Objects, phases(d.Phase), d.Logger)
+}
+
+// phases is a restore.Reporter that passes on the phase only.
+type phases func(string)
+
+func (p phases) Phase(what string)         { p(what) }
+func (phases) Watch(func() (int64, int64)) {}
+
+// sameKind refuses to feed one kind of database the dump of another.
+func sameKind(snapshotEngine string, target place) error {
+	if snapshotEngine == "" || target.engine.Name() == snapshotEngine {
+		return nil
+	}
+	return problem.New(problem.Conflict, "the snapshot is of %s, the target runs %s", snapshotEngine, target.engine.Name()).
+		WithHint("Choose a target of the same kind, or restore to a file.")
+}

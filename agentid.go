@@ -1,0 +1,50 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/baktainer/baktainer/internal/problem"
+)
+
+// keptID reads the id kept in a file, and makes one when there is no file yet.
+func keptID(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(text)) != "" {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	id := "agent-" + strings.ToLower(rand.Text()[:12])
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", err
+	}
+	// Written aside and renamed: half an id would be another agent after a crash.
+	if err := os.WriteFile(path+".new", []byte(id+"\n"), 0o600); err != nil {
+		return "", err
+	}
+	return id, os.Rename(path+".new", path)
+}
+
+// ownBinary opens the program that is running, for helper containers.
+func ownBinary() (io.ReadCloser, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return nil, problem.Wrap(problem.Failed, err, "find this program's own file")
+	}
+	f, err := os.Open("/proc/self/exe") // also right after the file was replaced
+	if err != nil {
+		f, err = os.Open(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open this program's own file: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,156 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+const (
+	// partSize is how many bytes of a dump go into one message.
+	partSize = 512 << 10
+	// progressEvery is how often the progress of a verification is told.
+	progressEvery = 200 * time.Millisecond
+)
+
+// ListSnapshots implements the admin service.
+func (s *Server) ListSnapshots(_ context.Context, req *pb.ListSnapshotsRequest) (*pb.ListSnapshotsResponse, error) {
+	view := s.Node.View()
+	found := view.Snapshots(req.GetSource(), limit(req.GetLimit(), defaultSnapshots, maxSnapshots))
+	if len(found) == 0 && req.GetSource() != "" {
+		if _, err := findSource(view, req.GetSource()); err != nil {
+			return nil, err
+		}
+	}
+	return &pb.ListSnapshotsResponse{Snapshots: found}, nil
+}
+
+// GetSnapshot implements the admin service.
+func (s *Server) GetSnapshot(_ context.Context, req *pb.GetSnapshotRequest) (*pb.GetSnapshotResponse, error) {
+	found, err := s.snapshot(req.GetSnapshot())
+	return &pb.GetSnapshotResponse{Snapshot: found}, err
+}
+
+func (s *Server) snapshot(ref string) (*pb.Snapshot, error) {
+	view := s.Node.View()
+	found, err := view.FindSnapshot(ref)
+	if name, ok := strings.CutSuffix(ref, "@latest"); ok && err != nil {
+		if _, unknown := findSource(view, name); unknown != nil {
+			return nil, unknown
+		}
+	}
+	return found, err
+}
+
+// VerifySnapshot implements the admin service.
+func (s *Server) VerifySnapshot(req *pb.VerifySnapshotRequest, stream grpc.ServerStreamingServer[pb.VerifySnapshotResponse]) error {
+	found, err := s.snapshot(req.GetSnapshot())
+	if err != nil {
+		return err
+	}
+	var told time.Time
+	var broken error
+	report, err := s.Verifier.Snapshot(stream.Context(), found, func(done, total int64) {
+		if now := s.Clock.Now(); broken == nil && now.Sub(told) >= progressEvery {
+			told = now
+			broken = stream.Send(&pb.VerifySnapshotResponse{BytesDone: done, BytesTotal: total})
+		}
+	})
+	if err := errors.Join(err, broken); err != nil {
+		return err
+	}
+	return stream.Send(&pb.VerifySnapshotResponse{BytesDone: report.GetStoredBytes(), BytesTotal: report.GetStoredBytes(), Report: report})
+}
+
+// DumpSnapshot implements the admin service.
+func (s *Server) DumpSnapshot(req *pb.DumpSnapshotRequest, stream grpc.ServerStreamingServer[pb.DumpSnapshotResponse]) error {
+	found, err := s.snapshot(req.GetSnapshot())
+	if err != nil {
+		return err
+	}
+	name, err := choose(found, req.GetSelect())
+	if err != nil {
+		return err
+	}
+	entry, err := state.EntryOf(found)
+	if err != nil {
+		return problem.Wrap(problem.Corrupt, err, "read the ledger entry of snapshot %s", found.GetId())
+	}
+	ctx := stream.Context()
+	snapshot, err := repo.OpenSnapshot(ctx, s.Store, s.Repo.Master.Source(entry.Source), repo.Ref{
+		Source: entry.Source, Snapshot: entry.Snapshot, Manifest: entry.Manifest, Size: entry.ManifestSize,
+	})
+	if err != nil {
+		return err
+	}
+	dump, err := snapshot.Open(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer dump.Close()
+	for {
+		part := make([]byte, partSize) // gRPC may still hold the last one
+		n, err := fill(dump, part)
+		if err != nil && err != io.EOF { //nolint:errorlint // an error that wraps io.EOF is not the end
+			return err
+		}
+		if n > 0 {
+			if err := stream.Send(&pb.DumpSnapshotResponse{Data: part[:n]}); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// fill reads until p is full, and returns io.EOF itself only at the end in
+// order. (io.ReadFull makes of it what a reader cut short would return too.)
+func fill(r io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = r.Read(p[n:])
+		n += m
+	}
+	return n, err
+}
+
+// choose returns the name of the stream that is meant by its name or database.
+func choose(snapshot *pb.Snapshot, selected string) (string, error) {
+	streams := snapshot.GetStreams()
+	if selected == "" {
+		if len(streams) == 1 {
+			return streams[0].GetName(), nil
+		}
+		var names []string
+		for _, st := range streams {
+			names = append(names, st.GetName())
+		}
+		return "", problem.New(problem.InvalidInput, "snapshot %s has %d streams", snapshot.GetId(), len(streams)).
+			WithHint("Choose one of: %s.", strings.Join(names, ", "))
+	}
+	if err := checkSelection(snapshot, []string{selected}); err != nil {
+		return "", err
+	}
+	for _, st := range streams {
+		if st.GetName() == selected {
+			return selected, nil
+		}
+	}
+	for _, st := range streams {
+		if st.GetDatabase() == selected {
+			return st.GetName(), nil
+		}
+	}
+	return "", problem.New(problem.NotFound, "snapshot %s has no stream %q", snapshot.GetId(), selected)
+}

@@ -1,0 +1,114 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/clock"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+func entry(t *testing.T, index uint64, cmd *pb.Command) *raft.Log {
+	t.Helper()
+	cmd.ProposedAt = timestamppb.New(time.Unix(1_800_000_000, 0))
+	b, err := proto.Marshal(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &raft.Log{Index: index, Data: b}
+}
+
+func TestAnUnknownCommandStopsTheMachineBeforeIt(t *testing.T) {
+	var fatal error
+	m := &machine{tables: state.New(), fatal: func(err error) { fatal = err }}
+	known := func(index uint64, name string) any {
+		return m.Apply(entry(t, index, &pb.Command{Command: &pb.Command_RegisterStore{RegisterStore: &pb.RegisterStore{Name: name}}}))
+	}
+	if got := known(1, "a"); got != nil {
+		t.Fatal(got)
+	}
+	if got := m.Apply(entry(t, 2, &pb.Command{Skippable: true})); got != nil || m.stopped() {
+		t.Fatalf("a skippable command: %v", got)
+	}
+	if m.Apply(entry(t, 3, &pb.Command{})) == nil || !errors.Is(fatal, state.ErrUnknownCommand) {
+		t.Fatalf("an unknown command: fatal %v", fatal)
+	}
+	if got := known(4, "b"); got == nil || len(m.tables.View().Stores()) != 1 {
+		t.Error("it went on")
+	}
+	if _, err := m.Snapshot(); err == nil {
+		t.Error("it made a raft snapshot")
+	}
+}
+
+// slowLog is a log whose disk hangs until it is let go.
+type slowLog struct {
+	raft.LogStore
+	release chan struct{}
+}
+
+func (s slowLog) StoreLogs([]*raft.Log) error { <-s.release; return io.ErrClosedPipe }
+
+func TestAHangingDiskIsFatal(t *testing.T) {
+	hang := slowLog{release: make(chan struct{})}
+	guard := &stallGuard{LogStore: hang, limit: time.Millisecond, fatal: func(error) { close(hang.release) }}
+	if err := guard.StoreLog(&raft.Log{}); !errors.Is(err, io.ErrClosedPipe) { // returns because fatal was called
+		t.Error(err)
+	}
+}
+
+func TestARaftSnapshotAndTheLogAfterItAreBothRead(t *testing.T) {
+	o := Options{
+		Dir: t.TempDir(), Tables: state.New(), Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler),
+		SnapshotEvery: 5, ElectionTimeout: 20 * time.Millisecond, Fatal: func(err error) { t.Error(err) },
+	}
+	open := func() *Node {
+		t.Helper()
+		o.Tables = state.New()
+		n, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for !n.IsLeader() {
+			<-n.Leadership()
+		}
+		return n
+	}
+	propose := func(n *Node, from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			cmd := &pb.Command{Command: &pb.Command_RegisterStore{RegisterStore: &pb.RegisterStore{Name: fmt.Sprintf("s%d", i)}}}
+			if err := n.Propose(t.Context(), cmd); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	n := open()
+	propose(n, 0, 20)
+	if err := n.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	if first, err := n.store.FirstIndex(); err != nil || first < 10 {
+		t.Fatalf("the log still begins at %d: %v", first, err)
+	}
+	propose(n, 20, 25)
+	if err := n.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n = open()
+	if got := len(n.View().Stores()); got != 25 {
+		t.Errorf("%d stores, want 25", got)
+	}
+	if err := n.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,142 @@
+// Package dispatch says who: it holds the agents' sessions, leases queued runs
+// to them, keeps the leases alive by their heartbeats, and takes back the runs
+// of agents that are lost. Liveness is in the leader's memory; facts go through
+// the state.
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel"
+
+	"github.com/baktainer/baktainer/controller/queue"
+	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+var tracer = otel.Tracer("github.com/baktainer/baktainer/controller")
+
+// Reasons for which the dispatcher gives a run up.
+const (
+	ReasonAgentLost problem.Reason = "agent-lost" // the agent stopped renewing its lease
+	ReasonNoAgent   problem.Reason = "no-agent"   // the agent of the source did not come back in time
+	ReasonGone      problem.Reason = "source-gone"
+	ReasonInvalid   problem.Reason = "source-invalid"
+)
+
+// MaxAttempts is how often a backup is tried whose agent is lost. A restore is
+// tried once: nobody knows what half of one has left in its target.
+const MaxAttempts = 3
+
+// Node is what the dispatcher needs of the consensus.
+type Node interface {
+	queue.Proposer
+	View() *state.View
+	IsLeader() bool
+}
+
+// Options are the dispatcher's parts and times.
+type Options struct {
+	Node   Node
+	Key    func(source string) repo.SourceKey
+	Clock  clock.Clock
+	Logger *slog.Logger
+	// LeaseDuration is how long a lease lasts without a heartbeat.
+	LeaseDuration time.Duration
+	// AgentDeadline is how long a queued run waits for its agent to come back.
+	AgentDeadline time.Duration
+	// Tick is how often clocks are looked at when nothing else happens.
+	Tick time.Duration
+}
+
+// Dispatcher implements the session side of the agent's service.
+type Dispatcher struct {
+	Options
+	wake chan struct{} // something other than the state has changed
+
+	mu     sync.Mutex
+	agents map[string]*agent
+	leases map[string]*lease // by run
+	live   map[string]*live  // by run
+	news   chan struct{}     // closed when what is in live changes
+	began  time.Time         // of this leadership; zero without it
+}
+
+// lease is the leader's memory of a lease: only its clock ends one.
+type lease struct {
+	agent    string
+	epoch    uint64
+	until    time.Time
+	recorded time.Time // what the state has; renewed in batches
+}
+
+// New returns a dispatcher that has no agents yet.
+func New(o Options) *Dispatcher {
+	return &Dispatcher{
+		Options: o, wake: make(chan struct{}, 1), news: make(chan struct{}),
+		agents: map[string]*agent{}, leases: map[string]*lease{}, live: map[string]*live{},
+	}
+}
+
+// Run dispatches until ctx ends, which it does when leadership is lost. Leases
+// found in the state are armed anew before anything is reassigned: the leader
+// before may have renewed them without the state's knowledge.
+func (d *Dispatcher) Run(ctx context.Context) {
+	d.mu.Lock()
+	d.began = d.Clock.Now()
+	d.leases = map[string]*lease{}
+	d.mu.Unlock()
+	for ctx.Err() == nil {
+		view := d.Node.View()
+		d.Step(ctx)
+		timer := time.NewTimer(d.Tick)
+		select {
+		case <-ctx.Done():
+		case <-view.Changed():
+		case <-d.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.began = time.Time{}
+	for _, a := range d.agents { // they find the new leader
+		a.endSession(problem.New(problem.Unavailable, "this controller does not lead any more"))
+	}
+}
+
+// Step does all that can be done now: leases end and are renewed, runs are
+// granted, sessions hear of it.
+func (d *Dispatcher) Step(ctx context.Context) {
+	d.followLeases()
+	d.endLeases(ctx)
+	d.recordLeases(ctx)
+	d.takeOverSources(ctx)
+	d.grant(ctx)
+	d.tellSessions()
+}
+
+func (d *Dispatcher) leadsSince() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.began
+}
+
+func (d *Dispatcher) kick() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (d *Dispatcher) propose(ctx context.Context, c *pb.Command) error {
+	c.Actor = "dispatcher"
+	return d.Node.Propose(ctx, c)
+}

@@ -1,0 +1,119 @@
+package dispatch
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/oklog/ulid/v2"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/baktainer/baktainer/controller/queue"
+	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/transport"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// grant leases what can be leased, oldest first, and ends what cannot be done.
+func (d *Dispatcher) grant(ctx context.Context) {
+	view := d.Node.View()
+	h := &hall{view: view, seats: d.seats(), busy: map[string]bool{}, now: d.Clock.Now(), began: d.leadsSince(), deadline: d.AgentDeadline}
+	var queued []*pb.Run
+	for _, r := range view.ActiveRuns() {
+		if r.GetState() == pb.RunState_RUN_STATE_QUEUED {
+			queued = append(queued, r)
+			continue
+		}
+		h.occupy(r, r.GetAgent())
+	}
+	for _, r := range queued {
+		p := h.place(r)
+		switch {
+		case p.fail != nil:
+			if err := d.giveUp(ctx, r, p.fail); err != nil {
+				d.Logger.Warn("run not ended yet", "run", r.GetId(), "error", err)
+			}
+		case p.agent != "":
+			if err := d.lease(ctx, r, p.agent); err != nil {
+				d.Logger.Warn("run not leased yet", "run", r.GetId(), "source", r.GetSource(), "error", err)
+				continue
+			}
+			h.occupy(r, p.agent)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// occupy takes a seat and the sources for a run.
+func (h *hall) occupy(r *pb.Run, agent string) {
+	for _, name := range state.Touches(r) {
+		h.busy[name] = true
+	}
+	if s := h.seats[agent]; s != nil {
+		s.free--
+	}
+}
+
+func (d *Dispatcher) giveUp(ctx context.Context, r *pb.Run, why *problem.Problem) error {
+	return d.propose(ctx, &pb.Command{Command: &pb.Command_EndRun{EndRun: &pb.EndRun{
+		Run: r.GetId(), Epoch: r.GetEpoch(), State: pb.RunState_RUN_STATE_FAILED, Failure: transport.ToFailure(why),
+	}}})
+}
+
+// lease grants a run to an agent. The span covers the time it was queued for.
+func (d *Dispatcher) lease(ctx context.Context, r *pb.Run, agent string) error {
+	now := d.Clock.Now()
+	ctx, span := tracer.Start(queue.Join(ctx, r), "wait for a lease", trace.WithTimestamp(r.GetQueuedAt().AsTime()),
+		trace.WithAttributes(append(queue.Attributes(r), attribute.String("baktainer.agent", agent))...))
+	defer span.End()
+	g := &pb.GrantLease{Run: r.GetId(), Agent: agent, ExpiresAt: timestamppb.New(now.Add(d.LeaseDuration))}
+	if r.GetKind() == pb.RunKind_RUN_KIND_BACKUP {
+		id, err := ulid.New(ulid.Timestamp(now), rand.Reader)
+		if err != nil {
+			return fmt.Errorf("make an id for the snapshot: %w", err)
+		}
+		g.Snapshot = id.String()
+	}
+	err := d.propose(ctx, &pb.Command{Command: &pb.Command_GrantLease{GrantLease: g}})
+	queue.Fail(span, err)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leases[r.GetId()] = &lease{agent: agent, epoch: r.GetEpoch() + 1, until: now.Add(d.LeaseDuration), recorded: now.Add(d.LeaseDuration)}
+	d.Logger.Info("run leased", "run", r.GetId(), "source", r.GetSource(), "agent", agent, "epoch", r.GetEpoch()+1)
+	return nil
+}
+
+// assignment is a leased run as its agent is told of it.
+func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
+	key := d.Key(r.GetSource())
+	a := &pb.Assignment{
+		Lease:  &pb.Lease{Run: r.GetId(), Epoch: r.GetEpoch()},
+		Source: target(r), LeaseDuration: durationpb.New(d.LeaseDuration), Traceparent: r.GetTraceparent(), SourceKey: key[:],
+	}
+	if r.GetKind() == pb.RunKind_RUN_KIND_BACKUP {
+		w := &pb.BackupWork{Snapshot: r.GetSnapshot(), FireTime: r.GetFireTime()}
+		for _, s := range view.Snapshots(r.GetSource(), state.BaseSnapshots) {
+			w.Base = append(w.Base, ref(s))
+		}
+		a.Work = &pb.Assignment_Backup{Backup: w}
+		return a
+	}
+	s, _ := view.Snapshot(r.GetRestore().GetSnapshot())
+	a.Work = &pb.Assignment_Restore{Restore: &pb.RestoreWork{
+		Snapshot: ref(s), SnapshotSource: r.GetSource(), Request: r.GetRestore(), Engine: s.GetEngine(),
+	}}
+	return a
+}
+
+func ref(s *pb.Snapshot) *pb.SnapshotRef {
+	return &pb.SnapshotRef{Snapshot: s.GetId(), ManifestSha256: s.GetManifestSha256(), ManifestSize: s.GetManifestSize()}
+}

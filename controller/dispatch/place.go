@@ -1,0 +1,142 @@
+package dispatch
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/problem"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// seat is an agent as far as placing runs is concerned.
+type seat struct {
+	connected bool // and has reported its sources in this session
+	free      int  // how many more runs it will take
+}
+
+// placement is what to do with a queued run: one of the three is set.
+type placement struct {
+	agent string           // lease it to this agent
+	wait  string           // leave it queued, and why
+	fail  *problem.Problem // end it
+}
+
+// hall is what placing depends on.
+type hall struct {
+	view     *state.View
+	seats    map[string]*seat
+	busy     map[string]bool // sources that a leased run touches
+	now      time.Time
+	began    time.Time // of this leadership: agents need time to find the leader
+	deadline time.Duration
+}
+
+// place decides what to do with one queued run.
+func (h *hall) place(r *pb.Run) placement {
+	agent, fail := h.agentFor(r)
+	if fail != nil {
+		return placement{fail: fail.WithSource(r.GetSource())}
+	}
+	s := h.seats[agent]
+	if s == nil || !s.connected {
+		if since := later(r.GetQueuedAt().AsTime(), h.began); h.now.Sub(since) > h.deadline {
+			return placement{fail: problem.New(problem.Unavailable, "the agent %s was not there for %s", agent, h.deadline).
+				WithReason(ReasonNoAgent).WithSource(r.GetSource()).WithHint("Start the agent on the source's host again.")}
+		}
+		return placement{wait: fmt.Sprintf("the agent %s is not connected", agent)}
+	}
+	if fail := h.check(r); fail != nil {
+		return placement{fail: fail.WithSource(r.GetSource())}
+	}
+	for _, name := range state.Touches(r) {
+		if h.busy[name] {
+			return placement{wait: "another run is at work on " + name}
+		}
+	}
+	if s.free <= 0 {
+		return placement{wait: fmt.Sprintf("the agent %s has enough to do", agent)}
+	}
+	return placement{agent: agent}
+}
+
+// anyAgent stands for the one agent there will be: no agent's id has spaces.
+const anyAgent = "of the target's host"
+
+// agentFor says whose run it is.
+func (h *hall) agentFor(r *pb.Run) (string, *problem.Problem) {
+	if r.GetRestore().GetTargetContainer() != "" {
+		if a := r.GetRestore().GetTargetAgent(); a != "" {
+			return a, nil
+		}
+		var connected []string
+		for id, s := range h.seats {
+			if s.connected {
+				connected = append(connected, id)
+			}
+		}
+		slices.Sort(connected)
+		switch len(connected) {
+		case 0:
+			return anyAgent, nil // wait for one
+		case 1:
+			return connected[0], nil
+		}
+		return "", problem.New(problem.InvalidInput, "several agents are connected: %v", connected).WithHint("Say which host has the target container.")
+	}
+	src, ok := h.view.Source(target(r))
+	if !ok {
+		return "", problem.New(problem.NotFound, "there is no source %q", target(r)).WithReason(ReasonGone)
+	}
+	return src.GetAgent(), nil
+}
+
+// check says why a run cannot be carried out at all, given that its agent has
+// reported how things are.
+func (h *hall) check(r *pb.Run) *problem.Problem {
+	if r.GetRestore().GetTargetContainer() != "" {
+		return nil
+	}
+	src, _ := h.view.Source(target(r))
+	return Unready(src)
+}
+
+// Unready says why a source can be neither backed up nor restored into now; nil
+// when it can.
+func Unready(src *pb.Source) *problem.Problem {
+	switch src.GetState() {
+	case pb.SourceState_SOURCE_STATE_READY:
+		return nil
+	case pb.SourceState_SOURCE_STATE_STOPPED:
+		return problem.New(problem.Failed, "the container %s does not run", src.GetContainer().GetName()).
+			WithReason(engine.ReasonNotRunning).WithHint("Start the container and try again.").WithSource(src.GetName())
+	case pb.SourceState_SOURCE_STATE_INVALID:
+		p := problem.New(problem.InvalidInput, "the labels of its container are wrong").WithReason(ReasonInvalid).
+			WithHint("`baktainer source show` says what to write instead.").WithSource(src.GetName())
+		for _, l := range src.GetProblems() {
+			if !l.GetWarning() {
+				p = p.WithDetails(l.GetLabel() + ": " + l.GetReason())
+			}
+		}
+		return p
+	}
+	return problem.New(problem.NotFound, "its container is gone").WithReason(ReasonGone).WithSource(src.GetName()).
+		WithHint("Start a container with the label again, or restore into another one.")
+}
+
+// target is the source that a run works on.
+func target(r *pb.Run) string {
+	if t := r.GetRestore().GetTargetSource(); t != "" {
+		return t
+	}
+	return r.GetSource()
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

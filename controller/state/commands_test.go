@@ -1,0 +1,122 @@
+package state_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/baktainer/baktainer/controller/state"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+const day0 = 1_800_000_000
+
+func at(seconds int) *timestamppb.Timestamp {
+	return timestamppb.New(time.Unix(day0+int64(seconds), 0))
+}
+
+// Commands, each proposed at a second of its own.
+
+func queue(id, source string, fire int) *pb.Command {
+	r := &pb.Run{Id: id, Kind: pb.RunKind_RUN_KIND_BACKUP, Source: source, FireTime: at(fire), Trigger: "manual"}
+	return &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{r}}}}
+}
+
+func queueRestore(id, source, target string) *pb.Command {
+	r := &pb.Run{Id: id, Kind: pb.RunKind_RUN_KIND_RESTORE, Source: source, FireTime: at(0), Restore: &pb.RestoreRequest{Snapshot: ulid(1), TargetSource: target}}
+	return &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{r}}}}
+}
+
+func grant(run string, snapshot int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_GrantLease{GrantLease: &pb.GrantLease{Run: run, Agent: "a1", ExpiresAt: at(1000), Snapshot: ulid(snapshot)}}}
+}
+
+func release(run string, epoch uint64, failure *pb.Failure) *pb.Command {
+	return &pb.Command{Command: &pb.Command_ReleaseLease{ReleaseLease: &pb.ReleaseLease{Run: run, Epoch: epoch, Failure: failure}}}
+}
+
+func commit(run string, epoch uint64, source string, snapshot int) *pb.Command {
+	s := &pb.Snapshot{
+		Id: ulid(snapshot), Source: source, Engine: "postgres", ManifestSha256: bytes.Repeat([]byte{1}, 32), ManifestSize: 10,
+		Root: bytes.Repeat([]byte{2}, 32), RawBytes: 100, NewBytes: 10, StartedAt: at(0),
+		Streams: []*pb.Stream{{Name: "shop.sql", Size: 100, Sha256: bytes.Repeat([]byte{3}, 32)}},
+	}
+	return &pb.Command{Command: &pb.Command_CommitRun{CommitRun: &pb.CommitRun{Run: run, Epoch: epoch, Snapshot: s}}}
+}
+
+func end(run string, epoch uint64, as pb.RunState) *pb.Command {
+	return &pb.Command{Command: &pb.Command_EndRun{EndRun: &pb.EndRun{Run: run, Epoch: epoch, State: as, Failure: &pb.Failure{Code: "failed", Message: "no"}}}}
+}
+
+func cancel(run string) *pb.Command {
+	return &pb.Command{Command: &pb.Command_RequestCancel{RequestCancel: &pb.RequestCancel{Run: run}}}
+}
+
+func renew(run string, epoch uint64, until int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_RenewLeases{RenewLeases: &pb.RenewLeases{Renewals: []*pb.LeaseRenewal{{Run: run, Epoch: epoch, ExpiresAt: at(until)}}}}}
+}
+
+func setSchedule(next int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_SetSchedule{SetSchedule: &pb.SetSchedule{Schedule: &pb.Schedule{Id: "default", Cron: "@daily", NextFireAt: at(next)}}}}
+}
+
+func fire(due, next int, sources ...string) *pb.Command {
+	q := &pb.QueueRuns{Schedule: "default", DueAt: at(due), NextFireAt: at(next)}
+	for _, s := range sources {
+		q.Runs = append(q.Runs, &pb.Run{Id: fmt.Sprintf("%s-%d", s, due), Kind: pb.RunKind_RUN_KIND_BACKUP, Source: s, FireTime: at(due), Trigger: "schedule"})
+	}
+	return &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: q}}
+}
+
+func report(agent string, away []string, sources ...*pb.Source) *pb.Command {
+	return &pb.Command{Command: &pb.Command_ReportSources{ReportSources: &pb.ReportSources{Agent: agent, Sources: sources, Away: away}}}
+}
+
+func ready(name string) *pb.Source {
+	return &pb.Source{Name: name, State: pb.SourceState_SOURCE_STATE_READY, Engine: "postgres"}
+}
+
+func verified(snapshot, when int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_RecordVerification{RecordVerification: &pb.RecordVerification{Snapshot: ulid(snapshot), VerifiedAt: at(when)}}}
+}
+
+func ulid(n int) string { return fmt.Sprintf("01J%023d", n) }
+
+func withID(c *pb.Command, request string) *pb.Command { c.RequestId = request; return c }
+
+// log applies commands with rising indexes and times.
+type log struct {
+	t     testing.TB
+	state *state.Tables
+	index int
+}
+
+func newLog(t testing.TB) *log { return &log{t: t, state: state.New()} }
+
+func (l *log) apply(c *pb.Command) error {
+	l.index++
+	c.ProposedAt = at(l.index)
+	return l.state.Apply(uint64(l.index), c)
+}
+
+func (l *log) must(cmds ...*pb.Command) *log {
+	l.t.Helper()
+	for _, c := range cmds {
+		if err := l.apply(c); err != nil {
+			l.t.Fatalf("%v: %v", c.GetCommand(), err)
+		}
+	}
+	return l
+}
+
+func (l *log) run(id string) *pb.Run {
+	l.t.Helper()
+	r, ok := l.state.View().Run(id)
+	if !ok {
+		l.t.Fatalf("no run %s", id)
+	}
+	return r
+}

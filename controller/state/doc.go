@@ -1,0 +1,47 @@
+// Package state holds the deterministic tables of a cluster: commands in, facts
+// out. It does no I/O and reads no clock, no randomness and no map order: the
+// same commands give the same tables, and the same tables the same raft
+// snapshot, byte for byte. Raft itself is in controller/consensus.
+package state
+
+import (
+	"errors"
+
+	"github.com/baktainer/baktainer/internal/problem"
+)
+
+// The bounds of the state.
+const (
+	// MaxCommandSize is the most that one command may have, in bytes as encoded.
+	MaxCommandSize = 512 << 10
+	// CommandVersion is the newest version of commands that is understood here.
+	CommandVersion = 1
+	// KeptRuns is how many ended runs are kept for each source.
+	KeptRuns = 200
+	// KeptRequests is how many request ids are remembered with their results.
+	KeptRequests = 10_000
+	// MaxLogLines and MaxLogLine bound the log kept with a run: lines, bytes of one.
+	MaxLogLines = 200
+	MaxLogLine  = 1 << 10
+)
+
+// ErrUnknownCommand says that a command comes from a newer version and must not
+// be skipped. Nothing was applied: whoever applies commands must stop here.
+var ErrUnknownCommand = errors.New("unknown command")
+
+// Reasons for which a command is refused.
+const (
+	ReasonStaleEpoch  problem.Reason = "stale-epoch"   // the lease has passed to somebody else
+	ReasonRunEnded    problem.Reason = "run-ended"     // nothing more can happen to the run
+	ReasonNoRun       problem.Reason = "no-run"        // there is no such run
+	ReasonNoSource    problem.Reason = "no-source"     // there is no such source
+	ReasonNoSnapshot  problem.Reason = "no-snapshot"   // there is no such snapshot
+	ReasonAmbiguous   problem.Reason = "ambiguous"     // several snapshots begin so
+	ReasonSourceBusy  problem.Reason = "source-busy"   // another run of the source is leased
+	ReasonDuplicate   problem.Reason = "duplicate"     // the source has a snapshot of that fire time, or that id is taken
+	ReasonNotDue      problem.Reason = "not-due"       // the schedule has moved on
+	ReasonOtherClust  problem.Reason = "other-cluster" // the state belongs to another cluster
+	ReasonBadCommand  problem.Reason = "bad-command"   // a field of a command is missing or wrong
+	ReasonTooLarge    problem.Reason = "too-large"     // the command has more than MaxCommandSize bytes
+	ReasonWrongMoment problem.Reason = "wrong-moment"  // the run is in no state for that
+)

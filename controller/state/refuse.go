@@ -1,0 +1,49 @@
+package state
+
+import (
+	"errors"
+	"regexp"
+
+	"github.com/baktainer/baktainer/internal/problem"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+var (
+	idPattern       = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	snapshotPattern = regexp.MustCompile(`^[0-9A-Z]{26}$`)
+)
+
+// bad refuses a command that no honest proposer sends.
+func bad(format string, args ...any) error {
+	return problem.New(problem.InvalidInput, format, args...).WithReason(ReasonBadCommand)
+}
+
+func refuse(reason problem.Reason, format string, args ...any) *problem.Problem {
+	return problem.New(problem.Conflict, format, args...).WithReason(reason)
+}
+
+// valid says whether a time is set and within the years that can be encoded.
+func valid(t *timestamp) bool { return t != nil && t.IsValid() }
+
+// failureOf is a refusal in the form in which it is remembered; nil for success.
+func failureOf(err error) *pb.Failure {
+	if err == nil {
+		return nil
+	}
+	p, ok := errors.AsType[*problem.Problem](err)
+	if !ok {
+		return &pb.Failure{Code: string(problem.Internal), Message: err.Error()}
+	}
+	return &pb.Failure{Code: string(p.Code), Reason: string(p.Reason), Message: p.What, Hint: p.Hint, Source: p.Source}
+}
+
+// problemOf is the inverse of failureOf.
+func problemOf(f *pb.Failure) error {
+	if f == nil {
+		return nil
+	}
+	return &problem.Problem{
+		Code: problem.Code(f.GetCode()), Reason: problem.Reason(f.GetReason()),
+		What: f.GetMessage(), Hint: f.GetHint(), Source: f.GetSource(),
+	}
+}

@@ -1,0 +1,69 @@
+package state
+
+import (
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/baktainer/baktainer/internal/source"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// reportSources replaces the sources of one agent. A source stays with the
+// agent that has it until it is gone there or that agent is away, so that an
+// agent cannot take over, and get the key of, what runs on another's host.
+func (w *writer) reportSources(c *pb.ReportSources) error {
+	if !idPattern.MatchString(c.GetAgent()) {
+		return bad("the agent's id is %.40q", c.GetAgent())
+	}
+	named := map[string]bool{}
+	for _, s := range c.GetSources() {
+		if err := checkSource(s); err != nil {
+			return err
+		}
+		if named[s.GetName()] {
+			return bad("source %.40q is named twice", s.GetName())
+		}
+		named[s.GetName()] = true
+		known, ok := first[*pb.Source](w.table, tableSources, indexID, s.GetName())
+		theirs := ok && known.GetAgent() != c.GetAgent() && known.GetState() != pb.SourceState_SOURCE_STATE_GONE
+		if theirs && !slices.Contains(c.GetAway(), known.GetAgent()) {
+			continue
+		}
+		reported := proto.CloneOf(s)
+		reported.Agent, reported.ReportedAt = c.GetAgent(), w.at
+		w.put(tableSources, reported)
+	}
+	var gone []*pb.Source
+	for s := range rows[*pb.Source](w.table, tableSources, indexID, "", false) {
+		if s.GetAgent() == c.GetAgent() && !named[s.GetName()] && s.GetState() != pb.SourceState_SOURCE_STATE_GONE {
+			gone = append(gone, s)
+		}
+	}
+	for _, s := range gone {
+		left := proto.CloneOf(s)
+		left.State, left.ReportedAt, left.Problems = pb.SourceState_SOURCE_STATE_GONE, w.at, nil
+		w.put(tableSources, left)
+	}
+	return nil
+}
+
+// checkSource holds names to the rule, except that a source which is invalid,
+// perhaps for its name, is still listed so that its owner sees why.
+func checkSource(s *pb.Source) error {
+	name := s.GetName()
+	switch s.GetState() {
+	case pb.SourceState_SOURCE_STATE_READY, pb.SourceState_SOURCE_STATE_STOPPED:
+		if err := source.CheckName(name); err != nil {
+			return bad("source %.40q: %v", name, err)
+		}
+	case pb.SourceState_SOURCE_STATE_INVALID:
+		if name == "" || len(name) > 2*source.MaxNameLength || strings.ContainsRune(name, 0) {
+			return bad("source %.40q: the name is empty, too long, or holds a zero byte", name)
+		}
+	default:
+		return bad("source %.40q: it is in no known state", name)
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+package state
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/baktainer/baktainer/internal/problem"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// Tables are the facts of a cluster, copy on write: a View of them is
+// immutable and costs nothing to take. Safe for concurrent use.
+type Tables struct {
+	mu   sync.Mutex // held by whoever makes the next view
+	db   *memdb.MemDB
+	view atomic.Pointer[View]
+}
+
+// New returns empty tables.
+func New() *Tables {
+	db, err := memdb.NewMemDB(schema())
+	t := &Tables{db: db}
+	t.view.Store(&View{changed: make(chan struct{})})
+	if err == nil { // the schema is a constant: TestSchema shows that it is valid
+		t.view.Store(newView(db, 0))
+	}
+	return t
+}
+
+// View returns the present facts.
+func (t *Tables) View() *View { return t.view.Load() }
+
+// Apply carries out one command of the Raft log at the given index. A refusal is
+// a *problem.Problem and leaves everything as it was; ErrUnknownCommand says
+// that the command was not understood at all. A command whose request id has
+// been seen is not carried out again and has the first one's result. cmd is
+// kept: the caller must not change it afterwards.
+func (t *Tables) Apply(index uint64, cmd *pb.Command) error {
+	if cmd.GetCommand() == nil || cmd.GetVersion() > CommandVersion {
+		if cmd.GetSkippable() {
+			return nil
+		}
+		return fmt.Errorf("apply command of version %d: %w", cmd.GetVersion(), ErrUnknownCommand)
+	}
+	if n := proto.Size(cmd); n > MaxCommandSize {
+		return problem.New(problem.InvalidInput, "the command has %d bytes, more than %d", n, MaxCommandSize).WithReason(ReasonTooLarge)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	remember := cmd.GetRequestId() != "" && cmd.GetRenewLeases() == nil // renewing twice is harmless
+	w := &writer{table: table{t.db.Txn(true)}, index: index, at: cmd.GetProposedAt()}
+	if remember {
+		if seen, ok := first[*pb.AppliedRequest](w.table, tableApplied, indexID, cmd.GetRequestId()); ok {
+			w.txn.Abort()
+			return problemOf(seen.GetFailure())
+		}
+	}
+	refusal := w.apply(cmd)
+	if refusal != nil { // drop whatever was written before the refusal
+		w.txn.Abort()
+		w.txn = t.db.Txn(true)
+	}
+	if remember {
+		w.remember(cmd.GetRequestId(), refusal)
+	}
+	if w.broken != nil {
+		w.txn.Abort()
+		return fmt.Errorf("write to the tables: %w", w.broken)
+	}
+	w.txn.Commit()
+	next := newView(t.db, index)
+	if refusal != nil { // nobody who waits for news has any
+		next.changed = t.View().changed
+		t.view.Store(next)
+		return refusal
+	}
+	t.publish(next)
+	return nil
+}
+
+// publish replaces the present view and wakes those who wait for a newer one.
+func (t *Tables) publish(next *View) {
+	close(t.view.Swap(next).changed)
+}
+
+// writer carries out one command within one transaction.
+type writer struct {
+	table
+	index  uint64
+	at     *timestamp
+	broken error // first failure of the tables themselves: a defect of ours
+}
+
+func (w *writer) put(table string, row any) {
+	if err := w.txn.Insert(table, row); err != nil && w.broken == nil {
+		w.broken = fmt.Errorf("insert into %s: %w", table, err)
+	}
+}
+
+func (w *writer) drop(table string, row any) {
+	if err := w.txn.Delete(table, row); err != nil && w.broken == nil {
+		w.broken = fmt.Errorf("delete from %s: %w", table, err)
+	}
+}
+
+// remember keeps the result of a request, and forgets the oldest beyond KeptRequests.
+func (w *writer) remember(request string, result error) {
+	w.put(tableApplied, &pb.AppliedRequest{RequestId: request, Index: w.index, Failure: failureOf(result)})
+	count, _ := first[*counter](w.table, tableCounter, indexID, tableApplied)
+	n := count.get() + 1
+	for ; n > KeptRequests; n-- {
+		oldest, ok := first[*pb.AppliedRequest](w.table, tableApplied, indexTime+prefix, "")
+		if !ok {
+			break
+		}
+		w.drop(tableApplied, oldest)
+	}
+	w.put(tableCounter, &counter{tableApplied, n})
+}
+
+func (w *writer) apply(cmd *pb.Command) error {
+	if !valid(w.at) {
+		return bad("proposed_at is missing")
+	}
+	switch c := cmd.GetCommand().(type) {
+	case *pb.Command_ReportSources:
+		return w.reportSources(c.ReportSources)
+	case *pb.Command_QueueRuns:
+		return w.queueRuns(c.QueueRuns)
+	case *pb.Command_GrantLease:
+		return w.grantLease(c.GrantLease)
+	case *pb.Command_RenewLeases:
+		return w.renewLeases(c.RenewLeases)
+	case *pb.Command_ReleaseLease:
+		return w.releaseLease(c.ReleaseLease)
+	case *pb.Command_CommitRun:
+		return w.commitRun(c.CommitRun)
+	case *pb.Command_EndRun:
+		return w.endRun(c.EndRun)
+	case *pb.Command_RequestCancel:
+		return w.requestCancel(c.RequestCancel)
+	case *pb.Command_SetSchedule:
+		return w.setSchedule(c.SetSchedule)
+	case *pb.Command_RecordVerification:
+		return w.recordVerification(c.RecordVerification)
+	case *pb.Command_RegisterStore:
+		return w.registerStore(c.RegisterStore)
+	case *pb.Command_SetCluster:
+		return w.setCluster(c.SetCluster)
+	}
+	return bad("the command is of no kind known here")
+}

@@ -1,0 +1,116 @@
+package state
+
+import (
+	"github.com/hashicorp/go-memdb"
+
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// View is the state at one moment. It never changes and is safe for concurrent
+// use. The messages it gives out are shared: clone one before changing it.
+type View struct {
+	table
+	index   uint64
+	changed chan struct{}
+}
+
+func newView(db *memdb.MemDB, index uint64) *View {
+	// A transaction that only reads holds the root as it is now; nothing in it is written to.
+	return &View{table: table{db.Txn(false)}, index: index, changed: make(chan struct{})}
+}
+
+// Changed returns a channel that is closed when there is a newer view.
+func (v *View) Changed() <-chan struct{} { return v.changed }
+
+// Index is the place in the Raft log of the newest command in the view.
+func (v *View) Index() uint64 { return v.index }
+
+// Cluster returns the cluster's id, empty until it has one.
+func (v *View) Cluster() string {
+	c, _ := first[*pb.ClusterRecord](v.table, tableCluster, indexID, "cluster")
+	return c.GetId()
+}
+
+// Sources lists all sources by name, those that are gone too.
+func (v *View) Sources() []*pb.Source {
+	return collect(rows[*pb.Source](v.table, tableSources, indexID, "", false), 0)
+}
+
+// Source returns one source.
+func (v *View) Source(name string) (*pb.Source, bool) {
+	return first[*pb.Source](v.table, tableSources, indexID, name)
+}
+
+// Schedules lists the schedules by id.
+func (v *View) Schedules() []*pb.Schedule {
+	return collect(rows[*pb.Schedule](v.table, tableSchedules, indexID, "", false), 0)
+}
+
+// Schedule returns one schedule.
+func (v *View) Schedule(id string) (*pb.Schedule, bool) {
+	return first[*pb.Schedule](v.table, tableSchedules, indexID, id)
+}
+
+// Stores lists the stores by name.
+func (v *View) Stores() []*pb.StoreRecord {
+	return collect(rows[*pb.StoreRecord](v.table, tableStores, indexID, "", false), 0)
+}
+
+// Run returns one run.
+func (v *View) Run(id string) (*pb.Run, bool) {
+	return first[*pb.Run](v.table, tableRuns, indexID, id)
+}
+
+// Runs lists runs, newest first, at most limit of them when it is positive; of
+// one source unless that is empty.
+func (v *View) Runs(source string, limit int) []*pb.Run {
+	if source == "" {
+		return collect(rows[*pb.Run](v.table, tableRuns, indexTime, "", true), limit)
+	}
+	return collect(rows[*pb.Run](v.table, tableRuns, indexSource, sourceKey(source), true), limit)
+}
+
+// ActiveRuns lists the runs that are queued or leased, oldest first.
+func (v *View) ActiveRuns() []*pb.Run {
+	return collect(rows[*pb.Run](v.table, tableRuns, indexActive, "", false), 0)
+}
+
+// Totals counts the runs that have ended since the cluster began, by kind and state.
+func (v *View) Totals() []*pb.RunTotal {
+	return collect(rows[*pb.RunTotal](v.table, tableTotals, indexID, "", false), 0)
+}
+
+// Counts are how many of each thing there are.
+type Counts struct {
+	Sources         map[pb.SourceState]int
+	Queued, Running int
+	Snapshots       int
+}
+
+// Counts counts. It goes through sources and active runs.
+func (v *View) Counts() Counts {
+	c := Counts{Sources: map[pb.SourceState]int{}, Snapshots: int(v.LedgerHead().GetLedgerIndex())}
+	for s := range rows[*pb.Source](v.table, tableSources, indexID, "", false) {
+		c.Sources[s.GetState()]++
+	}
+	for r := range rows[*pb.Run](v.table, tableRuns, indexActive, "", false) {
+		if r.GetState() == pb.RunState_RUN_STATE_RUNNING {
+			c.Running++
+		} else {
+			c.Queued++
+		}
+	}
+	return c
+}
+
+// collect makes a list of at most limit rows, of all when limit is not positive.
+func collect[T any](seq func(yield func(T) bool), limit int) []T {
+	var list []T
+	for row := range seq {
+		list = append(list, row)
+		if limit > 0 && len(list) == limit {
+			break
+		}
+	}
+	return list
+}

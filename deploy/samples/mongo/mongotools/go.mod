@@ -1,0 +1,33 @@
+module github.com/baktainer/baktainer/deploy/samples/mongo/mongotools
+
+go 1.26.0
+
+tool (
+	github.com/mongodb/mongo-tools/mongodump/main
+	github.com/mongodb/mongo-tools/mongoexport/main
+	github.com/mongodb/mongo-tools/mongoimport/main
+	github.com/mongodb/mongo-tools/mongorestore/main
+)
+
+require (
+	github.com/golang/snappy v0.0.4 // indirect
+	github.com/jessevdk/go-flags v1.5.0 // indirect
+	github.com/klauspost/compress v1.17.8 // indirect
+	github.com/mongodb/mongo-tools v0.0.0-20240724183527-6d4f001be3fc // indirect
+	github.com/montanaflynn/stats v0.7.1 // indirect
+	github.com/pkg/errors v0.9.1 // indirect
+	github.com/xdg-go/pbkdf2 v1.0.0 // indirect
+	github.com/xdg-go/scram v1.1.2 // indirect
+	github.com/xdg-go/stringprep v1.0.4 // indirect
+	github.com/youmark/pkcs8 v0.0.0-20201027041543-1326539a0a0a // indirect
+	go.mongodb.org/mongo-driver v1.16.0 // indirect
+	golang.org/x/crypto v0.25.0 // indirect
+	golang.org/x/exp v0.0.0-20240529005216-23cca8864a10 // indirect
+	golang.org/x/net v0.25.0 // indirect
+	golang.org/x/sync v0.7.0 // indirect
+	golang.org/x/sys v0.22.0 // indirect
+	golang.org/x/term v0.22.0 // indirect
+	golang.org/x/text v0.16.0 // indirect
+	gopkg.in/tomb.v2 v2.0.0-20161208151619-d5d1b5820637 // indirect
+	gopkg.in/yaml.v2 v2.4.0 // indirect
+)

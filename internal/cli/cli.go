@@ -1,0 +1,202 @@
+// Package cli is the command line: one file per command, cobra on pflag. What
+// talks to a controller goes through its AdminService, so that everything here
+// can be done by any other client too.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/rescue"
+	"github.com/baktainer/baktainer/internal/store"
+	"github.com/baktainer/baktainer/internal/version"
+)
+
+// Roof is what only the main package can put together.
+type Roof struct {
+	// Up runs controller and agent until ctx ends. Warnings are about settings
+	// without effect; Up logs them.
+	Up func(ctx context.Context, c config.Config, warnings []string) error
+	// OpenStore opens the store at a location, for rescue.
+	OpenStore func(location string) (store.Store, error)
+	// RestoreInto restores into a container without a controller, for rescue. The
+	// report is in sentences.
+	RestoreInto func(ctx context.Context, r Rescue) (report []string, err error)
+	// Helper runs one of HelperCommands inside a throw-away container and returns
+	// its exit status. These commands are for Baktainer itself and in no help.
+	Helper         func(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int
+	HelperCommands []string
+
+	// Clock is the machine's when nil.
+	Clock clock.Clock
+}
+
+// Rescue is a restore into a container from a store and a key alone.
+type Rescue struct {
+	Config    config.Config
+	Store     store.Store
+	Key       repo.KeyFile
+	Snapshot  rescue.Found
+	Container string
+	Select    []string
+	Options   engine.RestoreOptions
+	// Phase hears what the restore is at.
+	Phase func(string)
+}
+
+// app is what the commands share.
+type app struct {
+	roof  Roof
+	clock clock.Clock
+	zone  *time.Location
+	in    io.Reader
+	out   io.Writer
+	err   io.Writer
+	// retryAfter is how long to wait before asking a controller again.
+	retryAfter time.Duration
+
+	output  string
+	quiet   bool
+	verbose bool
+	noColor bool
+	file    string
+}
+
+const about = `Baktainer backs up every labelled database container of a Docker host, and brings it back.
+
+Exit status: 0 fine, 1 failed, 2 bad input, 3 some of several things failed.`
+
+// Run carries out one command line and returns the exit status: 0 fine, 1
+// failed, 2 bad input, 3 partly failed. Errors are written to errw.
+func Run(ctx context.Context, roof Roof, args []string, in io.Reader, out, errw io.Writer) int {
+	if len(args) > 0 && roof.Helper != nil && slices.Contains(roof.HelperCommands, args[0]) {
+		return roof.Helper(ctx, args, in, out, errw)
+	}
+	a := &app{roof: roof, in: in, out: out, err: errw, zone: time.Local, retryAfter: time.Second}
+	return a.run(ctx, args)
+}
+
+// New returns the whole tree of commands, for a caller that runs it itself.
+func New(roof Roof) *cobra.Command {
+	a := &app{roof: roof, in: os.Stdin, out: os.Stdout, err: os.Stderr, zone: time.Local, retryAfter: time.Second}
+	return a.root()
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	if len(args) > 0 && (args[0] == "-N" || args[0] == "--now") {
+		args = append([]string{"up"}, args...) // as the earlier Baktainer was called
+	}
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		a.fail(err)
+	}
+	return problem.ExitStatus(err)
+}
+
+func (a *app) root() *cobra.Command {
+	a.clock = a.roof.Clock
+	if a.clock == nil {
+		a.clock = clock.System{}
+	}
+	root := group("baktainer", "Back up labelled database containers, and bring them back", about,
+		a.upCommand(), a.statusCommand(), a.sourceCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
+		a.restoreCommand(), a.dumpCommand(), a.rescueCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
+	root.Version = version.String()
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return problem.Wrap(problem.InvalidInput, err, "%s", cmd.CommandPath()).
+			WithHint("`%s --help` lists the flags.", cmd.CommandPath())
+	})
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
+
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.output, "output", "o", "table", "table for people, json for programs")
+	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print names or ids only, and no progress")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "print more: the log of runs, all columns")
+	flags.BoolVar(&a.noColor, "no-color", false, "no colours; also by the variable NO_COLOR")
+	flags.StringVar(&a.file, "config", "", "YAML file with settings. Default: "+config.DefaultFile+" if it is there. Variable: "+config.FileVariable+".")
+	config.AddFlag(flags, "socket")
+	config.AddFlag(flags, "data-dir")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	return root
+}
+
+func (a *app) checkOutput() error {
+	if a.output != "table" && a.output != "json" {
+		return problem.New(problem.InvalidInput, "--output %q: want table or json", a.output)
+	}
+	return nil
+}
+
+// settings loads all settings; the flags of cmd come first.
+func (a *app) settings(cmd *cobra.Command) (config.Config, []string, error) {
+	o := config.Here()
+	o.File = a.file
+	o.Flags = config.Given(cmd.Flags())
+	return config.Load(o)
+}
+
+// group makes a command that only has others below it: it prints its help, and
+// of a word that is none of them it says so with a suggestion.
+func group(use, short, long string, below ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs}
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		p := problem.New(problem.InvalidInput, "%s has no command %.80q", cmd.CommandPath(), args[0]).
+			WithHint("`%s --help` lists the commands.", cmd.CommandPath())
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			p.WithHint("Did you mean `%s %s`?", cmd.CommandPath(), near[0])
+		}
+		return p
+	}
+	cmd.AddCommand(below...)
+	return cmd
+}
+
+// arguments checks the number of arguments, from least to most (-1: any number).
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return problem.New(problem.InvalidInput, "%s: an argument is missing", cmd.CommandPath()).WithHint("Usage: %s", cmd.UseLine())
+		case most >= 0 && len(args) > most:
+			return problem.New(problem.InvalidInput, "%s: %q is one argument too many", cmd.CommandPath(), args[most]).WithHint("Usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// examples indents lines as cobra wants them.
+func examples(lines ...string) string { return "  " + strings.Join(lines, "\n  ") }
+
+// say writes one line for a person to stderr, unless quiet.
+func (a *app) say(format string, args ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.err, "%s\n", printable(fmt.Sprintf(format, args...)))
+	}
+}
+
+// fail writes an error to stderr.
+func (a *app) fail(err error) {
+	fmt.Fprintf(a.err, "%s%s\n", a.paint(a.err, "error: ", red), printable(problem.Text(err)))
+}

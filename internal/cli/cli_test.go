@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/version"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// result is what a command line did.
+type result struct {
+	status   int
+	out, err string
+}
+
+// cli runs one command line against the controller at socket.
+func cli(t *testing.T, roof Roof, socket string, args ...string) result {
+	t.Helper()
+	return cliContext(t.Context(), t, roof, socket, args...)
+}
+
+func cliContext(ctx context.Context, t *testing.T, roof Roof, socket string, args ...string) result {
+	t.Helper()
+	empty := filepath.Join(t.TempDir(), "empty.yaml")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(config.FileVariable, empty)
+	var out, errw bytes.Buffer
+	roof.Clock = clock.NewManual(today)
+	a := &app{roof: roof, in: strings.NewReader(""), out: &out, err: &errw, zone: time.UTC, retryAfter: time.Millisecond}
+	if socket != "" {
+		args = append([]string{"--socket", socket}, args...)
+	}
+	status := a.run(ctx, args)
+	return result{status, out.String(), errw.String()}
+}
+
+// golden compares a result with a file in testdata.
+func golden(t *testing.T, name string, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil || got != string(want) {
+		t.Errorf("%s (-update writes it): got\n%s\nwant\n%s", file, got, want)
+	}
+}
+
+func TestGolden(t *testing.T) {
+	version.Version = "v1.2.3"
+	failed := map[string]*pb.Run{"wiki": {State: pb.RunState_RUN_STATE_FAILED, Failure: wrongPassword("wiki")}}
+	allFailed := map[string]*pb.Run{"wiki": failed["wiki"], "shop/db": {State: pb.RunState_RUN_STATE_CANCELLED}}
+	for _, tc := range []struct {
+		name string
+		fake *fake
+		args string
+	}{
+		{"source-ls", &fake{}, "source ls"},
+		{"source-ls-json", &fake{}, "source ls -o json"},
+		{"source-ls-quiet", &fake{}, "source ls -q"},
+		{"source-show", &fake{}, "source show shop/db"},
+		{"source-show-invalid", &fake{}, "source show old"},
+		{"source-show-missing", &fake{}, "source show nothing"},
+		{"run-ls", &fake{}, "run ls"},
+		{"run-ls-json", &fake{}, "run ls -o json"},
+		{"run-ls-none", &fake{}, "run ls none"},
+		{"run-show-failed", &fake{}, "run show r3"},
+		{"run-logs", &fake{}, "run logs r3"},
+		{"run-logs-json", &fake{}, "run logs r3 -o json"},
+		{"run-logs-follow", &fake{}, "run logs run-wiki --follow"},
+		{"run-cancel", &fake{}, "run cancel r3"},
+		{"snapshot-ls", &fake{}, "snapshot ls"},
+		{"snapshot-ls-json", &fake{}, "snapshot ls -o json"},
+		{"snapshot-show", &fake{}, "snapshot show shop/db"},
+		{"snapshot-show-missing", &fake{}, "snapshot show nothing"},
+		{"snapshot-verify-all", &fake{}, "snapshot verify --all"},
+		{"snapshot-verify-damaged", &fake{findings: map[string][]*pb.Failure{"01JNG1ZZZZZZZZZZZZZZZZZZZ1": {{Message: "pack 12 is missing", Code: "corrupt"}}}}, "snapshot verify --all"},
+		{"snapshot-verify-json", &fake{}, "snapshot verify wiki@latest -o json"},
+		{"status", &fake{}, "status"},
+		{"status-json", &fake{}, "status -o json"},
+		{"status-not-ready", &fake{problems: []string{"the store is full"}}, "status -q"},
+		{"version", &fake{}, "version"},
+		{"version-json", &fake{}, "version -o json"},
+		{"backup", &fake{}, "backup shop/db"},
+		{"backup-quiet", &fake{}, "backup shop/db -q"},
+		{"backup-verbose", &fake{}, "backup shop/db -v"},
+		{"backup-json", &fake{}, "backup shop/db -o json -q"},
+		{"backup-dry-run", &fake{}, "backup --all --dry-run"},
+		{"backup-detach", &fake{}, "backup shop/db --detach"},
+		{"backup-none", &fake{}, "backup none"},
+		{"backup-one-failed", &fake{ends: failed}, "backup wiki"},
+		{"backup-some-failed", &fake{ends: failed}, "backup --all -q"},
+		{"backup-all-failed", &fake{ends: allFailed}, "backup --all -q"},
+		{"backup-what", &fake{}, "backup"},
+		{"restore", &fake{ends: map[string]*pb.Run{"shop/db": {Report: []string{"created database shop", "restored shop.sql"}}}}, "restore shop/db --overwrite"},
+		{"restore-failed", &fake{ends: map[string]*pb.Run{"shop/db": {State: pb.RunState_RUN_STATE_FAILED, Failure: wrongPassword("")}}}, "restore shop/db"},
+		{"restore-wrong-target", &fake{}, "restore shop/db --to container:"},
+		{"dump-which", &fake{}, "dump shop/db"},
+		{"dump", &fake{}, "dump shop/db shop"},
+		{"unknown-command", &fake{}, "snapshots ls"},
+		{"unknown-below", &fake{}, "source lss"},
+		{"unknown-flag", &fake{}, "source ls --al"},
+		{"unknown-output", &fake{}, "source ls -o yaml"},
+		{"too-many", &fake{}, "run show a b"},
+		{"too-few", &fake{}, "run show"},
+		{"config-docs-is-hidden", &fake{}, "config"},
+		{"complete-sources", &fake{}, "__complete backup "},
+		{"complete-snapshots", &fake{}, "__complete restore "},
+		{"complete-runs", &fake{}, "__complete run show "},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			args := strings.Fields(tc.args)
+			if strings.HasSuffix(tc.args, " ") {
+				args = append(args, "")
+			}
+			var r result
+			if args[0] == "__complete" {
+				t.Setenv("BAKTAINER_SOCKET", serve(t, tc.fake))
+				r = cli(t, Roof{}, "", args...)
+			} else {
+				r = cli(t, Roof{}, serve(t, tc.fake), args...)
+			}
+			golden(t, tc.name, fmt.Sprintf("$ baktainer %s\nstatus %d\n-- stdout --\n%s-- stderr --\n%s", tc.args, r.status, r.out, r.err))
+		})
+	}
+}
+
+func TestNoController(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "none.sock")
+	r := cli(t, Roof{}, socket, "source", "ls")
+	if r.status != 1 || !strings.Contains(r.err, "no controller answers at") || !strings.Contains(r.err, "baktainer up") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWrongSettingsAreBadInput(t *testing.T) {
+	t.Setenv("BAKTAINER_CONCURENCY", "3")
+	r := cli(t, Roof{}, "", "config", "check")
+	if r.status != 2 || !strings.Contains(r.err, "did you mean BAKTAINER_CONCURRENCY?") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestConfigShow(t *testing.T) {
+	t.Setenv("BT_THREADS", "7")
+	t.Setenv("BT_RETENTION_DAYS", "7")
+	r := cli(t, Roof{}, "", "config", "show", "--schedule", "off", "--data-dir", "/d")
+	if r.status != 0 || !strings.Contains(r.err, "warning: BT_RETENTION_DAYS: nothing is deleted") {
+		t.Errorf("%+v", r)
+	}
+	for _, want := range []string{"concurrency  7                            BT_THREADS\n", "schedule     off                          --schedule\n", "store        /d/store                     default\n"} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("%q is not in\n%s", want, r.out)
+		}
+	}
+	r = cli(t, Roof{}, "", "config", "docs")
+	if r.out != config.Markdown() {
+		t.Errorf("config docs: %+v", r)
+	}
+}
+
+func TestBackupAsksForWhatWasNamed(t *testing.T) {
+	f := &fake{drops: 3}
+	r := cli(t, Roof{}, serve(t, f), "backup", "shop/db", "wiki")
+	if r.status != 0 || strings.Count(r.out, "succeeded") != 2 {
+		t.Fatalf("a controller that breaks off: %+v", r)
+	}
+	if got := f.backup; strings.Join(got.GetSources(), " ") != "shop/db wiki" || got.GetAll() || len(got.GetRequestId()) < 20 {
+		t.Errorf("asked for %v", got)
+	}
+}
+
+func TestInterruptedWaiting(t *testing.T) {
+	f := &fake{hang: true}
+	socket := serve(t, f)
+	ctx, cancel := context.WithCancel(t.Context())
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		for {
+			f.mu.Lock()
+			asked := f.backup != nil
+			f.mu.Unlock()
+			if asked {
+				cancel()
+				return
+			}
+			_ = clock.Sleep(ctx, time.Millisecond)
+		}
+	}()
+	r := cliContext(ctx, t, Roof{}, socket, "backup", "shop/db")
+	<-started
+	if r.status != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRestoreSaysWhatItWants(t *testing.T) {
+	f := &fake{}
+	r := cli(t, Roof{}, serve(t, f), "restore", "01JNG3", "--to", "container:scratch", "--agent", "a1", "--select", "shop,globals.sql", "--no-owner", "--dry-run")
+	if r.status != 0 {
+		t.Fatalf("%+v", r)
+	}
+	got := f.restore.GetRestore()
+	if got.GetSnapshot() != snapshots()[0].GetId() || got.GetTargetContainer() != "scratch" || got.GetTargetAgent() != "a1" ||
+		strings.Join(got.GetSelect(), " ") != "shop globals.sql" || !got.GetNoOwner() || !got.GetDryRun() || got.GetOverwrite() || got.GetTargetSource() != "" {
+		t.Errorf("asked for %v", got)
+	}
+	cli(t, Roof{}, serve(t, f), "restore", "shop/db", "--to", "staging/db", "--overwrite", "-y")
+	if got := f.restore.GetRestore(); got.GetTargetSource() != "staging/db" || !got.GetOverwrite() {
+		t.Errorf("asked for %v", got)
+	}
+}
+
+func TestUp(t *testing.T) {
+	var got config.Config
+	var warned []string
+	roof := Roof{Up: func(_ context.Context, c config.Config, warnings []string) error {
+		got, warned = c, warnings
+		return problem.New(problem.Conflict, "it runs already")
+	}}
+	t.Setenv("BT_RETENTION_DAYS", "7")
+	r := cli(t, roof, "", "up", "--concurrency", "9")
+	if r.status != 1 || got.Concurrency != 9 || len(warned) != 1 || r.err != "error: it runs already\n" {
+		t.Errorf("%+v, %+v, %q", r, got, warned)
+	}
+}
+
+func TestUpNow(t *testing.T) {
+	f := &fake{}
+	stopped := false
+	roof := Roof{Up: func(ctx context.Context, c config.Config, _ []string) error {
+		<-ctx.Done()
+		stopped = true
+		return nil
+	}}
+	r := cli(t, roof, serve(t, f), "up", "-N")
+	if r.status != 0 || !stopped || !f.backup.GetAll() || strings.Count(r.out, "succeeded") != 2 {
+		t.Errorf("%+v, stopped %v, asked for %v", r, stopped, f.backup)
+	}
+
+	f = &fake{ends: map[string]*pb.Run{"wiki": {State: pb.RunState_RUN_STATE_FAILED, Failure: wrongPassword("wiki")}}}
+	if r := cli(t, roof, serve(t, f), "up", "--now"); r.status != 3 {
+		t.Errorf("one of two failed: %+v", r)
+	}
+	roof.Up = func(context.Context, config.Config, []string) error {
+		return problem.New(problem.Conflict, "it runs already")
+	}
+	r = cli(t, roof, filepath.Join(t.TempDir(), "none.sock"), "up", "--now")
+	if r.status != 1 || !strings.Contains(r.err, "it runs already") {
+		t.Errorf("a controller that does not start: %+v", r)
+	}
+}
+
+func TestHelperCommandsPassUsBy(t *testing.T) {
+	roof := Roof{HelperCommands: []string{"sqlite-dump"}, Helper: func(_ context.Context, args []string, _ io.Reader, out, _ io.Writer) int {
+		fmt.Fprint(out, strings.Join(args, " "))
+		return 7
+	}}
+	var out bytes.Buffer
+	if status := Run(t.Context(), roof, []string{"sqlite-dump", "--x"}, nil, &out, io.Discard); status != 7 || out.String() != "sqlite-dump --x" {
+		t.Errorf("%d, %q", status, &out)
+	}
+	if status := Run(t.Context(), Roof{}, []string{"version"}, nil, &out, io.Discard); status != 0 {
+		t.Errorf("version: %d", status)
+	}
+}
+
+func TestHelpSaysTheExitStatuses(t *testing.T) {
+	r := cli(t, Roof{}, "", "--help")
+	if r.status != 0 || !strings.Contains(r.out, "Exit status: 0 fine, 1 failed, 2 bad input, 3 some") || strings.Contains(r.out, "lease-duration") {
+		t.Errorf("%+v", r)
+	}
+	for _, name := range []string{"bash", "zsh", "fish"} {
+		if r := cli(t, Roof{}, "", "completion", name); r.status != 0 || len(r.out) < 1000 {
+			t.Errorf("completion %s: %d, %d bytes", name, r.status, len(r.out))
+		}
+	}
+	if New(Roof{}).Name() != "baktainer" {
+		t.Error("the root has another name")
+	}
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/transport"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// withController connects to the controller, does the work, and explains an
+// error that means that none answers.
+func (a *app) withController(cmd *cobra.Command, work func(context.Context, pb.AdminServiceClient) error) error {
+	c, _, err := a.settings(cmd)
+	if err != nil {
+		return err
+	}
+	conn, err := transport.DialUnix(c.Socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return explain(cmd.Context(), work(cmd.Context(), pb.NewAdminServiceClient(conn)), c.Socket)
+}
+
+// explain says of a call that nobody answered why that may be.
+func explain(ctx context.Context, err error, socket string) error {
+	if problem.ReasonOf(err) != transport.ReasonNoAnswer {
+		return err
+	}
+	var d net.Dialer
+	conn, dialErr := d.DialContext(ctx, "unix", socket)
+	switch {
+	case dialErr == nil:
+		_ = conn.Close()
+		return problem.Wrap(problem.Unavailable, err, "the controller at %s broke off", socket).WithReason(transport.ReasonNoAnswer)
+	case errors.Is(dialErr, fs.ErrPermission):
+		return problem.New(problem.Denied, "this user may not use the controller's socket %s", socket).
+			WithHint("Run the command as the user that runs `baktainer up`, for example with sudo.")
+	}
+	return problem.New(problem.Unavailable, "no controller answers at %s", socket).WithReason(transport.ReasonNoAnswer).
+		WithHint("Start one with `baktainer up`. If one runs with other settings, name its folder with --data-dir or its socket with --socket; " +
+			"one that runs in a container is asked with `docker exec CONTAINER baktainer …`. Without any controller, `baktainer rescue` reads a store.")
+}
+
+// findSnapshot gets the snapshot that a user means: an id, a unique beginning of one,
+// SOURCE@latest, or SOURCE for its latest.
+func findSnapshot(ctx context.Context, client pb.AdminServiceClient, ref string) (*pb.Snapshot, error) {
+	resp, err := client.GetSnapshot(ctx, &pb.GetSnapshotRequest{Snapshot: ref})
+	if problem.CodeOf(err) == problem.NotFound {
+		latest, latestErr := client.GetSnapshot(ctx, &pb.GetSnapshotRequest{Snapshot: ref + "@latest"})
+		if latestErr == nil {
+			return latest.GetSnapshot(), nil
+		}
+		return nil, problem.New(problem.NotFound, "%.150q is neither a snapshot nor a source that has one", ref).
+			WithHint("`baktainer snapshot ls` lists the snapshots, `baktainer source ls` the sources.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resp.GetSnapshot(), nil
+}

@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/baktainer/baktainer/internal/problem"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// dumps is a snapshot whose streams can be read one by one, from a controller
+// or from a store.
+type dumps struct {
+	snapshot, source string
+	streams          []streamView
+	// copy writes one stream to w.
+	copy func(ctx context.Context, stream string, w io.Writer) error
+}
+
+func fromController(client pb.AdminServiceClient, snap *pb.Snapshot) dumps {
+	return dumps{snap.GetId(), snap.GetSource(), viewSnapshot(snap).Streams, func(ctx context.Context, stream string, w io.Writer) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel() // when w fails, the rest is not wanted
+		chunks, err := client.DumpSnapshot(ctx, &pb.DumpSnapshotRequest{Snapshot: snap.GetId(), Select: stream})
+		if err != nil {
+			return err
+		}
+		for {
+			resp, err := chunks.Recv()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := w.Write(resp.GetData()); err != nil {
+				return fmt.Errorf("write the dump: %w", err)
+			}
+		}
+	}}
+}
+
+// pick returns the streams that the names select, all when there are none.
+func (d dumps) pick(names []string) ([]streamView, error) {
+	if len(names) == 0 {
+		return d.streams, nil
+	}
+	var picked []streamView
+	for _, n := range names {
+		found := false
+		for _, s := range d.streams {
+			if s.Name == n || s.Database == n {
+				picked, found = append(picked, s), true
+			}
+		}
+		if !found {
+			p := problem.New(problem.NotFound, "snapshot %s has no database or stream %.80q", d.snapshot, n).WithSource(d.source)
+			for _, s := range d.streams {
+				p.WithDetails(strings.TrimSuffix(fmt.Sprintf("%s (database %s)", s.Name, s.Database), " (database )"))
+			}
+			return nil, p.WithHint("The lines above are what it has.")
+		}
+	}
+	return picked, nil
+}
+
+// exported is what an export prints of each file.
+type exported struct {
+	Stream string `json:"stream" doc:"the stream"`
+	Path   string `json:"path" doc:"the file"`
+	Size   int64  `json:"size" doc:"bytes"`
+	SHA256 string `json:"sha256" doc:"hash of the dump, as sha256sum prints it"`
+}
+
+// export writes streams to stdout ("-": one only), to a file, or when there are
+// several into a folder, each under its name.
+func (a *app) export(ctx context.Context, to string, f restoreFlags, d dumps) error {
+	streams, err := d.pick(f.selected)
+	if err != nil {
+		return err
+	}
+	if to == "-" {
+		if len(streams) != 1 {
+			p := problem.New(problem.InvalidInput, "snapshot %s has %d streams; stdout takes one", d.snapshot, len(streams)).WithSource(d.source)
+			for _, s := range streams {
+				p.WithDetails(s.Name)
+			}
+			return p.WithHint("Name one of the lines above, or write all of them into a folder with `restore --to file:FOLDER`.")
+		}
+		if f.dry {
+			a.say("%s of snapshot %s, %s, would be written to stdout.", streams[0].Name, d.snapshot, size(streams[0].Size))
+			return nil
+		}
+		return a.copyChecked(ctx, d, streams[0], a.out)
+	}
+	files, err := plan(to, streams, f.overwrite)
+	if err != nil {
+		return err
+	}
+	if !f.dry {
+		if err := a.writeAll(ctx, d, streams, files); err != nil {
+			return err
+		}
+	}
+	results := make([]exported, len(streams))
+	rows := make([][]string, len(streams))
+	for i, s := range streams {
+		results[i] = exported{s.Name, files[i], s.Size, s.SHA256}
+		rows[i] = []string{s.Name, files[i], size(s.Size), s.SHA256}
+	}
+	return a.print(results, files, func() {
+		if f.dry {
+			a.say("These files would be written:")
+		}
+		a.table([]string{"STREAM", "FILE", "SIZE", "SHA-256"}, rows)
+	})
+}
+
+// plan names the file of each stream, and refuses those that are there unless
+// they may be overwritten.
+func plan(to string, streams []streamView, overwrite bool) ([]string, error) {
+	info, err := os.Stat(to)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, problem.Wrap(problem.Failed, err, "look at %s", to)
+	}
+	folder := len(streams) != 1 || (err == nil && info.IsDir())
+	if folder && err == nil && !info.IsDir() {
+		return nil, problem.New(problem.Conflict, "%s is a file, and there are %d streams to write", to, len(streams)).
+			WithHint("Name a folder, or one stream with --select.")
+	}
+	files := make([]string, len(streams))
+	var there []string
+	for i, s := range streams {
+		files[i] = to
+		if folder {
+			if s.Name == "" || s.Name != filepath.Base(s.Name) || s.Name == ".." || s.Name == "." {
+				return nil, problem.New(problem.Corrupt, "the stream's name %.80q cannot be that of a file", s.Name)
+			}
+			files[i] = filepath.Join(to, s.Name)
+		}
+		if _, err := os.Lstat(files[i]); err == nil {
+			there = append(there, files[i])
+		}
+	}
+	if len(there) > 0 && !overwrite {
+		return nil, problem.New(problem.Conflict, "files are there already").WithReason("file-exists").WithDetails(there...).
+			WithHint("Choose another path, or replace them with --overwrite.")
+	}
+	return files, nil
+}
+
+func (a *app) writeAll(ctx context.Context, d dumps, streams []streamView, files []string) error {
+	for i, s := range streams {
+		if err := os.MkdirAll(filepath.Dir(files[i]), 0o700); err != nil {
+			return problem.Wrap(problem.Failed, err, "make the folder")
+		}
+		if err := writeWhole(files[i], func(w io.Writer) error { return a.copyChecked(ctx, d, s, w) }); err != nil {
+			return fmt.Errorf("write %s: %w", files[i], err)
+		}
+	}
+	return nil
+}
+
+// writeWhole writes a file under another name beside its own, and renames it
+// when it is whole and on disk: a file under its own name is never cut short.
+// Only its owner may read it.
+func writeWhole(path string, write func(io.Writer) error) (err error) {
+	partial := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".partial-"+rand.Text()[:6])
+	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return problem.Wrap(problem.Failed, err, "create the file")
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(partial)
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close(), os.Rename(partial, path)); err != nil {
+		return problem.Wrap(problem.Failed, err, "finish the file")
+	}
+	return nil
+}
+
+// copyChecked copies a stream and holds it against what the ledger says of it.
+func (a *app) copyChecked(ctx context.Context, d dumps, s streamView, w io.Writer) error {
+	c := &checked{w: w, sum: sha256.New(), board: a.board(s.Name), total: s.Size}
+	defer c.board.clear()
+	if err := d.copy(ctx, s.Name, c); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(c.sum.Sum(nil)); c.n != s.Size || got != s.SHA256 {
+		return problem.New(problem.Corrupt, "%s: %d bytes with SHA-256 %s came, the ledger says %d bytes with %s", s.Name, c.n, got, s.Size, s.SHA256).
+			WithSource(d.source).WithHint("Do not use what was written. `baktainer snapshot verify %s` tells what is wrong.", d.snapshot)
+	}
+	return nil
+}
+
+// checked counts and hashes what passes, and shows how far it is.
+type checked struct {
+	w     io.Writer
+	sum   hash.Hash
+	n     int64
+	total int64
+	board *board
+	shown int64
+}
+
+// showEvery bounds how often the board is redrawn, in bytes.
+const showEvery = 4 << 20
+
+func (c *checked) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.sum.Write(p[:n])
+	c.n += int64(n)
+	if c.board.live && c.n-c.shown >= showEvery {
+		c.shown = c.n
+		c.board.update(0, boardRow{done: c.n, total: c.total})
+	}
+	return n, err
+}

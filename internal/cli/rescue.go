@@ -1,0 +1,248 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/rescue"
+	"github.com/baktainer/baktainer/internal/store"
+)
+
+// foundView is what `rescue ls -o json` prints of each snapshot.
+type foundView struct {
+	ID           string     `json:"id" doc:"the snapshot"`
+	Source       string     `json:"source" doc:"the source that it is of"`
+	Confirmed    bool       `json:"confirmed" doc:"its ledger entry and its manifest are there; without the entry its run may have failed"`
+	Note         string     `json:"note" doc:"what is wrong with it, empty when nothing is"`
+	Engine       string     `json:"engine" doc:"kind of database"`
+	Server       string     `json:"server" doc:"version of the database server"`
+	CommittedAt  *time.Time `json:"committed_at,omitempty" doc:"when it came to exist"`
+	Streams      int        `json:"streams" doc:"how many dumps it has"`
+	RawBytes     int64      `json:"raw_bytes" doc:"size of all its dumps"`
+	ManifestSize int64      `json:"manifest_size" doc:"size of its manifest object, 0 when it is missing"`
+}
+
+// lifeline is how rescue reaches a repository: the store and the key.
+type lifeline struct{ store, key string }
+
+func (a *app) rescueCommand() *cobra.Command {
+	var l lifeline
+	cmd := group("rescue", "Restore from a store and its key alone, without a controller",
+		`Restore from a store and its key file alone, when no controller is left.
+
+Without --store and --key-file, those that the settings name are used.`,
+		a.rescueList(&l), a.rescueRestore(&l), a.rescueDump(&l))
+	cmd.PersistentFlags().StringVar(&l.store, "store", "", "folder of the store")
+	cmd.PersistentFlags().StringVar(&l.key, "key-file", "", "file with the repository's key")
+	return cmd
+}
+
+// opened is a repository reached without a controller.
+type opened struct {
+	*rescue.Rescue
+	store store.Store
+	key   repo.KeyFile
+}
+
+func (a *app) openRescue(cmd *cobra.Command, l *lifeline) (opened, error) {
+	if l.store == "" || l.key == "" {
+		c, _, err := a.settings(cmd)
+		if err != nil {
+			return opened{}, err
+		}
+		l.store, l.key = cmp.Or(l.store, c.Store), cmp.Or(l.key, c.KeyFile)
+	}
+	f, err := os.Open(l.key)
+	if err != nil {
+		return opened{}, problem.Wrap(problem.InvalidInput, err, "read the key file").
+			WithHint("Name the copy that you kept with --key-file. Without the key nothing can be read.")
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return opened{}, problem.Wrap(problem.Failed, err, "read the key file")
+	}
+	key, err := repo.ParseKeyFile(text)
+	if err != nil {
+		return opened{}, fmt.Errorf("%s: %w", l.key, err)
+	}
+	if _, err := os.Stat(l.store); err != nil {
+		return opened{}, problem.Wrap(problem.InvalidInput, err, "open the store").WithHint("Name its folder with --store.")
+	}
+	st, err := a.roof.OpenStore(l.store)
+	if err != nil {
+		return opened{}, err
+	}
+	r, err := rescue.Open(cmd.Context(), st, key)
+	if err != nil {
+		return opened{}, fmt.Errorf("open the repository in %s: %w", l.store, err)
+	}
+	return opened{r, st, key}, nil
+}
+
+func (a *app) rescueList(l *lifeline) *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Aliases: []string{"list"}, Short: "List what a store holds", Args: arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := a.openRescue(cmd, l)
+			if err != nil {
+				return err
+			}
+			listing, err := r.List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			found := listing.Snapshots
+			all := make([]foundView, len(found))
+			ids := make([]string, len(found))
+			rows := make([][]string, len(found))
+			for i, f := range found {
+				v := viewFound(f)
+				all[i], ids[i] = v, v.ID
+				rows[i] = []string{v.ID, v.Source, a.when(v.CommittedAt), "", "", cmp.Or(v.Server, v.Engine), v.Note}
+				if f.Entry != nil {
+					rows[i][3], rows[i][4] = size(v.RawBytes), strconv.Itoa(v.Streams)
+				}
+			}
+			for _, d := range listing.Damaged {
+				a.say("damaged: %s", d)
+			}
+			return a.print(all, ids, func() {
+				if len(all) == 0 {
+					a.say("The store holds no snapshot.")
+					return
+				}
+				a.table([]string{"SNAPSHOT", "SOURCE", "MADE", "SIZE", "STREAMS", "SERVER", "NOTE"}, rows)
+			})
+		},
+	}
+}
+
+func viewFound(f rescue.Found) foundView {
+	v := foundView{ID: f.Snapshot, Source: f.Source, Note: f.Note, ManifestSize: f.ManifestSize}
+	if e := f.Entry; e != nil {
+		v.Confirmed, v.Engine, v.Server, v.CommittedAt = f.Confirmed(), e.Engine, e.Server, &e.CommitTime
+		v.Streams, v.RawBytes = len(e.Streams), e.RawBytes
+	}
+	return v
+}
+
+// openFound opens a snapshot by id, prefix, SOURCE@latest or SOURCE.
+func (r opened) openFound(ctx context.Context, ref string) (*repo.Snapshot, rescue.Found, error) {
+	snap, found, err := r.OpenSnapshot(ctx, ref)
+	if problem.CodeOf(err) == problem.NotFound {
+		if s, f, latestErr := r.OpenSnapshot(ctx, ref+"@latest"); latestErr == nil {
+			return s, f, nil
+		}
+	}
+	return snap, found, err
+}
+
+func fromStore(snap *repo.Snapshot, found rescue.Found) dumps {
+	d := dumps{snapshot: found.Snapshot, source: found.Source, copy: func(ctx context.Context, stream string, w io.Writer) (err error) {
+		r, err := snap.Open(ctx, stream)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Close()) }()
+		_, err = io.Copy(w, r)
+		return err
+	}}
+	for _, s := range snap.Streams() {
+		d.streams = append(d.streams, streamView{s.Name, s.Kind, s.Database, s.Format, s.Size, s.SHA256.String()})
+	}
+	return d
+}
+
+func (a *app) rescueDump(l *lifeline) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use: "dump SNAPSHOT|SOURCE [STREAM]", Short: "Write a dump to stdout, as the dump tool wrote it", Args: arguments(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.refuseTerminal(force); err != nil {
+				return err
+			}
+			r, err := a.openRescue(cmd, l)
+			if err != nil {
+				return err
+			}
+			snap, found, err := r.openFound(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.export(cmd.Context(), "-", restoreFlags{selected: args[1:]}, fromStore(snap, found))
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "write to a terminal")
+	return cmd
+}
+
+func (a *app) rescueRestore(l *lifeline) *cobra.Command {
+	var f restoreFlags
+	cmd := &cobra.Command{
+		Use: "restore SNAPSHOT|SOURCE --to WHERE", Short: "Restore from a store, into files or into a container",
+		Example: examples(
+			"baktainer rescue restore shop/db --to file:shop.sql --store /mnt/store --key-file repository.key",
+			"baktainer rescue restore shop/db --to container:new-db --overwrite",
+		),
+		Args: arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			to, err := parseTarget(f.to)
+			switch {
+			case err != nil:
+				return err
+			case to.file == "" && to.container == "":
+				return problem.New(problem.InvalidInput, "say where to restore").WithHint("Want --to file:PATH, --to - for stdout, or --to container:NAME.")
+			}
+			r, err := a.openRescue(cmd, l)
+			if err != nil {
+				return err
+			}
+			snap, found, err := r.openFound(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if to.file != "" {
+				return a.export(cmd.Context(), to.file, f, fromStore(snap, found))
+			}
+			return a.rescueInto(cmd, r, found, to.container, f)
+		},
+	}
+	f.add(cmd, "where to: file:PATH, - for stdout, or container:NAME")
+	return cmd
+}
+
+func (a *app) rescueInto(cmd *cobra.Command, r opened, found rescue.Found, container string, f restoreFlags) error {
+	c, _, err := a.settings(cmd)
+	if err != nil {
+		return err
+	}
+	if err := a.confirm(f, "container "+container); err != nil {
+		return err
+	}
+	show := a.board(container)
+	report, err := a.roof.RestoreInto(cmd.Context(), Rescue{
+		Config: c, Store: r.store, Key: r.key, Snapshot: found, Container: container, Select: f.selected,
+		Options: engine.RestoreOptions{Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner},
+		Phase:   func(phase string) { show.update(0, boardRow{phase: phase}) },
+	})
+	show.clear()
+	for _, line := range report {
+		fmt.Fprintln(a.out, printable(line))
+	}
+	if err == nil && !f.dry {
+		a.say("Restored snapshot %s into container %s.", found.Snapshot, container)
+	}
+	return err
+}

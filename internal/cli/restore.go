@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/baktainer/baktainer/internal/problem"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// restoreFlags are what `restore` and `rescue restore` have in common.
+type restoreFlags struct {
+	to, agent                       string
+	selected                        []string
+	overwrite, dry, noOwner, assent bool
+}
+
+func (f *restoreFlags) add(cmd *cobra.Command, where string) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.to, "to", "", where)
+	flags.StringSliceVar(&f.selected, "select", nil, "only these databases or streams; may be given several times")
+	flags.BoolVar(&f.overwrite, "overwrite", false, "replace data, or files, that are there")
+	flags.BoolVar(&f.dry, "dry-run", false, "say what would happen, and change nothing")
+	flags.BoolVar(&f.noOwner, "no-owner", false, "leave out owners and grants (PostgreSQL)")
+	flags.BoolVarP(&f.assent, "yes", "y", false, "do not ask before data is replaced")
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	var f restoreFlags
+	var detach bool
+	cmd := &cobra.Command{
+		Use: "restore SNAPSHOT|SOURCE", Short: "Bring a snapshot back, into a container or into files",
+		Long: `Bring a snapshot back: into the container that it came from, into another one, or into files.
+
+SNAPSHOT is an id, a unique beginning of one, or SOURCE@latest; SOURCE alone means its latest.
+A database that holds data is left alone unless --overwrite is given. What is written was checked:
+the last byte of a dump is only handed over when the hash of all of it is right.`,
+		Example: examples(
+			"baktainer restore shop/db --dry-run",
+			"baktainer restore shop/db --overwrite",
+			"baktainer restore shop/db@latest --to staging/db --select shop",
+			"baktainer restore shop/db --to container:scratch",
+			"baktainer restore shop/db --to file:shop.sql",
+		),
+		Args: arguments(1, 1), ValidArgsFunction: a.completeSnapshots,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			to, err := parseTarget(f.to)
+			if err != nil {
+				return err
+			}
+			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
+				snap, err := findSnapshot(ctx, client, args[0])
+				if err != nil {
+					return err
+				}
+				if to.file != "" {
+					return a.export(ctx, to.file, f, fromController(client, snap))
+				}
+				return a.restoreInto(ctx, client, snap, to, f, detach)
+			})
+		},
+	}
+	f.add(cmd, "where to: SOURCE, container:NAME, file:PATH, or - for stdout. Default: the container that it came from")
+	cmd.Flags().StringVar(&f.agent, "agent", "", "the agent whose host has container:NAME, when there are several")
+	cmd.Flags().BoolVar(&detach, "detach", false, "do not wait")
+	return cmd
+}
+
+// restoreInto restores into a container, through the agent of its host.
+func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, snap *pb.Snapshot, to target, f restoreFlags, detach bool) error {
+	where := "source " + snap.GetSource()
+	switch {
+	case to.source != "":
+		where = "source " + to.source
+	case to.container != "":
+		where = "container " + to.container
+	}
+	if err := a.confirm(f, where); err != nil {
+		return err
+	}
+	resp, err := client.StartRestore(ctx, &pb.StartRestoreRequest{RequestId: rand.Text(), Restore: &pb.RestoreRequest{
+		Snapshot: snap.GetId(), TargetSource: to.source, TargetContainer: to.container, TargetAgent: f.agent,
+		Select: f.selected, Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner,
+	}})
+	if err != nil {
+		return err
+	}
+	runs := []*pb.Run{resp.GetRun()}
+	if detach {
+		return a.showStarted(runs, false)
+	}
+	if runs, err = a.watch(ctx, client, runs); err != nil {
+		return err
+	}
+	v := viewRun(runs[0])
+	err = a.print(v, []string{v.ID}, func() {
+		for _, line := range v.Report {
+			fmt.Fprintln(a.out, printable(line))
+		}
+		if v.State == "succeeded" && !f.dry {
+			a.say("Restored snapshot %s into %s in %s.", v.Snapshot, where, lasted(v.StartedAt, v.EndedAt))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return outcome(runs[0])
+}
+
+// confirm asks before data is replaced when a person is there to answer.
+func (a *app) confirm(f restoreFlags, where string) error {
+	if !f.overwrite || f.dry || f.assent || !terminal(a.in) {
+		return nil
+	}
+	fmt.Fprintf(a.err, "This replaces what is in %s. Go on? [y/N] ", printable(where))
+	answer, _ := bufio.NewReader(a.in).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return problem.New(problem.Cancelled, "nothing was changed")
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+func (a *app) snapshotCommand() *cobra.Command {
+	return group("snapshot", "What can be restored", "", a.snapshotList(), a.snapshotShow(), a.snapshotVerify())
+}
+
+func (a *app) snapshotList() *cobra.Command {
+	var limit int32
+	cmd := &cobra.Command{
+		Use: "ls [SOURCE]", Aliases: []string{"list"}, Short: "List snapshots, newest first", Args: arguments(0, 1), ValidArgsFunction: a.completeSources,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkLimit(limit); err != nil {
+				return err
+			}
+			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
+				req := &pb.ListSnapshotsRequest{Limit: limit}
+				if len(args) > 0 {
+					req.Source = args[0]
+				}
+				resp, err := client.ListSnapshots(ctx, req)
+				if err != nil {
+					return err
+				}
+				all := views(resp.GetSnapshots(), viewSnapshot)
+				ids := make([]string, len(all))
+				rows := make([][]string, len(all))
+				for i, s := range all {
+					ids[i] = s.ID
+					rows[i] = []string{
+						s.ID, s.Source, a.when(s.CommittedAt), size(s.RawBytes), size(s.NewBytes), strconv.Itoa(len(s.Streams)),
+						cmp.Or(s.Server, s.Engine), cmp.Or(a.when(s.VerifiedAt), "never"),
+					}
+				}
+				return a.print(all, ids, func() {
+					if len(all) == 0 {
+						a.say("No snapshot yet.")
+						return
+					}
+					a.table([]string{"SNAPSHOT", "SOURCE", "MADE", "SIZE", "NEW", "STREAMS", "SERVER", "VERIFIED"}, rows)
+				})
+			})
+		},
+	}
+	cmd.Flags().Int32VarP(&limit, "limit", "n", 1000, "at most this many")
+	return cmd
+}
+
+func (a *app) snapshotShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show SNAPSHOT", Short: "Show one snapshot and its streams", Args: arguments(1, 1), ValidArgsFunction: a.completeSnapshots,
+		Example: examples("baktainer snapshot show shop/db@latest"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
+				snap, err := findSnapshot(ctx, client, args[0])
+				if err != nil {
+					return err
+				}
+				v := viewSnapshot(snap)
+				return a.print(v, []string{v.ID}, func() { a.showSnapshot(v) })
+			})
+		},
+	}
+}
+
+func (a *app) showSnapshot(s *snapshotView) {
+	a.facts(
+		"snapshot", s.ID, "source", s.Source, "engine", s.Engine, "server", s.Server, "image", s.Image, "run", s.Run,
+		"made", a.at(s.CommittedAt), "took", lasted(s.StartedAt, s.CommittedAt), "verified", cmp.Or(a.at(s.VerifiedAt), "never"),
+		"size", size(s.RawBytes), "new", size(s.NewBytes), "stores", strings.Join(s.Stores, ", "), "ledger", strconv.FormatUint(s.LedgerIndex, 10),
+	)
+	rows := make([][]string, len(s.Streams))
+	for i, st := range s.Streams {
+		rows[i] = []string{st.Name, st.Kind, st.Database, size(st.Size), st.SHA256}
+	}
+	a.table([]string{"STREAM", "KIND", "DATABASE", "SIZE", "SHA-256"}, rows)
+}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/transport"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+func (a *app) upCommand() *cobra.Command {
+	var now bool
+	cmd := &cobra.Command{
+		Use: "up", Short: "Run controller and agent: find labelled containers and back them up on schedule",
+		Long: `Run controller and agent in one process: find the containers of this Docker host that carry the
+label baktainer.backup=true, and back them up on schedule, until told to stop.
+
+Each setting below can also come from a variable or from the YAML file; ` + "`baktainer config show`" + `
+prints what holds.`,
+		Args: arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, warnings, err := a.settings(cmd)
+			if err != nil {
+				a.warn(warnings)
+				return err
+			}
+			if now {
+				return a.upNow(cmd.Context(), c, warnings)
+			}
+			return a.roof.Up(cmd.Context(), c, warnings)
+		},
+	}
+	cmd.Flags().BoolVarP(&now, "now", "N", false, "back up all sources once, now, and exit")
+	config.AddFlags(cmd.Flags(), rootFlags...)
+	return cmd
+}
+
+const (
+	// startPolls is how often a controller that starts is asked whether it is there,
+	// settlePolls how often an agent that found nothing is given another chance.
+	startPolls  = 600
+	settlePolls = 50
+	pollEvery   = 100 * time.Millisecond
+)
+
+// upNow runs everything, backs up all sources once, and stops everything.
+func (a *app) upNow(ctx context.Context, c config.Config, warnings []string) error {
+	upCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	up := make(chan error, 1)
+	workCtx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	go func() {
+		up <- a.roof.Up(upCtx, c, warnings)
+		giveUp()
+	}()
+	err := a.backupOnce(workCtx, c.Socket)
+	ctxEnded, upEnded := ctx.Err() != nil, workCtx.Err() != nil
+	stop()
+	upErr := <-up
+	switch {
+	case upErr != nil:
+		return upErr
+	case upEnded && !ctxEnded:
+		return problem.New(problem.Internal, "the controller stopped by itself")
+	}
+	return err
+}
+
+func (a *app) backupOnce(ctx context.Context, socket string) error {
+	conn, err := transport.DialUnix(socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	client := pb.NewAdminServiceClient(conn)
+	if err := a.untilSettled(ctx, client); err != nil {
+		return err
+	}
+	return a.backup(ctx, client, &pb.StartBackupRequest{All: true, RequestId: rand.Text()}, false)
+}
+
+// untilSettled waits until the controller answers, an agent with a working
+// provider is there, and it has had time to report what it found.
+func (a *app) untilSettled(ctx context.Context, client pb.AdminServiceClient) error {
+	settled := 0
+	why := errors.New("no agent is connected")
+	for range startPolls {
+		status, err := client.GetStatus(ctx, &pb.GetStatusRequest{})
+		switch {
+		case err != nil && problem.CodeOf(err) != problem.Unavailable:
+			return fmt.Errorf("wait for the controller: %w", err)
+		case err != nil:
+			why = err
+		case working(status):
+			if settled++; settled >= settlePolls || a.reported(ctx, client, status) {
+				return nil
+			}
+		}
+		if err := clock.Sleep(ctx, min(a.retryAfter, pollEvery)); err != nil {
+			return problem.Wrap(problem.Cancelled, err, "wait for the controller")
+		}
+	}
+	return problem.Wrap(problem.Unavailable, why, "wait for controller and agent").
+		WithHint("The log above says what they wait for, such as a Docker Engine that does not answer.")
+}
+
+// reported says whether a source was reported since the controller started;
+// those that it remembers from before say nothing of what is there now.
+func (a *app) reported(ctx context.Context, client pb.AdminServiceClient, s *pb.GetStatusResponse) bool {
+	resp, err := client.ListSources(ctx, &pb.ListSourcesRequest{})
+	if err != nil {
+		return false
+	}
+	for _, src := range resp.GetSources() {
+		if !src.GetSource().GetReportedAt().AsTime().Before(s.GetStartedAt().AsTime()) {
+			return true
+		}
+	}
+	return false
+}
+
+// working says whether some agent can see containers.
+func working(s *pb.GetStatusResponse) bool {
+	for _, g := range s.GetAgents() {
+		for _, p := range g.GetProviders() {
+			if g.GetConnected() && p.GetHealthy() {
+				return true
+			}
+		}
+	}
+	return false
+}

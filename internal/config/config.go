@@ -1,0 +1,171 @@
+// Package config knows every setting of the program. One list of settings, as
+// data, is where loading, checking, flags, help and documentation come from.
+//
+// A value comes from a flag, else a variable BAKTAINER_…, else a variable BT_… of
+// the Baktainer before this one, else the YAML file, else the default. Every
+// value that is given is checked, also one that another overrides, and all
+// that is wrong is told at once, each with the place where it was found.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/source"
+	"github.com/baktainer/baktainer/internal/transport"
+)
+
+// DefaultFile is read when no other file is named, if it is there.
+const DefaultFile = "/etc/baktainer/baktainer.yaml"
+
+// Config is what all settings together say.
+type Config struct {
+	// DataDir is where the program keeps its own state. The next three are in it by default.
+	DataDir string
+	Socket  string
+	KeyFile string
+	Store   string
+
+	// Schedule is a cron expression, empty when nothing is backed up by itself.
+	Schedule    string
+	Zone        *time.Location
+	Concurrency int
+	// Compress is for sources whose labels do not say.
+	Compress source.Compression
+
+	LogLevel slog.Level
+	// LogFormat is auto, text or json.
+	LogFormat string
+	// HTTPListen is host:port, empty when nothing is served.
+	HTTPListen string
+
+	Docker Docker
+	// AgentID is empty when the one kept in the data folder is to be used.
+	AgentID string
+	// LeaseDuration is how long an agent may go unheard before its runs are given to another.
+	LeaseDuration time.Duration
+
+	// File is the file that was read, empty when there was none.
+	File string
+	// Origins says of each setting, by name, where its value was found: a flag, a
+	// variable, "FILE:LINE", or "default".
+	Origins map[string]string
+}
+
+// Docker says how to reach the Docker Engine.
+type Docker struct {
+	// Host is a URL: unix, tcp, http or https.
+	Host string
+	// CA and Cert are each the path of a PEM file or the PEM itself, as is Key.
+	CA, Cert string
+	Key      source.Secret
+}
+
+// LoadOptions say where to look for settings.
+type LoadOptions struct {
+	// Flags holds the flags that were given, by the name of their setting: see Given.
+	Flags map[string]string
+	// File is the file that --config named, empty when it was not given.
+	File string
+	// Environ is the environment as os.Environ gives it.
+	Environ []string
+	// Root says that the program runs as root, which decides where state goes.
+	Root bool
+}
+
+// Here returns the options for this process, without flags.
+func Here() LoadOptions {
+	return LoadOptions{Environ: os.Environ(), Root: os.Geteuid() == 0}
+}
+
+// given is one value that a user gave, and where.
+type given struct {
+	setting *Setting
+	text    string
+	origin  string
+}
+
+// Load reads and checks all settings. Warnings are sentences about settings
+// that have no effect. The error is one problem (InvalidInput) with a line for each thing
+// that is wrong.
+func Load(o LoadOptions) (Config, []string, error) {
+	l := loader{env: environ(o.Environ), defaultFile: DefaultFile}
+	return l.load(o)
+}
+
+// loader gathers what goes wrong on the way.
+type loader struct {
+	env         map[string]string
+	defaultFile string
+	wrong       []string
+	warnings    []string
+}
+
+func (l *loader) load(o LoadOptions) (Config, []string, error) {
+	c := Config{Origins: map[string]string{}}
+	variables, legacy := l.variables(), l.legacy()
+	for _, s := range settings {
+		l.apply(&c, given{s, s.defaultValue(l.env, o.Root), "default"})
+	}
+	for _, values := range [][]given{l.file(&c, o.File), legacy, variables, flagValues(o.Flags)} {
+		for _, v := range values {
+			l.apply(&c, v)
+		}
+	}
+	l.complete(&c)
+	if len(l.wrong) > 0 {
+		things := "1 setting is wrong"
+		if n := len(l.wrong); n > 1 {
+			things = fmt.Sprintf("%d settings are wrong", n)
+		}
+		return Config{}, l.warnings, problem.New(problem.InvalidInput, "%s", things).WithReason("bad-settings").
+			WithDetails(l.wrong...).WithHint("`baktainer up --help` lists all settings.")
+	}
+	return c, l.warnings, nil
+}
+
+// apply gives the setting its value unless the value is wrong.
+func (l *loader) apply(c *Config, v given) {
+	if v.origin == "default" && v.text == "" {
+		c.Origins[v.setting.Name] = v.origin
+		return
+	}
+	if err := v.setting.set(c, v.text); err != nil {
+		l.wrong = append(l.wrong, fmt.Sprintf("%s: %s: %v", v.origin, v.setting.shown(v.text), err))
+		return
+	}
+	c.Origins[v.setting.Name] = v.origin
+}
+
+// complete derives what depends on other settings and checks what only makes
+// sense together.
+func (l *loader) complete(c *Config) {
+	if c.DataDir == "" {
+		if len(l.wrong) == 0 {
+			l.wrong = append(l.wrong, "data-dir: there is no home folder to put it in: set --data-dir or BAKTAINER_DATA_DIR")
+		}
+		return
+	}
+	for path, name := range map[*string]string{&c.Socket: "baktainer.sock", &c.KeyFile: "repository.key", &c.Store: "store"} {
+		if *path == "" {
+			*path = filepath.Join(c.DataDir, name)
+		}
+	}
+	if err := transport.CheckSocketPath(c.Socket); err != nil {
+		where := c.Origins["socket"]
+		if where == "default" {
+			where = "socket (in the data-dir that " + c.Origins["data-dir"] + " gives)"
+		}
+		l.wrong = append(l.wrong, fmt.Sprintf("%s: %q: %v: set a shorter one with --socket", where, c.Socket, err))
+	}
+	if (c.Docker.Cert == "") != (c.Docker.Key == "") {
+		l.wrong = append(l.wrong, "docker-cert and docker-key belong together: only one of them is set")
+	}
+	if tls := c.Docker.CA + c.Docker.Cert + c.Docker.Key.Reveal(); tls != "" && isUnix(c.Docker.Host) {
+		l.warnings = append(l.warnings, fmt.Sprintf("docker-ca, docker-cert, docker-key: have no effect with %s", c.Docker.Host))
+	}
+}

@@ -1,0 +1,337 @@
+package config
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/source"
+)
+
+var update = flag.Bool("update", false, "write docs/configuration.md")
+
+// load reads settings on a machine that has no file of its own.
+func load(t *testing.T, file string, flags map[string]string, env ...string) (Config, []string, error) {
+	t.Helper()
+	o := LoadOptions{Flags: flags, Environ: append(env, "HOME=/home/u"), Root: true}
+	if file != "" {
+		o.File = filepath.Join(t.TempDir(), "b.yaml")
+		if err := os.WriteFile(o.File, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := loader{env: environ(o.Environ), defaultFile: filepath.Join(t.TempDir(), "none.yaml")}
+	return l.load(o)
+}
+
+func TestDefaults(t *testing.T) {
+	c, warnings, err := load(t, "", nil)
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(warnings, err)
+	}
+	want := map[string]string{
+		"data-dir": "/var/lib/baktainer", "socket": "/var/lib/baktainer/baktainer.sock",
+		"store": "/var/lib/baktainer/store", "key-file": "/var/lib/baktainer/repository.key",
+		"schedule": "0 0 * * *", "timezone": "Local", "concurrency": "4", "compress": "default", "log-level": "info",
+		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
+		"docker-ca": "", "docker-cert": "", "docker-key": "", "agent-id": "", "lease-duration": "1m0s",
+	}
+	for _, s := range Settings() {
+		if got := s.Value(c); got != want[s.Name] {
+			t.Errorf("%s = %q, want %q", s.Name, got, want[s.Name])
+		}
+		if c.Origins[s.Name] != "default" {
+			t.Errorf("%s comes from %q", s.Name, c.Origins[s.Name])
+		}
+	}
+	if len(want) != len(Settings()) {
+		t.Errorf("%d settings, %d tested", len(Settings()), len(want))
+	}
+}
+
+func TestStateOfAnOrdinaryUser(t *testing.T) {
+	for _, tc := range []struct {
+		env  map[string]string
+		want string
+	}{
+		{map[string]string{"HOME": "/home/u"}, "/home/u/.local/state/baktainer"},
+		{map[string]string{"HOME": "/home/u", "XDG_STATE_HOME": "/s"}, "/s/baktainer"},
+		{map[string]string{"XDG_STATE_HOME": "relative"}, ""},
+	} {
+		if got := stateDir(tc.env, false); got != tc.want {
+			t.Errorf("%v: %q, want %q", tc.env, got, tc.want)
+		}
+	}
+	l := loader{env: map[string]string{}, defaultFile: "/nonexistent"}
+	if _, _, err := l.load(LoadOptions{}); err == nil || !strings.Contains(problem.Text(err), "--data-dir") {
+		t.Errorf("without a home: %v", err)
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	file := "# first\nconcurrency: 2\nlog-level: error\n"
+	for _, tc := range []struct {
+		flags  map[string]string
+		env    []string
+		want   int
+		origin string
+	}{
+		{nil, nil, 2, "b.yaml:2: concurrency"},
+		{nil, []string{"BT_THREADS=3"}, 3, "BT_THREADS"},
+		{nil, []string{"BT_THREADS=3", "BAKTAINER_CONCURRENCY=5"}, 5, "BAKTAINER_CONCURRENCY"},
+		{map[string]string{"concurrency": "6"}, []string{"BT_THREADS=3", "BAKTAINER_CONCURRENCY=5"}, 6, "--concurrency"},
+		{nil, []string{"BAKTAINER_CONCURRENCY="}, 2, "b.yaml:2: concurrency"},
+	} {
+		c, _, err := load(t, file, tc.flags, tc.env...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Concurrency != tc.want || !strings.HasSuffix(c.Origins["concurrency"], tc.origin) || c.LogLevel != slog.LevelError {
+			t.Errorf("%v %v: %d from %q, want %d from %q", tc.flags, tc.env, c.Concurrency, c.Origins["concurrency"], tc.want, tc.origin)
+		}
+	}
+}
+
+func TestTheFileIsFound(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "b.yaml")
+	if err := os.WriteFile(name, []byte("agent-id: a1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, l := range map[string]loader{
+		"by variable": {env: map[string]string{FileVariable: name}, defaultFile: "/nonexistent"},
+		"by default":  {env: map[string]string{}, defaultFile: name},
+	} {
+		if c, _, err := l.load(LoadOptions{Root: true}); err != nil || c.AgentID != "a1" || c.File != name {
+			t.Errorf("%s: %+v, %v", what, c, err)
+		}
+	}
+	_, _, err := load(t, "", nil, FileVariable+"=/nonexistent/b.yaml")
+	if err == nil || !strings.Contains(problem.Text(err), "BAKTAINER_CONFIG: read the settings file: open /nonexistent/b.yaml") {
+		t.Errorf("a named file that is missing: %v", err)
+	}
+}
+
+func TestEveryWrongSettingIsToldAtOnce(t *testing.T) {
+	file := "concurency: 3\nlog-level: loud\nstore: [a]\nschedule:\nagent-id: x\nagent-id: y\ntimezone: Mars/Olympus\n"
+	_, _, err := load(t, file, map[string]string{"http-listen": "nowhere", "concurrency": "0"},
+		"BAKTAINER_COMPRES=off", "BAKTAINER_COMPRESS=zip", "BT_THREAD=1", "BT_THREADS=99", "BAKTAINER_DOCKER_HOST=ftp://x",
+		"BT_COMPRESS=maybe", "BAKTAINER_SCHEDULE_FILE=/nonexistent", "BAKTAINER_STORE=/a", "BAKTAINER_STORE_FILE=/b",
+		"BAKTAINER_LEASE_DURATION=1ms", "BT_CRON=61 * * * *", "BAKTAINER_DOCKER_CERT=/c", "BAKTAINER_E2E=1", "BAKTAINER_SAMPLES=x", "BAKTAINER_PORT_8080_TCP=tcp://1")
+	if problem.CodeOf(err) != problem.InvalidInput || problem.ExitStatus(err) != 2 {
+		t.Fatalf("got %v", err)
+	}
+	text := problem.Text(err)
+	for _, want := range []string{
+		`b.yaml:1: "concurency": there is no such setting (did you mean concurrency?)`,
+		`b.yaml:2: log-level: "loud": want one of debug, info, warn, error`,
+		`b.yaml:3: store: want a single value`,
+		`b.yaml:4: schedule: has no value`,
+		`b.yaml:6: agent-id: is set in line 5 already`,
+		`b.yaml:7: timezone: "Mars/Olympus": there is no such time zone`,
+		`--http-listen: "nowhere": want HOST:PORT`,
+		`--concurrency: "0": want a whole number from 1 to 50`,
+		`BAKTAINER_COMPRES: there is no such setting (did you mean BAKTAINER_COMPRESS?)`,
+		`BAKTAINER_COMPRESS: "zip": want one of default, off, fast, better`,
+		`BT_THREAD: there is no such setting (did you mean BT_THREADS?)`,
+		`BT_THREADS: "99": want a whole number from 1 to 50`,
+		`BAKTAINER_DOCKER_HOST: "ftp://x": want a URL`,
+		`BT_COMPRESS: "maybe": want true or false`,
+		`BAKTAINER_SCHEDULE_FILE: read the value: open /nonexistent`,
+		`BAKTAINER_STORE: BAKTAINER_STORE_FILE is set as well`,
+		`BAKTAINER_LEASE_DURATION: "1ms": want a duration from 5s to 1h`,
+		`BT_CRON: "61 * * * *": want a cron expression`,
+		`docker-cert and docker-key belong together`,
+	} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("%q is there %d times", want, strings.Count(text, want))
+		}
+	}
+	if !strings.HasPrefix(text, "19 settings are wrong\n") {
+		t.Errorf("got:\n%s", text)
+	}
+}
+
+func TestLegacyVariables(t *testing.T) {
+	c, warnings, err := load(t, "", nil, "BT_BACKUP_DIR=/backups", "BT_CRON=5 4 * * *", "BT_THREADS=7", "BT_LOG_LEVEL=DEBUG",
+		"BT_COMPRESS=false", "BT_DOCKER_URL=tcp://docker:2376", "BT_SSL=true", "BT_CA=/ca.pem", "BT_CERT=/cert.pem",
+		"BT_KEY=-----BEGIN EC PRIVATE KEY-----\nx\n-----END EC PRIVATE KEY-----", "BT_HEALTH_SERVER_ENABLED=true", "BT_HEALTH_PORT=9090")
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(warnings, err)
+	}
+	for name, want := range map[string]string{
+		"data-dir": "/backups", "store": "/backups/store", "schedule": "5 4 * * *", "concurrency": "7", "log-level": "debug",
+		"compress": "off", "docker-host": "tcp://docker:2376", "docker-ca": "/ca.pem", "docker-cert": "/cert.pem",
+		"docker-key": "[hidden]", "http-listen": "0.0.0.0:9090",
+	} {
+		if got := find(name).Value(c); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	if !strings.HasPrefix(c.Docker.Key.Reveal(), "-----BEGIN") {
+		t.Error("the key is lost")
+	}
+}
+
+func TestLegacyHealthServer(t *testing.T) {
+	for _, tc := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"BT_HEALTH_SERVER_ENABLED=true"}, "0.0.0.0:8080"},
+		{[]string{"BT_HEALTH_SERVER_ENABLED=false", "BT_HEALTH_PORT=9090"}, "off"},
+		{[]string{"BT_HEALTH_PORT=9090"}, "127.0.0.1:9090"},
+		{[]string{"BT_HEALTH_BIND=::1"}, "[::1]:8080"},
+		{[]string{"BT_HEALTH_SERVER_ENABLED=true", "BAKTAINER_HTTP_LISTEN=:1"}, ":1"},
+	} {
+		c, _, err := load(t, "", nil, tc.env...)
+		if got := find("http-listen").Value(c); err != nil || got != tc.want {
+			t.Errorf("%v: %q, %v, want %q", tc.env, got, err, tc.want)
+		}
+	}
+	if _, _, err := load(t, "", nil, "BT_HEALTH_PORT=x"); err == nil || !strings.Contains(problem.Text(err), "BT_HEALTH_PORT") {
+		t.Errorf("a wrong port: %v", err)
+	}
+}
+
+func TestLegacyVariablesWithoutAMeaningAreWarnedOf(t *testing.T) {
+	var env []string
+	for _, u := range unusedLegacy {
+		for name := range strings.FieldsSeq(u.names) {
+			env = append(env, name+"=hunter2")
+		}
+	}
+	_, warnings, err := load(t, "", nil, append(env, "BT_CA=/ca.pem")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(warnings) != len(env)+1 {
+		t.Errorf("%d warnings for %d variables: %q", len(warnings), len(env)+1, warnings)
+	}
+	all := strings.Join(warnings, "\n")
+	if strings.Contains(all, "hunter2") {
+		t.Error("a warning shows a value")
+	}
+	for _, want := range []string{"BT_RETENTION_DAYS: nothing is deleted automatically in this version", "BT_CA: has no effect unless BT_SSL"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no warning says %q:\n%s", want, all)
+		}
+	}
+	// With the twin alone there is one warning too.
+	if _, warnings, err := load(t, "", nil, "BT_ENCRYPTION_KEY_FILE=/x"); err != nil || len(warnings) != 1 {
+		t.Errorf("%q, %v", warnings, err)
+	}
+}
+
+func TestValuesFromFiles(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "value")
+	if err := os.WriteFile(name, []byte("5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := load(t, "", nil, "BAKTAINER_CONCURRENCY_FILE="+name)
+	if err != nil || c.Concurrency != 5 || c.Origins["concurrency"] != "BAKTAINER_CONCURRENCY_FILE" {
+		t.Errorf("%d from %q, %v", c.Concurrency, c.Origins["concurrency"], err)
+	}
+	for what, content := range map[string]string{"is empty": "\n", "is larger than": strings.Repeat("x", maxValueFile+1)} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := load(t, "", nil, "BT_THREADS_FILE="+name); err == nil || !strings.Contains(problem.Text(err), what) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestDockersOwnVariables(t *testing.T) {
+	c, _, err := load(t, "", nil, "DOCKER_HOST=tcp://d:2376", "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=/certs")
+	if err != nil || c.Docker != (Docker{"tcp://d:2376", "/certs/ca.pem", "/certs/cert.pem", source.Secret("/certs/key.pem")}) {
+		t.Errorf("%+v, %v", c.Docker, err)
+	}
+	_, warnings, err := load(t, "", map[string]string{"docker-ca": "/ca.pem"})
+	if err != nil || len(warnings) != 1 {
+		t.Errorf("TLS over a unix socket: %q, %v", warnings, err)
+	}
+}
+
+func TestSecretsAreNotShown(t *testing.T) {
+	_, _, err := load(t, "", nil, "BAKTAINER_DOCKER_KEY=se\ncret")
+	if err == nil || strings.Contains(problem.Text(err), "cret") || !strings.Contains(problem.Text(err), "[hidden]") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLongSocketPath(t *testing.T) {
+	_, _, err := load(t, "", map[string]string{"data-dir": "/" + strings.Repeat("d", 90)})
+	if err == nil || !strings.Contains(problem.Text(err), "a unix socket's may have 100") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	flags := pflag.NewFlagSet("x", pflag.ContinueOnError)
+	AddFlags(flags, "socket")
+	AddFlag(flags, "socket")
+	if err := flags.Parse([]string{"--data-dir=/d", "--concurrency", "3"}); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := load(t, "", Given(flags))
+	if err != nil || c.DataDir != "/d" || c.Concurrency != 3 || c.Origins["schedule"] != "default" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, s := range Settings() {
+		if flags.Lookup(s.Name) == nil {
+			t.Errorf("no flag for %s", s.Name)
+		}
+	}
+}
+
+func TestDocumentationIsFresh(t *testing.T) {
+	const name = "../../docs/configuration.md"
+	if *update {
+		if err := os.WriteFile(name, []byte(Markdown()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(name)
+	if err != nil || string(got) != Markdown() {
+		t.Errorf("docs/configuration.md is stale, run make docs (%v)", err)
+	}
+	for _, s := range Settings() {
+		if shown := strings.Contains(Markdown(), "### "+s.Name+"\n"); shown == s.Hidden {
+			t.Errorf("%s: in the documentation: %v", s.Name, shown)
+		}
+	}
+}
+
+func FuzzYAML(f *testing.F) {
+	for _, seed := range []string{
+		"", "---\n", "concurrency: 4\n", "a: b: c", "schedule: \"0 0 * * *\"\nstore: [a]\n", "&a data-dir: *a", "- x", "? {a: b}\n: c",
+		"<<: {store: /x}", "store: !!binary aGk=", "--- a\n--- b", "docker-key: |\n  -----BEGIN X\n", "\x00", "store: &a\n  - *a\n", "!!set {a, b}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		values, wrong := parseYAML("b.yaml", text)
+		for _, v := range values {
+			if v.setting == nil || !slices.Contains(Settings(), v.setting) {
+				t.Fatalf("a value for no setting: %+v", v)
+			}
+			var c Config
+			if err := v.setting.set(&c, v.text); err == nil {
+				_ = v.setting.Value(c)
+			}
+			_ = v.setting.shown(v.text)
+		}
+		for _, w := range wrong {
+			if !strings.HasPrefix(w, "b.yaml:") {
+				t.Errorf("%q does not say where", w)
+			}
+		}
+	})
+}

@@ -1,0 +1,65 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/spf13/pflag"
+)
+
+// AddFlags gives the flag set a flag for each setting, except for those named.
+func AddFlags(flags *pflag.FlagSet, except ...string) {
+	skip := map[string]bool{}
+	for _, name := range except {
+		skip[name] = true
+	}
+	for _, s := range settings {
+		if skip[s.Name] {
+			continue
+		}
+		flags.Var(&flagValue{kind: s.Kind}, s.Name, s.Doc+" "+s.defaultNote())
+		flags.Lookup(s.Name).Hidden = s.Hidden
+	}
+}
+
+// AddFlag gives the flag set the flag of one setting, if there is such a setting.
+func AddFlag(flags *pflag.FlagSet, name string) {
+	if s := find(name); s != nil {
+		flags.Var(&flagValue{kind: s.Kind}, s.Name, s.Doc+" "+s.defaultNote())
+	}
+}
+
+// Given returns the flags of settings that the user gave, for LoadOptions.
+func Given(flags *pflag.FlagSet) map[string]string {
+	values := map[string]string{}
+	flags.Visit(func(f *pflag.Flag) {
+		if find(f.Name) != nil {
+			values[f.Name] = f.Value.String()
+		}
+	})
+	return values
+}
+
+func flagValues(flags map[string]string) []given {
+	var values []given
+	for _, s := range settings {
+		if text, ok := flags[s.Name]; ok {
+			values = append(values, given{s, text, "--" + s.Name})
+		}
+	}
+	return values
+}
+
+func (s *Setting) defaultNote() string {
+	text := s.DefaultText
+	if text == "" {
+		text = s.Default
+	}
+	return fmt.Sprintf("Default: %s. Variable: %s.", text, s.Variable())
+}
+
+// flagValue keeps the text of a flag: it is checked with all other settings.
+type flagValue struct{ kind, text string }
+
+func (v *flagValue) String() string        { return v.text }
+func (v *flagValue) Set(text string) error { v.text = text; return nil }
+func (v *flagValue) Type() string          { return v.kind }

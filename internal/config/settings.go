@@ -1,0 +1,199 @@
+package config
+
+import (
+	"cmp"
+	"path/filepath"
+	"strings"
+
+	"github.com/baktainer/baktainer/internal/source"
+)
+
+// Setting is one thing that can be set: by the flag --Name, by the variable that
+// Variable names, by the key Name of the YAML file.
+type Setting struct {
+	Name string
+	// Kind is the kind of value in one word, for help: "path".
+	Kind string
+	// Default is the value when none is given, empty when it depends: then DefaultText says on what.
+	Default, DefaultText string
+	// Doc is one or more sentences for the user.
+	Doc string
+	// Legacy says which variables of the earlier Baktainer mean the same.
+	Legacy string
+	// Hidden keeps it out of help and documentation.
+	Hidden bool
+
+	// where computes a default that depends on the machine.
+	where func(env map[string]string, root bool) string
+	// set checks the text and puts it into the Config. Its errors say what is
+	// allowed, and never repeat the text.
+	set func(*Config, string) error
+	get func(*Config) string
+	// secret says that the text must not be shown.
+	secret func(text string) bool
+}
+
+// Settings lists all settings, in the order in which help and documentation show them.
+func Settings() []*Setting { return settings }
+
+// Variable is the name of the setting's variable: BAKTAINER_DATA_DIR.
+func (s *Setting) Variable() string {
+	return "BAKTAINER_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+}
+
+// Value is what c holds for the setting, as text; secrets are hidden.
+func (s *Setting) Value(c Config) string {
+	text := s.get(&c)
+	if s.secret != nil && s.secret(text) {
+		return source.Secret(text).String()
+	}
+	return text
+}
+
+func (s *Setting) defaultValue(env map[string]string, root bool) string {
+	if s.where != nil {
+		return s.where(env, root)
+	}
+	return s.Default
+}
+
+var settings = []*Setting{
+	{
+		Name: "data-dir", Kind: "path", where: stateDir, Legacy: "BT_BACKUP_DIR",
+		DefaultText: "/var/lib/baktainer for root, else $XDG_STATE_HOME/baktainer or ~/.local/state/baktainer",
+		Doc:         "Folder of the program's own state: schedules, runs, the ledger. Keep it on a disk that survives the container.",
+		set:         path(func(c *Config) *string { return &c.DataDir }),
+		get:         func(c *Config) string { return c.DataDir },
+	},
+	{
+		Name: "socket", Kind: "path", DefaultText: "baktainer.sock in data-dir",
+		Doc: "Unix socket between the command line and the controller. At most 100 bytes long.",
+		set: path(func(c *Config) *string { return &c.Socket }),
+		get: func(c *Config) string { return c.Socket },
+	},
+	{
+		Name: "store", Kind: "path", DefaultText: "store in data-dir",
+		Doc: "Folder in which snapshots are kept, encrypted. It and the key file are all that a rescue needs.",
+		set: path(func(c *Config) *string { return &c.Store }),
+		get: func(c *Config) string { return c.Store },
+	},
+	{
+		Name: "key-file", Kind: "path", DefaultText: "repository.key in data-dir",
+		Doc: "The key that snapshots are encrypted with, made at the first start. Without it nothing can be restored: keep a copy elsewhere.",
+		set: path(func(c *Config) *string { return &c.KeyFile }),
+		get: func(c *Config) string { return c.KeyFile },
+	},
+	{
+		Name: "schedule", Kind: "cron", Default: "0 0 * * *", Legacy: "BT_CRON",
+		Doc: "When sources are backed up: minute, hour, day of month, month, day of week; or off.",
+		set: setSchedule,
+		get: func(c *Config) string { return cmp.Or(c.Schedule, "off") },
+	},
+	{
+		Name: "timezone", Kind: "zone", Default: "Local",
+		Doc: "Time zone of the schedule, such as Europe/Vienna. Local is that of the machine, or of the variable TZ.",
+		set: setZone,
+		get: func(c *Config) string { return c.Zone.String() },
+	},
+	{
+		Name: "concurrency", Kind: "number", Default: "4", Legacy: "BT_THREADS",
+		Doc: "How many backups and restores run at once, from 1 to 50.",
+		set: setConcurrency,
+		get: getConcurrency,
+	},
+	{
+		Name: "compress", Kind: "choice", Default: string(source.CompressDefault), Legacy: "BT_COMPRESS (true: default, false: off)",
+		Doc: "Compression for sources whose label baktainer.compress says nothing: default, off, fast or better.",
+		set: choice(func(c *Config, v string) { c.Compress = source.Compression(v) },
+			string(source.CompressDefault), string(source.CompressOff), string(source.CompressFast), string(source.CompressBetter)),
+		get: func(c *Config) string { return string(c.Compress) },
+	},
+	{
+		Name: "log-level", Kind: "choice", Default: "info", Legacy: "BT_LOG_LEVEL",
+		Doc: "The least important lines that are logged: debug, info, warn or error.",
+		set: setLogLevel,
+		get: func(c *Config) string { return strings.ToLower(c.LogLevel.String()) },
+	},
+	{
+		Name: "log-format", Kind: "choice", Default: "auto",
+		Doc: "text, json, or auto: text on a terminal and json elsewhere.",
+		set: choice(func(c *Config, v string) { c.LogFormat = v }, "auto", "text", "json"),
+		get: func(c *Config) string { return c.LogFormat },
+	},
+	{
+		Name: "http-listen", Kind: "address", Default: "127.0.0.1:8080",
+		Legacy: "BT_HEALTH_SERVER_ENABLED, BT_HEALTH_BIND, BT_HEALTH_PORT",
+		Doc: "Where health, metrics and status pages are served, HOST:PORT, or off. They ask for no login: open them to others with care. " +
+			"When the address is taken, a warning says so and backups go on without the pages.",
+		set: setAddress,
+		get: func(c *Config) string { return cmp.Or(c.HTTPListen, "off") },
+	},
+	{
+		Name: "docker-host", Kind: "url", Default: "unix:///var/run/docker.sock", where: dockerHost,
+		DefaultText: "$DOCKER_HOST, else unix:///var/run/docker.sock", Legacy: "BT_DOCKER_URL",
+		Doc: "The Docker Engine: a URL with unix, tcp, http or https.",
+		set: setDockerHost,
+		get: func(c *Config) string { return c.Docker.Host },
+	},
+	{
+		Name: "docker-ca", Kind: "pem", where: dockerCert("ca.pem"), DefaultText: "$DOCKER_CERT_PATH/ca.pem with DOCKER_TLS_VERIFY",
+		Legacy: "BT_CA (with BT_SSL=true)",
+		Doc:    "Certificate authority of the Docker Engine: the path of a PEM file, or the PEM itself.",
+		set:    pem(func(c *Config, v string) { c.Docker.CA = v }),
+		get:    func(c *Config) string { return c.Docker.CA },
+	},
+	{
+		Name: "docker-cert", Kind: "pem", where: dockerCert("cert.pem"), DefaultText: "$DOCKER_CERT_PATH/cert.pem with DOCKER_TLS_VERIFY",
+		Legacy: "BT_CERT (with BT_SSL=true)",
+		Doc:    "Certificate shown to the Docker Engine: the path of a PEM file, or the PEM itself.",
+		set:    pem(func(c *Config, v string) { c.Docker.Cert = v }),
+		get:    func(c *Config) string { return c.Docker.Cert },
+	},
+	{
+		Name: "docker-key", Kind: "pem", where: dockerCert("key.pem"), DefaultText: "$DOCKER_CERT_PATH/key.pem with DOCKER_TLS_VERIFY",
+		Legacy: "BT_KEY (with BT_SSL=true)",
+		Doc:    "Key of that certificate: the path of a PEM file, or the PEM itself.",
+		set:    pem(func(c *Config, v string) { c.Docker.Key = source.Secret(v) }),
+		get:    func(c *Config) string { return c.Docker.Key.Reveal() },
+		secret: isPEM,
+	},
+	{
+		Name: "agent-id", Kind: "name", DefaultText: "made at the first start and kept in data-dir",
+		Doc: "Name of this agent: letters, digits, '_', '.' and '-'.",
+		set: setAgentID,
+		get: func(c *Config) string { return c.AgentID },
+	},
+	{
+		Name: "lease-duration", Kind: "duration", Default: "1m", Hidden: true,
+		Doc: "How long an agent may go unheard before its runs are given to another, from 5s to 1h.",
+		set: setLeaseDuration,
+		get: func(c *Config) string { return c.LeaseDuration.String() },
+	},
+}
+
+// stateDir is where the program keeps state unless told otherwise; empty when it cannot be told.
+func stateDir(env map[string]string, root bool) string {
+	switch {
+	case root:
+		return "/var/lib/baktainer"
+	case filepath.IsAbs(env["XDG_STATE_HOME"]):
+		return filepath.Join(env["XDG_STATE_HOME"], "baktainer")
+	case filepath.IsAbs(env["HOME"]):
+		return filepath.Join(env["HOME"], ".local/state/baktainer")
+	}
+	return ""
+}
+
+func dockerHost(env map[string]string, _ bool) string {
+	return cmp.Or(env["DOCKER_HOST"], "unix:///var/run/docker.sock")
+}
+
+// dockerCert follows the variables of Docker's own command line.
+func dockerCert(name string) func(map[string]string, bool) string {
+	return func(env map[string]string, _ bool) string {
+		if env["DOCKER_TLS_VERIFY"] == "" || env["DOCKER_CERT_PATH"] == "" {
+			return ""
+		}
+		return filepath.Join(env["DOCKER_CERT_PATH"], name)
+	}
+}

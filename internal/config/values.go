@@ -1,0 +1,185 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/baktainer/baktainer/internal/schedule"
+)
+
+// maxShown bounds how much of a wrong value is repeated to the user, in bytes.
+const maxShown = 80
+
+// shown is the text as an error may repeat it.
+func (s *Setting) shown(text string) string {
+	switch {
+	case s.secret != nil && (s.secret(text) || strings.ContainsAny(text, "\r\n")):
+		return "[hidden]"
+	case len(text) > maxShown:
+		return strconv.Quote(strings.ToValidUTF8(text[:maxShown], "")) + "…"
+	}
+	return strconv.Quote(text)
+}
+
+func path(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		switch {
+		case text == "":
+			return errors.New("want a path")
+		case strings.ContainsRune(text, 0):
+			return errors.New("a path cannot hold a zero byte")
+		}
+		whole, err := filepath.Abs(text)
+		if err != nil {
+			return fmt.Errorf("make the path absolute: %w", err)
+		}
+		*field(c) = whole
+		return nil
+	}
+}
+
+func choice(set func(*Config, string), allowed ...string) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		v := strings.ToLower(text)
+		if !slices.Contains(allowed, v) {
+			return fmt.Errorf("want one of %s%s", strings.Join(allowed, ", "), didYouMean(v, allowed))
+		}
+		set(c, v)
+		return nil
+	}
+}
+
+func setZone(c *Config, text string) error {
+	if text == "" {
+		return errors.New("want a time zone such as Europe/Vienna, UTC or Local")
+	}
+	zone, err := time.LoadLocation(text)
+	if err != nil {
+		return errors.New("there is no such time zone; want one such as Europe/Vienna, UTC or Local")
+	}
+	c.Zone = zone
+	return nil
+}
+
+func setConcurrency(c *Config, text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > 50 {
+		return errors.New("want a whole number from 1 to 50")
+	}
+	c.Concurrency = n
+	return nil
+}
+
+func getConcurrency(c *Config) string { return strconv.Itoa(c.Concurrency) }
+
+func setLogLevel(c *Config, text string) error {
+	levels := []string{"debug", "info", "warn", "error"}
+	v := strings.ToLower(text)
+	if v == "warning" {
+		v = "warn"
+	}
+	if !slices.Contains(levels, v) {
+		return fmt.Errorf("want one of %s%s", strings.Join(levels, ", "), didYouMean(v, levels))
+	}
+	return c.LogLevel.UnmarshalText([]byte(v))
+}
+
+func setAddress(c *Config, text string) error {
+	if strings.EqualFold(text, "off") {
+		c.HTTPListen = ""
+		return nil
+	}
+	_, port, err := net.SplitHostPort(text)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || portErr != nil || n == 0 {
+		return errors.New("want HOST:PORT, such as 127.0.0.1:8080 or :8080, or off")
+	}
+	c.HTTPListen = text
+	return nil
+}
+
+// isUnix says whether a Docker host is reached over a unix socket.
+func isUnix(host string) bool { return strings.HasPrefix(host, "unix:") }
+
+func setDockerHost(c *Config, text string) error {
+	want := errors.New("want a URL such as unix:///var/run/docker.sock, tcp://host:2376 or https://host:2376")
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return want
+	case u.User != nil:
+		return errors.New("a user or password in the URL is not supported")
+	case u.Scheme == "unix" && strings.HasPrefix(u.Path, "/") && u.Host == "":
+	case slices.Contains([]string{"tcp", "http", "https"}, u.Scheme) && u.Host != "":
+	default:
+		return want
+	}
+	c.Docker.Host = text
+	return nil
+}
+
+func isPEM(text string) bool { return strings.Contains(text, "-----BEGIN ") }
+
+// pem takes a path or the PEM itself. What it holds is checked where it is used.
+func pem(set func(*Config, string)) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		switch {
+		case text == "":
+			return errors.New("want the path of a PEM file, or the PEM itself")
+		case !isPEM(text) && strings.ContainsAny(text, "\n\x00"):
+			return errors.New("is neither a path nor PEM: there is no line that begins with -----BEGIN")
+		}
+		set(c, text)
+		return nil
+	}
+}
+
+var agentID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+
+func setAgentID(c *Config, text string) error {
+	if !agentID.MatchString(text) {
+		return errors.New("want 1 to 64 letters, digits, '_', '.' and '-', first a letter or digit")
+	}
+	c.AgentID = text
+	return nil
+}
+
+func setLeaseDuration(c *Config, text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 5*time.Second || d > time.Hour {
+		return errors.New("want a duration from 5s to 1h")
+	}
+	c.LeaseDuration = d
+	return nil
+}
+
+// boolean reads the words for yes and no that the earlier Baktainer's users wrote.
+func boolean(text string) (value, ok bool) {
+	switch strings.ToLower(text) {
+	case "true", "yes", "on", "1":
+		return true, true
+	case "false", "no", "off", "0", "":
+		return false, true
+	}
+	return false, false
+}
+
+func setSchedule(c *Config, text string) error {
+	if strings.EqualFold(text, "off") {
+		c.Schedule = ""
+		return nil
+	}
+	if _, err := schedule.Parse(text, time.UTC); err != nil {
+		return fmt.Errorf("want a cron expression such as \"0 3 * * *\", or off: %w", err)
+	}
+	c.Schedule = text
+	return nil
+}

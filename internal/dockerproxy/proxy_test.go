@@ -1,0 +1,160 @@
+package dockerproxy
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// fakeDocker has four containers: shop (labelled), web (not), ours (a helper)
+// and off (labelled false). It answers everything that reaches it.
+type fakeDocker struct{ reached []string }
+
+func (d *fakeDocker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	labels := map[string]map[string]string{
+		"shop": {"baktainer.backup": "true"}, "web": {}, "ours": {"baktainer.helper": "1"}, "off": {"baktainer.backup": "false"},
+	}
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if len(parts) == 3 && parts[0] == "containers" && parts[2] == "json" {
+		l, ok := labels[parts[1]]
+		if !ok {
+			http.Error(w, `{"message":"No such container"}`, http.StatusNotFound)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"Config": map[string]any{"Labels": l}})
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	d.reached = append(d.reached, r.Method+" "+r.URL.Path+" "+string(body))
+	if strings.HasSuffix(r.URL.Path, "/exec") {
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"Id":"e1"}`)
+	}
+}
+
+func start(t *testing.T) (*httptest.Server, *fakeDocker) {
+	t.Helper()
+	docker := &fakeDocker{}
+	backend := httptest.NewServer(docker)
+	t.Cleanup(backend.Close)
+	u, err := url.Parse(backend.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return u, nil }}
+	front := httptest.NewServer(newProxy(transport, slog.New(slog.DiscardHandler)))
+	t.Cleanup(front.Close)
+	return front, docker
+}
+
+func send(t *testing.T, front *httptest.Server, method, path, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, front.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
+	const helperOK = `{"Image":"baktainer-helper:x","Labels":{"baktainer.helper":"1"},"HostConfig":{"NetworkMode":"none","VolumesFrom":["shop"]}}`
+	for _, tc := range []struct {
+		method, path, body string
+		allowed            bool
+	}{
+		{"GET", "/_ping", "", true},
+		{"GET", "/v1.41/version", "", true},
+		{"GET", "/v1.41/events?filters=%7B%7D", "", true},
+		{"GET", "/containers/json?all=1", "", true},
+		{"GET", "/v1.41/containers/shop/json", "", true},
+		{"GET", "/v1.41/containers/web/json", "", false}, // would show its environment
+		{"GET", "/v1.41/containers/off/json", "", false},
+		{"POST", "/v1.41/containers/shop/exec", `{}`, true},
+		{"POST", "/v1.41/containers/web/exec", `{}`, false},
+		{"POST", "/v1.41/exec/e0/start", "", false}, // not created through the proxy
+		{"GET", "/v1.41/containers/shop/archive?path=/x", "", true},
+		{"PUT", "/v1.41/containers/shop/archive?path=/x", "", false},
+		{"GET", "/v1.41/containers/web/archive?path=/x", "", false},
+		{"POST", "/v1.41/containers/shop/stop", "", false},
+		{"POST", "/v1.41/containers/shop/start", "", false},
+		{"POST", "/v1.41/containers/ours/start", "", true},
+		{"DELETE", "/v1.41/containers/ours", "", true},
+		{"DELETE", "/v1.41/containers/shop", "", false},
+		{"POST", "/v1.41/images/create?fromImage=evil", "", false},
+		{"POST", "/v1.41/images/create?fromSrc=-&repo=postgres", "", false},
+		{"POST", "/v1.41/images/create?fromSrc=-&repo=baktainer-helper", "", true},
+		{"POST", "/v1.41/containers/create", helperOK, true},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"shop"`, `"web"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"none"`, `"host"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"Binds":["/:/host"],"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"Mounts":[{"Type":"bind"}],"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"Privileged":true,"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"PidMode":"host","VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"CapAdd":["SYS_ADMIN"],"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"FutureOption":1,"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, "baktainer-helper:x", "debian", 1), false},
+		{"POST", "/v1.41/containers/create", `{"Image":"baktainer-helper","HostConfig":{"NetworkMode":"none"}}`, false},
+		{"POST", "/v1.41/containers/create", `not json`, false},
+		{"POST", "/v1.41/build", "", false},
+		{"POST", "/v1.41/swarm/init", "", false},
+		{"GET", "/v1.41/secrets", "", false},
+		{"GET", "/v1.41/containers/shop/../web/json", "", false},
+		{"GET", "/v1.41/containers/shop%2f..%2fweb/json", "", false},
+	} {
+		t.Run(tc.method+" "+tc.path+" "+tc.body, func(t *testing.T) {
+			front, docker := start(t)
+			status, text := send(t, front, tc.method, tc.path, tc.body)
+			if got := status != http.StatusForbidden; got != tc.allowed {
+				t.Errorf("status %d %s, allowed = %v, want %v", status, text, got, tc.allowed)
+			}
+			if !tc.allowed && len(docker.reached) > 0 {
+				t.Errorf("a refused request reached Docker: %v", docker.reached)
+			}
+			if tc.allowed && tc.body != "" && (len(docker.reached) != 1 || !strings.HasSuffix(docker.reached[0], tc.body)) {
+				t.Errorf("the body did not arrive whole: %v", docker.reached)
+			}
+		})
+	}
+}
+
+func TestAnExecIsUsableByWhoCreatedIt(t *testing.T) {
+	front, _ := start(t)
+	if status, text := send(t, front, "POST", "/v1.41/containers/shop/exec", `{"Cmd":["true"]}`); status != http.StatusCreated || !strings.Contains(text, "e1") {
+		t.Fatalf("create: %d %s", status, text)
+	}
+	if status, _ := send(t, front, "POST", "/v1.41/exec/e1/start", `{}`); status != http.StatusOK {
+		t.Errorf("start: %d", status)
+	}
+	if status, _ := send(t, front, "POST", "/v1.41/exec/e2/start", `{}`); status != http.StatusForbidden {
+		t.Errorf("start of a foreign exec: %d", status)
+	}
+}
+
+func FuzzRequests(f *testing.F) {
+	f.Add("POST", "/v1.41/containers/create", []byte(`{"HostConfig":{"Binds":["/:/h"]}}`))
+	f.Add("GET", "/containers/a/json", []byte(""))
+	f.Fuzz(func(t *testing.T, method, path string, body []byte) {
+		classify(method, path, url.Values{})
+		sees, err := helperBody(body)
+		if err == nil && strings.Contains(string(body), "Binds") && strings.Contains(string(body), ":/") {
+			var c struct{ HostConfig struct{ Binds []string } }
+			if json.Unmarshal(body, &c) == nil && len(c.HostConfig.Binds) > 0 {
+				t.Errorf("binds were let through: %s (%v)", body, sees)
+			}
+		}
+	})
+}

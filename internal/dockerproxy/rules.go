@@ -1,0 +1,215 @@
+// Package dockerproxy stands between the agent and the Docker socket and lets
+// through only what the agent needs: whoever holds the real socket is root on
+// the host, whoever holds this one may run programs in labelled containers and
+// nothing else.
+package dockerproxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/baktainer/baktainer/internal/label"
+)
+
+// subject is what a request is about and what must hold for it to pass.
+type subject struct {
+	// kind says which check is due.
+	kind check
+	// id is the container or exec concerned.
+	id string
+}
+
+type check int
+
+const (
+	denied    check = iota
+	free            // passes as it is
+	labelled        // container id must carry baktainer.backup=true or be a helper
+	helper          // container id must be a helper
+	knownExec       // exec id must have been created through this proxy
+	creation        // the body must describe a helper
+	newExec         // labelled, and the exec's id is remembered
+)
+
+// rule lets one kind of request through.
+type rule struct {
+	methods string
+	path    *regexp.Regexp
+	kind    check
+	query   func(url.Values) bool
+}
+
+const id = `([A-Za-z0-9][A-Za-z0-9_.-]*)`
+
+func path(p string) *regexp.Regexp { return regexp.MustCompile(`^` + p + `$`) }
+
+var rules = []rule{
+	{methods: "GET HEAD", path: path(`/_ping`), kind: free},
+	{methods: "GET", path: path(`/(version|info|events)`), kind: free},
+	{methods: "GET", path: path(`/containers/json`), kind: free},
+	{methods: "GET", path: path(`/containers/` + id + `/json`), kind: labelled},
+	{methods: "GET HEAD", path: path(`/containers/` + id + `/archive`), kind: labelled},
+	{methods: "POST", path: path(`/containers/` + id + `/exec`), kind: newExec},
+	{methods: "POST", path: path(`/exec/` + id + `/start`), kind: knownExec},
+	{methods: "GET", path: path(`/exec/` + id + `/json`), kind: knownExec},
+	{methods: "GET", path: path(`/images/(.+)/json`), kind: free},
+	{methods: "POST", path: path(`/images/create`), kind: free, query: importsHelper},
+	{methods: "POST", path: path(`/containers/create`), kind: creation},
+	{methods: "POST", path: path(`/containers/` + id + `/(?:start|attach|wait|kill)`), kind: helper},
+	{methods: "DELETE", path: path(`/containers/` + id), kind: helper},
+}
+
+var versionPrefix = regexp.MustCompile(`^/v[0-9]+\.[0-9]+(/.*)$`)
+
+// classify says what a request is about. It looks at nothing but the request line.
+func classify(method, urlPath string, query url.Values) subject {
+	if m := versionPrefix.FindStringSubmatch(urlPath); m != nil {
+		urlPath = m[1]
+	}
+	for _, r := range rules {
+		m := r.path.FindStringSubmatch(urlPath)
+		if m == nil || !slices.Contains(strings.Fields(r.methods), method) || r.query != nil && !r.query(query) {
+			continue
+		}
+		s := subject{kind: r.kind}
+		if len(m) > 1 {
+			s.id = m[1]
+		}
+		return s
+	}
+	return subject{}
+}
+
+// helperImage is the repository name of the image that the agent makes of its own program.
+const helperImage = "baktainer-helper"
+
+// importsHelper: an image may be made from the bytes sent, under the helper's
+// name only; nothing may be pulled.
+func importsHelper(q url.Values) bool {
+	return q.Get("fromSrc") == "-" && q.Get("fromImage") == "" && (q.Get("repo") == helperImage || strings.HasPrefix(q.Get("repo"), helperImage+":"))
+}
+
+// harmless are the fields of a helper's host configuration that may have a
+// value, each with what it may be. Everything else must be absent or empty, so
+// that an option that Docker learns tomorrow is refused until it is looked at.
+var harmless = map[string]func(any) bool{
+	"VolumesFrom":    anything, // checked by the caller: labelled containers only
+	"PidMode":        func(v any) bool { s, _ := v.(string); return s == "" || strings.HasPrefix(s, "container:") },
+	"NetworkMode":    func(v any) bool { s, _ := v.(string); return s == "none" },
+	"CapAdd":         onlyOf("DAC_OVERRIDE", "CHOWN", "FOWNER", "KILL", "SYS_PTRACE", "DAC_READ_SEARCH"),
+	"CapDrop":        anything,
+	"SecurityOpt":    onlyOf("no-new-privileges", "no-new-privileges:true"),
+	"ReadonlyRootfs": anything,
+	"Memory":         anything,
+	"MemorySwap":     anything,
+	"NanoCpus":       anything,
+	"PidsLimit":      anything,
+	"LogConfig": func(v any) bool {
+		m, _ := v.(map[string]any)
+		t, _ := m["Type"].(string)
+		return t == "" || t == "none"
+	},
+	"RestartPolicy":   func(v any) bool { m, _ := v.(map[string]any); n, _ := m["Name"].(string); return n == "" || n == "no" },
+	"Tmpfs":           anything,
+	"AutoRemove":      anything,
+	"ConsoleSize":     anything,
+	"ShmSize":         anything,
+	"Isolation":       isEmpty,
+	"OomScoreAdj":     isEmpty,
+	"Privileged":      isEmpty,
+	"PublishAllPorts": isEmpty,
+}
+
+// helperBody checks the body of a container's creation. It returns the ids or
+// names of the containers whose volumes or processes the helper will see.
+func helperBody(body []byte) (sees []string, err error) {
+	var c struct {
+		Image      string
+		Labels     map[string]string
+		HostConfig map[string]any
+		Volumes    map[string]any
+	}
+	if err := json.Unmarshal(body, &c); err != nil {
+		return nil, fmt.Errorf("the body is not JSON: %w", err)
+	}
+	if c.Labels[label.KeyHelper] == "" {
+		return nil, fmt.Errorf("only containers labelled %s may be created", label.KeyHelper)
+	}
+	if label.Concerns(without(c.Labels, label.KeyHelper)) {
+		return nil, fmt.Errorf("a helper may carry no other label of ours")
+	}
+	if name, _, _ := strings.Cut(c.Image, ":"); name != helperImage {
+		return nil, fmt.Errorf("a helper may only be made from the image %s", helperImage)
+	}
+	if len(c.Volumes) > 0 {
+		return nil, fmt.Errorf("a helper may have no volumes of its own")
+	}
+	for name, value := range c.HostConfig {
+		allowed := harmless[name]
+		if allowed == nil {
+			allowed = isEmpty
+		}
+		if !allowed(value) {
+			return nil, fmt.Errorf("HostConfig.%s=%v is not allowed for a helper", name, value)
+		}
+	}
+	if _, ok := c.HostConfig["NetworkMode"]; !ok {
+		return nil, fmt.Errorf("HostConfig.NetworkMode must be none")
+	}
+	from, _ := c.HostConfig["VolumesFrom"].([]any)
+	for _, v := range from {
+		s, _ := v.(string)
+		name, _, _ := strings.Cut(s, ":")
+		sees = append(sees, name)
+	}
+	if pid, _ := c.HostConfig["PidMode"].(string); pid != "" {
+		sees = append(sees, strings.TrimPrefix(pid, "container:"))
+	}
+	return sees, nil
+}
+
+// without is labels but for one.
+func without(labels map[string]string, key string) map[string]string {
+	rest := maps.Clone(labels)
+	delete(rest, key)
+	return rest
+}
+
+func anything(any) bool { return true }
+
+func onlyOf(allowed ...string) func(any) bool {
+	return func(v any) bool {
+		if isEmpty(v) {
+			return true
+		}
+		list, ok := v.([]any)
+		return ok && !slices.ContainsFunc(list, func(e any) bool {
+			s, _ := e.(string)
+			return !slices.Contains(allowed, strings.TrimPrefix(s, "CAP_"))
+		})
+	}
+}
+
+// isEmpty says whether a JSON value is what Docker's clients send for "not set".
+func isEmpty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case float64:
+		return v == 0
+	case string:
+		return v == "" || v == "default"
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
+}

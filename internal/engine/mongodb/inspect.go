@@ -1,0 +1,52 @@
+package mongodb
+
+import (
+	"errors"
+
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/engine/mongodb/archive"
+	"github.com/baktainer/baktainer/internal/problem"
+)
+
+type inspector struct {
+	parser   *archive.Parser
+	database string
+	contents engine.Contents
+}
+
+func newInspector(stream engine.Stream) *inspector {
+	i := &inspector{parser: archive.New(), database: stream.Database}
+	i.parser.Ended = func(c archive.Collection) {
+		if len(i.contents.Objects) < engine.MaxObjects {
+			i.contents.Objects = append(i.contents.Objects, engine.Object{Kind: "collection", Name: c.Database + "." + c.Name, Rows: c.Documents})
+		}
+	}
+	return i
+}
+
+func (i *inspector) Write(p []byte) (int, error) { return i.parser.Write(p) }
+
+func (i *inspector) Finish() (engine.Contents, error) {
+	if err := i.parser.Finish(); err != nil {
+		p := problem.Wrap(problem.Failed, err, "check the archive").WithReason(engine.ReasonMalformed)
+		switch {
+		case errors.Is(err, archive.ErrEmpty):
+			p.Reason = engine.ReasonEmpty
+		case errors.Is(err, archive.ErrTruncated):
+			p.Reason = engine.ReasonTruncated
+		}
+		return engine.Contents{}, p
+	}
+	if i.database != "" && len(i.contents.Objects) == 0 {
+		// mongodump says success when there is no such database.
+		return engine.Contents{}, problem.New(problem.NotFound, "the database %s does not exist, or has no collections", i.database).
+			WithReason(engine.ReasonNoDatabase).WithHint("See the label baktainer.db.name.")
+	}
+	if i.parser.Server != "" {
+		i.contents.Notes = append(i.contents.Notes, "dumped from server version "+i.parser.Server)
+	}
+	if i.parser.Tool != "" {
+		i.contents.Notes = append(i.contents.Notes, "dumped by mongodump version "+i.parser.Tool)
+	}
+	return i.contents, nil
+}

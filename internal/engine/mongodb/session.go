@@ -1,0 +1,219 @@
+package mongodb
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/engine/mongodb/archive"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/source"
+)
+
+const (
+	kindDatabase = "database"
+	kindServer   = "server"
+	format       = "mongodump-archive"
+)
+
+type session struct {
+	inst     engine.Instance
+	tools    string
+	port     string // empty: the usual one
+	user     string // empty: without authentication
+	password source.Secret
+	database string // empty: all
+}
+
+func (s *session) Server() string { return s.tools }
+
+// command is a tool with what it needs to log in. The password is the first line
+// of its stdin; a tool that was not told a user would take rest for it.
+func (s *session) command(tool string, rest io.Reader, args ...string) engine.Command {
+	argv := []string{tool}
+	if s.port != "" {
+		argv = append(argv, "--port="+s.port)
+	}
+	cmd := engine.Command{Stdin: rest}
+	if s.user != "" {
+		argv = append(argv, "--username="+s.user, "--authenticationDatabase=admin")
+		line := io.Reader(strings.NewReader(s.password.Reveal() + "\n"))
+		if rest != nil {
+			line = io.MultiReader(line, rest)
+		}
+		cmd.Stdin = line
+		if s.password != "" {
+			cmd.Secrets = []string{s.password.Reveal()}
+		}
+	}
+	cmd.Argv = append(argv, args...)
+	return cmd
+}
+
+func (s *session) Streams(context.Context) ([]engine.Stream, error) {
+	if s.database == "" {
+		return []engine.Stream{{Name: "all.archive", Kind: kindServer, Format: format}}, nil
+	}
+	return []engine.Stream{{Name: engine.FileName(s.database) + ".archive", Kind: kindDatabase, Database: s.database, Format: format}}, nil
+}
+
+// Dump writes one collection after the other: several at a time would be
+// interleaved differently each time, which spoils deduplication.
+func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Process, error) {
+	args := []string{"--archive", "--numParallelCollections=1"}
+	if stream.Database != "" {
+		args = append(args, "--db="+stream.Database)
+	}
+	p, err := s.inst.Exec(ctx, s.command("mongodump", nil, args...))
+	if err != nil {
+		return nil, fmt.Errorf("start mongodump: %w", err)
+	}
+	return p, nil
+}
+
+func (s *session) Explain(e engine.Exit) *problem.Problem { return s.explain("mongodump", e) }
+
+func (s *session) Inspect(stream engine.Stream) engine.Inspector { return newInspector(stream) }
+
+func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine.RestoreOptions) (engine.RestorePlan, error) {
+	var plan engine.RestorePlan
+	if len(streams) != 1 || streams[0].Format != format {
+		return plan, problem.New(problem.InvalidInput, "a MongoDB server is restored from exactly one stream of the format %q", format).
+			WithReason(engine.ReasonUnsupported).WithHint("This snapshot was taken by another engine.")
+	}
+	only := s.only(streams[0])
+	held, err := s.holds(ctx, only)
+	if err != nil {
+		return plan, err
+	}
+	what := "all databases of the snapshot (and its users, where it holds them)"
+	if only != "" {
+		what = "the database " + only
+	}
+	if len(held) > 0 {
+		plan.Replaces = held
+		plan.Steps = append(plan.Steps, "drop each collection that the snapshot holds just before it is restored; other collections stay")
+	}
+	plan.Steps = append(plan.Steps, "restore "+what+" with mongorestore")
+	if len(held) > 0 && !o.Overwrite {
+		return plan, problem.New(problem.Conflict, "the target is not empty: it has %s", strings.Join(held, ", ")).
+			WithReason(engine.ReasonTargetNotEmpty).WithHint("Permit overwriting (--overwrite): then each collection of the snapshot replaces the one of the same name.")
+	}
+	return plan, nil
+}
+
+// only is the one database to restore, empty for all.
+func (s *session) only(stream engine.Stream) string {
+	if stream.Database != "" {
+		return stream.Database
+	}
+	return s.database
+}
+
+// holds lists the collections of the target, a few of them by name. The tools
+// have no listing, but a dump begins with one: it is read that far.
+func (s *session) holds(ctx context.Context, database string) ([]string, error) {
+	const named = 20
+	var held []string
+	more := 0
+	parser := archive.New()
+	parser.Announced = func(db, collection string) {
+		switch {
+		case db == "admin" || db == "config" || db == "local" || db == "" || strings.HasPrefix(collection, "system."):
+		case len(held) < named:
+			held = append(held, db+"."+collection)
+		default:
+			more++
+		}
+	}
+	p, err := s.Dump(ctx, engine.Stream{Database: database})
+	if err != nil {
+		return nil, err
+	}
+	buffer := make([]byte, 32<<10)
+	for err == nil && !parser.PreludeRead() {
+		var n int
+		n, err = p.Read(buffer)
+		_, _ = parser.Write(buffer[:n]) // never fails
+	}
+	listed := parser.PreludeRead()
+	if listed {
+		p.Kill()
+	}
+	exit, err := p.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case listed:
+	case err != nil:
+		return nil, fmt.Errorf("look at what the target holds: %w", err)
+	case exit.Status != 0:
+		return nil, fmt.Errorf("look at what the target holds: %w", s.Explain(exit))
+	default:
+		return nil, problem.New(problem.Failed, "look at what the target holds: mongodump gave no list").WithReason(engine.ReasonMalformed)
+	}
+	slices.Sort(held)
+	if more > 0 {
+		held = append(held, fmt.Sprintf("%d more", more))
+	}
+	return held, nil
+}
+
+func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader, o engine.RestoreOptions) error {
+	if stream.Format != format {
+		return problem.New(problem.InvalidInput, "the stream %s is not a MongoDB archive", stream.Name).WithReason(engine.ReasonUnsupported)
+	}
+	whole, users, err := peek(r)
+	if err != nil {
+		return err
+	}
+	args := []string{"--archive", "--stopOnError", "--nsExclude=config.*", "--nsExclude=local.*"}
+	if o.Overwrite {
+		args = append(args, "--drop")
+	}
+	if only := s.only(stream); only != "" {
+		args = append(args, "--nsInclude="+escapePattern(only)+".*")
+	} else if !users {
+		args = append(args, "--nsExclude=admin.*")
+	}
+	exit, err := engine.Feed(ctx, s.inst, s.command("mongorestore", whole, args...))
+	if err != nil {
+		return fmt.Errorf("restore with mongorestore; the target may hold a part of the snapshot: %w", err)
+	}
+	if exit.Status != 0 {
+		return s.explain("mongorestore", exit)
+	}
+	return nil
+}
+
+// maxPeek bounds what is read ahead of an archive, in bytes.
+const maxPeek = 32 << 20
+
+// peek reads the archive's list of collections and gives back a reader of the
+// whole. users: it holds what mongorestore needs to restore users, which dumps
+// of other servers with the same protocol lack.
+func peek(r io.Reader) (whole io.Reader, users bool, err error) {
+	var read []byte
+	parser := archive.New()
+	parser.Announced = func(db, collection string) {
+		users = users || db == "admin" && collection == "system.version"
+	}
+	buffer := make([]byte, 32<<10)
+	for !parser.PreludeRead() && len(read) < maxPeek {
+		n, err := r.Read(buffer)
+		read = append(read, buffer[:n]...)
+		_, _ = parser.Write(buffer[:n]) // never fails
+		if errors.Is(err, io.EOF) {
+			break // mongorestore will say what it thinks of it
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("read the beginning of the archive: %w", err)
+		}
+	}
+	return io.MultiReader(bytes.NewReader(read), r), users, nil
+}

@@ -1,0 +1,104 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/problem"
+)
+
+type session struct {
+	inst         engine.Instance
+	dump, client string // the tools that are there
+	mariadbTools bool
+	creds        engine.Credentials
+	host         string // empty: the local socket
+	version      string
+	isMariaDB    bool
+	databases    []string // without the server's own
+	database     string   // empty: all
+	all, asked   bool     // all databases; by a label
+}
+
+// Server tells MariaDB from MySQL.
+func (s *session) Server() string {
+	version, _, _ := strings.Cut(s.version, "-")
+	if s.isMariaDB {
+		return "MariaDB " + version
+	}
+	return "MySQL " + version
+}
+
+func (s *session) Streams(ctx context.Context) ([]engine.Stream, error) {
+	if !s.all {
+		if !slices.Contains(s.databases, s.database) {
+			return nil, s.missing(s.database)
+		}
+		return []engine.Stream{databaseStream(s.database)}, nil
+	}
+	var streams []engine.Stream
+	for _, database := range s.databases {
+		streams = append(streams, databaseStream(database))
+	}
+	_, err := s.query(ctx, "SELECT COUNT(*) FROM mysql.user;\n")
+	switch {
+	case err == nil:
+		streams = append(streams, engine.Stream{Name: usersName + ending, Kind: kindUsers, Format: formatUsers})
+	case s.asked:
+		return nil, problem.Wrap(problem.Denied, err, "read the accounts of the server as %q", s.creds.User).WithReason(engine.ReasonToolFailed).
+			WithHint("All databases include the accounts. Name root in baktainer.db.user with its password, or one database in baktainer.db.name.")
+	}
+	if len(streams) == 0 {
+		return nil, problem.New(problem.NotFound, "user %q sees no database", s.creds.User).WithReason(engine.ReasonNoDatabase).
+			WithHint("Grant it the right to read the database, or name root in baktainer.db.user with its password.")
+	}
+	return streams, nil
+}
+
+func databaseStream(database string) engine.Stream {
+	return engine.Stream{
+		Name: engine.FileName(database, usersName) + ending, Kind: kindDatabase, Database: database, Format: formatDatabase,
+	}
+}
+
+func (s *session) missing(database string) *problem.Problem {
+	return problem.New(problem.NotFound, "user %q sees no database %q", s.creds.User, database).WithReason(engine.ReasonNoDatabase).
+		WithHint("It sees %q. Name one in baktainer.db.name, or back up all with baktainer.db.all=true.", s.databases[:min(len(s.databases), 20)])
+}
+
+func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Process, error) {
+	if stream.Kind == kindUsers {
+		return s.dumpUsers(ctx)
+	}
+	options := []string{
+		"--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob", "--no-tablespaces", "--skip-dump-date",
+	}
+	if !s.mariadbTools {
+		options = append(options, "--set-gtid-purged=OFF") // a restore is not a replica
+	}
+	return s.inst.Exec(ctx, s.command(s.dump, append(options, "--databases", "--", stream.Database)...))
+}
+
+func (s *session) Explain(e engine.Exit) *problem.Problem { return engine.Explain(s.dump, e, patterns) }
+
+func (s *session) Inspect(stream engine.Stream) engine.Inspector {
+	if stream.Kind == kindUsers {
+		return &usersInspector{}
+	}
+	i := newInspector()
+	if !s.all {
+		var others []string
+		for _, database := range s.databases {
+			if database != stream.Database && len(others) < 20 {
+				others = append(others, database)
+			}
+		}
+		if len(others) > 0 {
+			i.contents.Notes = append(i.contents.Notes, fmt.Sprintf("not in this backup: databases %q (baktainer.db.all=true takes all)", others))
+		}
+	}
+	return i
+}

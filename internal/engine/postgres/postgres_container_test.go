@@ -1,0 +1,345 @@
+package postgres_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/engine/enginetest"
+	"github.com/baktainer/baktainer/internal/engine/enginetest/dockercli"
+	"github.com/baktainer/baktainer/internal/engine/postgres"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/source"
+)
+
+const (
+	password = "s3cret pass'word$x"
+	hostile  = `a b;$(x)'"-- `
+)
+
+// box is a PostgreSQL in a container, and how its tests talk to it.
+type box struct{ *dockercli.Instance }
+
+func start(t testing.TB, name string, env ...string) box {
+	b := box{dockercli.Start(t, name, "postgres", append([]string{"POSTGRES_PASSWORD=" + password}, env...))}
+	b.Ready(t, []string{"PGPASSWORD=" + password}, "psql", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres", "-c", "SELECT 1")
+	return b
+}
+
+func info(database string) string {
+	return "user=postgres dbname='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database) + "'"
+}
+
+func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// sql runs SQL, each statement on its own.
+func (b box) sql(t testing.TB, database, sql string) string {
+	t.Helper()
+	return b.Run(t, sql, []string{"PGPASSWORD=" + password}, "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", info(database))
+}
+
+// fingerprint tells properties, rows and definitions of a database.
+func (b box) fingerprint(t testing.TB, database string) string {
+	t.Helper()
+	literal := "'" + strings.ReplaceAll(database, "'", "''") + "'"
+	about := b.sql(t, "postgres", `SELECT pg_encoding_to_char(encoding), datcollate, pg_get_userbyid(datdba), datacl,
+		(SELECT array_agg(setconfig ORDER BY setrole) FROM pg_db_role_setting s WHERE s.setdatabase = d.oid),
+		shobj_description(d.oid, 'pg_database') FROM pg_database d WHERE datname = `+literal)
+	if about == "" {
+		return fmt.Sprintf("%q: none\n", database)
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "%q: %s", database, about)
+	tables := b.sql(t, database, `SELECT format('%I.%I', n.nspname, relname) || E'\x01' FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+		WHERE relkind IN ('r','m') AND nspname NOT IN ('pg_catalog','information_schema','pg_toast') ORDER BY 1`)
+	var queries strings.Builder
+	for _, table := range strings.Split(tables, "\x01\n") {
+		if table != "" {
+			queries.WriteString("SELECT E'\\x01' || $n$" + table + "$n$ || E'\\x01';\nCOPY (SELECT t::text FROM " + table + " t ORDER BY 1) TO STDOUT;\n")
+		}
+	}
+	answers := strings.Split(b.sql(t, database, queries.String()), "\x01")[1:]
+	for n := 0; n+1 < len(answers); n += 2 {
+		rows := strings.TrimPrefix(answers[n+1], "\n")
+		fmt.Fprintf(&out, "  %q: %d rows, %x\n", answers[n], strings.Count(rows, "\n"), sha256.Sum256([]byte(rows)))
+	}
+	// What a dump says of everything but rows: definitions, owners, rights, large objects.
+	schema := b.Run(t, "", []string{"PGPASSWORD=" + password}, "pg_dump", "--schema-only", "--blobs", "-d", info(database))
+	var lines []string
+	for line := range strings.Lines(schema) {
+		if !strings.HasPrefix(line, `\`) {
+			lines = append(lines, line)
+		}
+	}
+	large := b.sql(t, database, "SELECT md5(string_agg(encode(lo_get(oid), 'hex'), ',' ORDER BY oid)) FROM pg_largeobject_metadata")
+	fmt.Fprintf(&out, "  schema %x, large objects %s", sha256.Sum256([]byte(strings.Join(lines, ""))), large)
+	return out.String()
+}
+
+const seedRoles = `
+DO $$ BEGIN CREATE ROLE "al'ice; --" LOGIN PASSWORD 'pw of alice'; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+DO $$ BEGIN CREATE ROLE readers; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+GRANT readers TO "al'ice; --";
+`
+
+// seed has everything in it that could fool a reader of dumps.
+const seed = `
+CREATE EXTENSION hstore;
+CREATE TABLE items (id int PRIMARY KEY, name text, tags hstore, raw bytea, at timestamptz DEFAULT '2020-01-01');
+INSERT INTO items SELECT i, 'item ' || i, hstore('k', i::text), decode(md5(i::text), 'hex') FROM generate_series(1, 3000) i;
+CREATE TABLE fools (line text);
+INSERT INTO fools VALUES ('-- PostgreSQL database dump complete'), (E'\n-- PostgreSQL database dump complete\n--\n\n'), ('\.'), (E'x\n\\.\ny'),
+  (E'\\.'), (''), (NULL), ('\unrestrict x'), ('\connect template1'), ('GRANT ALL ON items TO nobody;'), ('$$'), ($q$'$q$), ('\! touch /tmp/x');
+CREATE TABLE nothing ();
+CREATE TABLE "no rows" (a int);
+CREATE SCHEMA "s""; DROP TABLE items; --";
+CREATE TABLE "s""; DROP TABLE items; --"."t
+\.
+x OWNER TO nobody;" ("c
+;" text);
+INSERT INTO "s""; DROP TABLE items; --"."t
+\.
+x OWNER TO nobody;" VALUES ('v');
+ALTER TABLE "s""; DROP TABLE items; --"."t
+\.
+x OWNER TO nobody;" OWNER TO "al'ice; --";
+COMMENT ON TABLE items IS E'it''s\n\n-- PostgreSQL database dump complete\n--\n\n';
+CREATE FUNCTION f() RETURNS text LANGUAGE plpgsql AS $body$
+BEGIN
+-- PostgreSQL database dump complete
+--
+
+  RETURN $$;
+\.
+GRANT ALL ON items TO nobody;
+$$ || 'COPY items FROM stdin;';
+END $body$;
+CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END;
+CREATE VIEW v AS SELECT E'\\'';\n-- PostgreSQL database dump complete\n' AS x, '/*' AS y;
+CREATE RULE r AS ON INSERT TO "no rows" WHERE NEW.a = 1 DO ALSO (DELETE FROM fools WHERE line = ';'; DELETE FROM fools WHERE line = ');');
+CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM items;
+CREATE TABLE parts (a int, b text DEFAULT '-- PostgreSQL database dump complete') PARTITION BY RANGE (a);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
+INSERT INTO parts SELECT i FROM generate_series(1, 50) i;
+CREATE SEQUENCE sq START 42;
+SELECT nextval('sq') \gset
+CREATE TYPE mood AS ENUM ('sad', '''; --');
+CREATE FUNCTION trg() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER tr BEFORE INSERT ON fools FOR EACH ROW EXECUTE FUNCTION trg();
+SELECT lo_from_bytea(4711, decode(repeat('00ff5c27', 5000), 'hex')) \gset
+GRANT SELECT ON items TO readers;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO readers;
+`
+
+// create makes a database with properties of its own.
+func (b box) create(t testing.TB, database string) {
+	t.Helper()
+	name := ident(database)
+	b.sql(t, "template1", "CREATE DATABASE "+name+` OWNER "al'ice; --" TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C';
+ALTER DATABASE `+name+` SET work_mem = '9MB';
+ALTER ROLE "al'ice; --" IN DATABASE `+name+` SET statement_timeout = '77s';
+COMMENT ON DATABASE `+name+` IS 'it''s; a -- comment';
+GRANT CONNECT ON DATABASE `+name+` TO readers;`)
+}
+
+func (b box) drop(t testing.TB, database string) {
+	t.Helper()
+	b.sql(t, "template1", "DROP DATABASE IF EXISTS "+ident(database)+" WITH (FORCE);")
+}
+
+const bulk = `CREATE TABLE bulk AS SELECT i, repeat(md5(i::text), 8) AS filler FROM generate_series(1, 270000) i;`
+
+func (b box) fixture(database string, spec source.Spec) enginetest.Fixture {
+	return enginetest.Fixture{
+		Engine: postgres.New(), Instance: b.Instance, Spec: spec, Secrets: []string{password},
+		Seed: func(t testing.TB) {
+			b.sql(t, "template1", seedRoles)
+			b.create(t, database)
+			b.sql(t, database, seed)
+		},
+		Bulk:        func(t testing.TB) { b.sql(t, database, bulk) },
+		Fingerprint: func(t testing.TB) string { return b.fingerprint(t, database) },
+		Wreck:       func(t testing.TB) { b.drop(t, database) },
+	}
+}
+
+func TestContainerOneDatabase(t *testing.T) {
+	dockercli.Need(t)
+	b := start(t, "postgres", "POSTGRES_DB=shop")
+	strict := start(t, "postgres-strict", "POSTGRES_DB=shop", "POSTGRES_INITDB_ARGS=--auth=scram-sha-256")
+	wrong := func(testing.TB) (engine.Instance, source.Spec) {
+		return strict.Instance, source.Spec{Password: "this is not it"}
+	}
+	t.Run("from the environment", func(t *testing.T) {
+		f := b.fixture("shop", source.Spec{})
+		f.WrongPassword = wrong
+		enginetest.Run(t, f)
+	})
+	t.Run("hostile name", func(t *testing.T) {
+		f := b.fixture(hostile, source.Spec{Database: hostile})
+		f.WrongPassword = wrong
+		enginetest.Run(t, f)
+	})
+	t.Run("password needed", func(t *testing.T) {
+		f := strict.fixture("shop", source.Spec{})
+		f.WrongPassword = wrong
+		enginetest.Run(t, f)
+	})
+	t.Run("failures", func(t *testing.T) { failures(t, b, strict) })
+	t.Run("no owner", func(t *testing.T) { noOwner(t, b) })
+}
+
+func failures(t *testing.T, b, strict box) {
+	for name, tc := range map[string]struct {
+		box  box
+		spec source.Spec
+		want problem.Reason
+	}{
+		"no such database": {b, source.Spec{Database: "nowhere"}, engine.ReasonNoDatabase},
+		"no such user":     {b, source.Spec{User: "nobody"}, engine.ReasonWrongPassword},
+		"no such file":     {b, source.Spec{PasswordFile: "/nowhere"}, engine.ReasonNoCredentials},
+		"file is a folder": {b, source.Spec{PasswordFile: "/etc"}, engine.ReasonNoCredentials},
+		"no such variable": {b, source.Spec{PasswordEnv: "NOWHERE"}, engine.ReasonNoCredentials},
+		"wrong variable":   {strict, source.Spec{PasswordEnv: "PATH"}, engine.ReasonWrongPassword},
+	} {
+		t.Run(name, func(t *testing.T) {
+			session, err := postgres.New().Open(t.Context(), tc.box.Instance, tc.spec)
+			if err == nil {
+				_, err = session.Streams(t.Context())
+			}
+			if problem.ReasonOf(err) != tc.want {
+				t.Fatalf("%v, want reason %s", err, tc.want)
+			}
+			t.Logf("what the user reads:\n%s", problem.Text(err))
+		})
+	}
+}
+
+// noOwner restores into a server that lacks the roles of the dump.
+func noOwner(t *testing.T, b box) {
+	b.sql(t, "template1", seedRoles)
+	b.drop(t, "shop")
+	b.create(t, "shop")
+	b.sql(t, "shop", seed)
+	from, err := postgres.New().Open(t.Context(), b.Instance, source.Spec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	streams, err := from.Streams(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := start(t, "postgres-other", "POSTGRES_DB=shop")
+	to, err := postgres.New().Open(t.Context(), other.Instance, source.Spec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore := func(o engine.RestoreOptions) error {
+		if _, err := to.Prepare(t.Context(), streams, o); err != nil {
+			t.Fatal(err)
+		}
+		p, err := from.Dump(t.Context(), streams[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { p.Kill(); _, _ = p.Wait() }()
+		return to.Restore(t.Context(), streams[0], p, o)
+	}
+	empty := other.fingerprint(t, "shop")
+	err = restore(engine.RestoreOptions{})
+	if err == nil || problem.ReasonOf(err) != engine.ReasonToolFailed {
+		t.Fatalf("restore without the roles: %v, want reason %s", err, engine.ReasonToolFailed)
+	}
+	t.Logf("what the user reads:\n%s", problem.Text(err))
+	if got := other.fingerprint(t, "shop"); got != empty {
+		t.Fatalf("a failed restore left:\n%s\nwant:\n%s", got, empty)
+	}
+	if err := restore(engine.RestoreOptions{NoOwner: true}); err != nil {
+		t.Fatalf("restore without owners: %s", problem.Text(err))
+	}
+	rows := func(s string) string { // the lines on tables
+		var lines []string
+		for line := range strings.Lines(s) {
+			if strings.Contains(line, " rows, ") {
+				lines = append(lines, line)
+			}
+		}
+		return strings.Join(lines, "")
+	}
+	if got, want := rows(other.fingerprint(t, "shop")), rows(b.fingerprint(t, "shop")); got != want || want == "" {
+		t.Fatalf("rows:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestContainerAllDatabases(t *testing.T) {
+	dockercli.Need(t)
+	b := start(t, "postgres-all")
+	roles := func(t testing.TB) string {
+		return b.sql(t, "postgres", "SELECT a.rolname, a.rolpassword, a.rolcanlogin, array(SELECT roleid::regrole::text FROM pg_auth_members m WHERE member = a.oid) FROM pg_authid a WHERE rolname !~ '^pg_' ORDER BY 1")
+	}
+	databases := []string{"first", "globals", hostile}
+	f := b.fixture(hostile, source.Spec{})
+	f.Seed = func(t testing.TB) {
+		b.sql(t, "template1", seedRoles)
+		for _, database := range databases {
+			b.create(t, database)
+			b.sql(t, database, seed)
+		}
+		b.sql(t, "postgres", "CREATE TABLE kept AS SELECT 1 AS a;") // the database that engines ask questions in
+	}
+	f.Wreck = func(t testing.TB) {
+		b.sql(t, "postgres", "DROP TABLE IF EXISTS kept;")
+		for _, database := range databases {
+			b.drop(t, database)
+		}
+		b.sql(t, "template1", `DROP ROLE IF EXISTS "al'ice; --"; DROP ROLE IF EXISTS readers;`)
+	}
+	f.Fingerprint = func(t testing.TB) string {
+		all := roles(t) + b.fingerprint(t, "postgres")
+		for _, database := range databases {
+			all += b.fingerprint(t, database)
+		}
+		return all
+	}
+	enginetest.Run(t, f)
+
+	t.Run("one of the set", func(t *testing.T) {
+		f.Wreck(t)
+		f.Seed(t)
+		before := f.Fingerprint(t)
+		session, err := postgres.New().Open(t.Context(), b.Instance, source.Spec{AllDatabases: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams, err := session.Streams(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range streams {
+			if s.Database != "globals" {
+				continue
+			}
+			p, err := session.Dump(t.Context(), s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dump, _ := io.ReadAll(p)
+			if _, err := p.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			b.drop(t, s.Database)
+			if _, err := session.Prepare(t.Context(), []engine.Stream{s}, engine.RestoreOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := session.Restore(t.Context(), s, strings.NewReader(string(dump)), engine.RestoreOptions{}); err != nil {
+				t.Fatalf("restore: %s", problem.Text(err))
+			}
+		}
+		if got := f.Fingerprint(t); got != before {
+			t.Fatalf("fingerprint:\n%s\nwant:\n%s", got, before)
+		}
+	})
+}

@@ -1,0 +1,192 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/problem"
+)
+
+// countObjects counts what people made in a database: what is neither the
+// system's nor part of an extension. A fresh database counts 0.
+const countObjects = `WITH own AS (
+  SELECT oid FROM pg_catalog.pg_namespace WHERE nspname NOT IN ('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)'),
+made AS (
+  SELECT 'pg_catalog.pg_class'::regclass AS class, oid FROM pg_catalog.pg_class WHERE relkind IN ('r','p','v','m','S','f') AND relnamespace IN (SELECT oid FROM own)
+  UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, oid FROM pg_catalog.pg_proc WHERE pronamespace IN (SELECT oid FROM own)
+  UNION ALL SELECT 'pg_catalog.pg_type'::regclass, oid FROM pg_catalog.pg_type WHERE typtype IN ('d','e','r') AND typnamespace IN (SELECT oid FROM own)
+  UNION ALL SELECT 'pg_catalog.pg_namespace'::regclass, oid FROM pg_catalog.pg_namespace WHERE nspname <> 'public' AND oid IN (SELECT oid FROM own)
+  UNION ALL SELECT 'pg_catalog.pg_largeobject'::regclass, oid FROM pg_catalog.pg_largeobject_metadata)
+SELECT count(*) FROM made m WHERE NOT EXISTS (
+  SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = m.class AND d.objid = m.oid AND d.deptype = 'e')`
+
+const listExisting = `SELECT json_build_object(
+  'Roles', (SELECT json_agg(rolname) FROM pg_catalog.pg_roles),
+  'Tablespaces', (SELECT json_agg(spcname) FROM pg_catalog.pg_tablespace))`
+
+// exists and objects look at the server anew: a restore changes it.
+func (s *session) exists(ctx context.Context, database string) (bool, error) {
+	if err := s.query(ctx, s.meeting, aboutServer, &s.server); err != nil {
+		return false, fmt.Errorf("list databases: %w", err)
+	}
+	return slices.Contains(s.server.Databases, database), nil
+}
+
+func (s *session) objects(ctx context.Context, database string) (int, error) {
+	var n int
+	if err := s.query(ctx, database, countObjects, &n); err != nil {
+		return 0, fmt.Errorf("look into database %q: %w", database, err)
+	}
+	return n, nil
+}
+
+func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine.RestoreOptions) (engine.RestorePlan, error) {
+	var plan engine.RestorePlan
+	var drop, full []string
+	for _, stream := range streams {
+		if stream.Kind == kindGlobals {
+			step := "add the roles and tablespaces that are missing; those that are there stay as they are"
+			if o.Overwrite {
+				step = fmt.Sprintf("add the roles and tablespaces that are missing; give the others attributes and passwords of the backup, save %q", s.creds.User)
+			}
+			plan.Steps = append(plan.Steps, step)
+			continue
+		}
+		there, err := s.exists(ctx, stream.Database)
+		if err != nil {
+			return plan, err
+		}
+		if !there {
+			plan.Steps = append(plan.Steps, fmt.Sprintf("create database %q and fill it", stream.Database))
+			continue
+		}
+		n, err := s.objects(ctx, stream.Database)
+		switch {
+		case err != nil:
+			return plan, err
+		case n == 0:
+			plan.Steps = append(plan.Steps, fmt.Sprintf("fill database %q, which is there and empty", stream.Database))
+			continue
+		case !o.Overwrite:
+			full = append(full, fmt.Sprintf("%q has %d objects (tables, functions, types …)", stream.Database, n))
+			continue
+		}
+		drop = append(drop, stream.Database)
+		plan.Steps = append(plan.Steps, fmt.Sprintf("end all connections to database %q, drop it, create it anew and fill it", stream.Database))
+		plan.Replaces = append(plan.Replaces, fmt.Sprintf("database %q with %d objects (tables, functions, types …)", stream.Database, n))
+	}
+	if len(full) > 0 {
+		return plan, problem.New(problem.Conflict, "the target is not empty: %s", strings.Join(full, "; ")).
+			WithReason(engine.ReasonTargetNotEmpty).WithHint("Permit overwriting (--overwrite) to drop and replace it, or drop the database yourself.")
+	}
+	if o.DryRun {
+		return plan, nil
+	}
+	for _, database := range drop {
+		if err := s.drop(ctx, database); err != nil {
+			return plan, fmt.Errorf("drop database %q: %w", database, err)
+		}
+	}
+	return plan, nil
+}
+
+// drop removes a database with all connections to it.
+func (s *session) drop(ctx context.Context, database string) error {
+	sql := fmt.Sprintf("DROP DATABASE IF EXISTS %s WITH (FORCE);\n", quoteIdent(database))
+	if s.server.Number < 13_00_00 {
+		sql = fmt.Sprintf("SET standard_conforming_strings = on;\nSELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%s' AND pid <> pg_backend_pid();\nDROP DATABASE IF EXISTS %s;\n",
+			strings.ReplaceAll(database, "'", "''"), quoteIdent(database))
+	}
+	s.meeting = s.awayFrom(database) // what is dropped is no place to ask questions in
+	_, err := s.run(ctx, s.meeting, sql)
+	return err
+}
+
+func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader, o engine.RestoreOptions) error {
+	if stream.Kind == kindGlobals {
+		return s.restoreGlobals(ctx, r, o)
+	}
+	there, err := s.exists(ctx, stream.Database)
+	if err != nil {
+		return err
+	}
+	if there {
+		// Prepare has seen to it; something may have filled it since.
+		if n, err := s.objects(ctx, stream.Database); err != nil {
+			return err
+		} else if n > 0 {
+			return problem.New(problem.Conflict, "database %q is not empty any more", stream.Database).WithReason(engine.ReasonTargetNotEmpty).
+				WithHint("Stop the applications that use it and restore again.")
+		}
+	}
+	f := newFilter(r, databaseMarks, true, keepForDatabase(o.NoOwner))
+	head, err := f.readHead()
+	if err != nil {
+		return fmt.Errorf("read the dump: %w", err)
+	}
+	if err := s.create(ctx, stream.Database, head, there, o); err != nil {
+		return err
+	}
+	if err := s.feed(ctx, stream.Database, f); err != nil {
+		if !there {
+			// An empty database that was not there is no help to anybody.
+			_ = s.drop(context.WithoutCancel(ctx), stream.Database)
+		}
+		return err
+	}
+	return nil
+}
+
+// create carries out the head of a dump: it makes the database unless it is
+// there, and gives it its owner.
+func (s *session) create(ctx context.Context, database string, head []string, there bool, o engine.RestoreOptions) error {
+	var sql strings.Builder
+	for _, stmt := range head {
+		ts := tokens([]byte(stmt))
+		if begins(ts, "CREATE", "DATABASE") && there || o.NoOwner && isOwnership(ts) {
+			continue
+		}
+		sql.WriteString(stmt + "\n")
+	}
+	cmd := s.psql(s.awayFrom(database))
+	cmd.Stdin = strings.NewReader(sql.String())
+	exit, err := engine.Feed(ctx, s.inst, cmd)
+	if err != nil {
+		return fmt.Errorf("create database %q: %w", database, err)
+	}
+	if exit.Status != 0 {
+		if !there {
+			_ = s.drop(context.WithoutCancel(ctx), database)
+		}
+		return fmt.Errorf("create database %q: %w", database, engine.Explain("psql", exit, restorePatterns))
+	}
+	return nil
+}
+
+func (s *session) restoreGlobals(ctx context.Context, r io.Reader, o engine.RestoreOptions) error {
+	var have existing
+	if err := s.query(ctx, s.meeting, listExisting, &have); err != nil {
+		return fmt.Errorf("list roles: %w", err)
+	}
+	return s.feed(ctx, s.meeting, newFilter(r, globalsMarks, false, keepForGlobals(have, o.Overwrite, s.creds.User)))
+}
+
+// feed runs a dump in one transaction. The transaction's end is part of the
+// input, not an option of psql: when this process dies, psql sees its input end
+// like any other, and with --single-transaction it would keep half a dump.
+func (s *session) feed(ctx context.Context, database string, r io.Reader) error {
+	cmd := s.psql(database, "--output=/dev/null")
+	cmd.Stdin = io.MultiReader(strings.NewReader("BEGIN;\n"), r, strings.NewReader("\nCOMMIT;\n"))
+	exit, err := engine.Feed(ctx, s.inst, cmd)
+	if err != nil {
+		return fmt.Errorf("restore into database %q: %w", database, err)
+	}
+	if exit.Status != 0 {
+		return fmt.Errorf("restore into database %q: %w", database, engine.Explain("psql", exit, restorePatterns))
+	}
+	return nil
+}

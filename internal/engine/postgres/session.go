@@ -1,0 +1,90 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/problem"
+)
+
+type session struct {
+	inst        engine.Instance
+	tool        string
+	toolVersion string
+	creds       engine.Credentials
+	host        string // empty: the local socket
+	meeting     string // a database for asking questions in
+	server      server
+	database    string // empty: all
+	all, asked  bool   // all databases; by a label
+}
+
+func (s *session) Server() string {
+	version, _, _ := strings.Cut(s.server.Version, " ")
+	if s.toolVersion == version || s.toolVersion == "" {
+		return "PostgreSQL " + version
+	}
+	return fmt.Sprintf("PostgreSQL %s, pg_dump %s", version, s.toolVersion)
+}
+
+func (s *session) Streams(context.Context) ([]engine.Stream, error) {
+	if !s.all {
+		if !slices.Contains(s.server.Databases, s.database) {
+			return nil, s.missing(s.database)
+		}
+		return []engine.Stream{databaseStream(s.database)}, nil
+	}
+	var streams []engine.Stream
+	switch {
+	case s.server.Super:
+		streams = append(streams, engine.Stream{Name: globalsName + ending, Kind: kindGlobals, Format: formatGlobals})
+	case s.asked:
+		return nil, problem.New(problem.Denied, "read the roles of the server as %q, who is no superuser", s.creds.User).
+			WithReason(engine.ReasonToolFailed).
+			WithHint("All databases include the roles, and only a superuser may read their passwords. Name a superuser in baktainer.db.user, or one database in baktainer.db.name.")
+	}
+	for _, database := range s.server.Databases {
+		streams = append(streams, databaseStream(database))
+	}
+	if len(streams) == 0 {
+		return nil, problem.New(problem.NotFound, "the server has no database that takes connections").WithReason(engine.ReasonNoDatabase)
+	}
+	return streams, nil
+}
+
+func databaseStream(database string) engine.Stream {
+	return engine.Stream{
+		Name: engine.FileName(database, globalsName) + ending, Kind: kindDatabase, Database: database, Format: formatDatabase,
+	}
+}
+
+func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Process, error) {
+	if stream.Kind == kindGlobals {
+		return s.inst.Exec(ctx, s.command("pg_dumpall", "--globals-only", "--no-password", "--dbname="+s.conninfo(s.meeting)))
+	}
+	return s.inst.Exec(ctx, s.command(s.tool, "--format=plain", "--create", "--no-password", "--dbname="+s.conninfo(stream.Database)))
+}
+
+func (s *session) Explain(e engine.Exit) *problem.Problem { return engine.Explain(s.tool, e, patterns) }
+
+func (s *session) Inspect(stream engine.Stream) engine.Inspector {
+	if stream.Kind == kindGlobals {
+		return newInspector(globalsMarks)
+	}
+	i := newInspector(databaseMarks)
+	if !s.all {
+		var others []string
+		for _, database := range s.server.Databases {
+			if database != stream.Database && database != "postgres" && len(others) < 20 {
+				others = append(others, database)
+			}
+		}
+		if len(others) > 0 {
+			i.contents.Notes = append(i.contents.Notes, fmt.Sprintf("not in this backup: databases %q (baktainer.db.all=true takes all)", others))
+		}
+	}
+	return i
+}

@@ -1,0 +1,139 @@
+package repo
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/baktainer/baktainer/internal/source"
+)
+
+// Codecs of frames and manifest bodies.
+const (
+	codecRaw    = 0
+	codecZstd   = 1
+	codecSnappy = 2
+)
+
+// compressor compresses frames at one level. Encoders are large, so they are
+// shared by all writers of the process.
+type compressor struct {
+	codec byte
+	level zstd.EncoderLevel
+	pool  sync.Pool
+}
+
+// Zstd's fastest level is the default: the next one gains about 4 % and costs
+// half of the speed. Snappy, for hosts that are short of processor, is more than
+// twice as fast and leaves half as much again.
+var (
+	compressOff     = &compressor{codec: codecRaw}
+	compressFast    = &compressor{codec: codecSnappy}
+	compressDefault = &compressor{codec: codecZstd, level: zstd.SpeedFastest}
+	compressBetter  = &compressor{codec: codecZstd, level: zstd.SpeedBetterCompression}
+)
+
+var compressors = map[source.Compression]*compressor{
+	"":                     compressDefault,
+	source.CompressOff:     compressOff,
+	source.CompressFast:    compressFast,
+	source.CompressDefault: compressDefault,
+	source.CompressBetter:  compressBetter,
+}
+
+// compress returns raw as it should be stored: compressed into dst's memory, or
+// raw itself where that gains less than one part in 32.
+func (c *compressor) compress(dst, raw []byte) (codec byte, stored []byte, scratch []byte, err error) {
+	switch c.codec {
+	case codecSnappy:
+		dst = s2.EncodeSnappy(dst[:cap(dst)], raw)
+	case codecZstd:
+		e, _ := c.pool.Get().(*zstd.Encoder)
+		if e == nil {
+			e, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(c.level), zstd.WithWindowSize(frameSize),
+				zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false)) // the seal is a better checksum
+			if err != nil {
+				return 0, nil, dst, fmt.Errorf("start compression: %w", err)
+			}
+		}
+		dst = e.EncodeAll(raw, dst[:0])
+		c.pool.Put(e)
+	}
+	if c.codec == codecRaw || len(dst) > len(raw)-len(raw)/32 {
+		return codecRaw, raw, dst, nil
+	}
+	return c.codec, dst, dst, nil
+}
+
+// Decoding never makes more than the capacity of the buffer given to it.
+var decoders = sync.Pool{New: func() any {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(maxFrameRaw))
+	if err != nil {
+		return err
+	}
+	return d
+}}
+
+// decompress decodes stored into dst, whose capacity is at least size, and
+// insists on exactly size bytes.
+func decompress(codec byte, stored, dst []byte, size int) ([]byte, error) {
+	dst = dst[:0:size]
+	switch codec {
+	case codecRaw:
+		if len(stored) != size {
+			return nil, malformed("%d bytes stored for %d", len(stored), size)
+		}
+		return append(dst, stored...), nil
+	case codecSnappy:
+		if n, err := s2.DecodedLen(stored); err != nil || n != size {
+			return nil, malformed("decompresses to %d bytes, not %d: %v", n, size, err)
+		}
+		out, err := s2.Decode(dst[:size], stored)
+		if err != nil {
+			return nil, malformed("decompress: %v", err)
+		}
+		return out, nil
+	case codecZstd:
+		v := decoders.Get()
+		d, ok := v.(*zstd.Decoder)
+		if !ok {
+			return nil, fmt.Errorf("start decompression: %v", v)
+		}
+		out, err := d.DecodeAll(stored, dst)
+		decoders.Put(d)
+		if err != nil {
+			return nil, malformed("decompress: %v", err)
+		}
+		if len(out) != size {
+			return nil, malformed("decompressed to %d bytes, not %d", len(out), size)
+		}
+		return out, nil
+	}
+	return nil, malformed("unknown codec %d", codec)
+}
+
+// decompressLarge decodes size bytes that may be too many to set memory aside for on trust.
+func decompressLarge(codec byte, stored []byte, size int64) ([]byte, error) {
+	if codec != codecZstd {
+		return decompress(codec, stored, make([]byte, 0, len(stored)), len(stored))
+	}
+	d, err := zstd.NewReader(bytes.NewReader(stored), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
+	if err != nil {
+		return nil, fmt.Errorf("start decompression: %w", err)
+	}
+	defer d.Close()
+	out, err := readN(d, size)
+	if err != nil {
+		return nil, malformed("decompress: %v", err)
+	}
+	if n, err := d.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		return nil, malformed("it decompresses to more than %d bytes", size)
+	}
+	return out, nil
+}

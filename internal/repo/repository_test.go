@@ -1,0 +1,243 @@
+package repo
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/store"
+	"github.com/baktainer/baktainer/internal/store/faulty"
+	"github.com/baktainer/baktainer/internal/store/mem"
+)
+
+var testTime = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+
+func newKey(t testing.TB) KeyFile {
+	t.Helper()
+	k, err := GenerateKeyFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestCreateAndOpen(t *testing.T) {
+	st, key := mem.New(), newKey(t)
+	if _, err := Open(t.Context(), st, key); problem.ReasonOf(err) != ReasonNoRepository || problem.CodeOf(err) != problem.NotFound {
+		t.Errorf("open an empty store: %v", err)
+	}
+	r, err := Create(t.Context(), st, key, testTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(t.Context(), st, key)
+	if err != nil || *again != *r {
+		t.Errorf("opened %v, created %v, %v", again, r, err)
+	}
+	if _, err := Create(t.Context(), st, key, testTime); !errors.Is(err, store.ErrExists) || problem.CodeOf(err) != problem.Conflict {
+		t.Errorf("created twice: %v", err)
+	}
+	_, err = Open(t.Context(), st, newKey(t))
+	if problem.CodeOf(err) != problem.Denied || problem.ReasonOf(err) != ReasonWrongKey || !strings.Contains(problem.Text(err), key.id()) {
+		t.Errorf("another key: %s", problem.Text(err))
+	}
+	var names []string
+	_ = st.List(t.Context(), "", func(i store.Info) error {
+		names = append(names, i.Name)
+		if _, err := ParseName(i.Name); err != nil {
+			t.Error(err)
+		}
+		return nil
+	})
+	if fmt.Sprint(names) != "[FORMAT.md format.copy.json format.json]" {
+		t.Errorf("objects: %v", names)
+	}
+}
+
+func TestFormatIsGuarded(t *testing.T) {
+	key := newKey(t)
+	change := func(fn func(*formatFile)) func([]byte) []byte {
+		return func(b []byte) []byte {
+			var f formatFile
+			_ = json.Unmarshal(b, &f)
+			fn(&f)
+			b, _ = json.Marshal(f)
+			return b
+		}
+	}
+	for name, c := range map[string]struct {
+		change func([]byte) []byte
+		want   problem.Code
+	}{
+		"gone":           {func([]byte) []byte { return nil }, problem.NotFound},
+		"empty":          {func([]byte) []byte { return []byte{} }, problem.Corrupt},
+		"cut short":      {func(b []byte) []byte { return b[:len(b)/2] }, problem.Corrupt},
+		"large":          {func(b []byte) []byte { return append(b, make([]byte, maxFormatFile)...) }, problem.Corrupt},
+		"newer":          {change(func(f *formatFile) { f.Version = 2 }), problem.InvalidInput},
+		"version 0":      {change(func(f *formatFile) { f.Version = 0 }), problem.Corrupt},
+		"another format": {change(func(f *formatFile) { f.Format = "x" }), problem.Corrupt},
+		"another id":     {change(func(f *formatFile) { f.ID = strings.Repeat("ab", 16) }), problem.Corrupt},
+		"wrapped":        {change(func(f *formatFile) { f.Slots[0].Wrapped[3] ^= 1 }), problem.Corrupt},
+		"salt":           {change(func(f *formatFile) { f.Slots[0].Salt[3] ^= 1 }), problem.Corrupt},
+		"no slot":        {change(func(f *formatFile) { f.Slots = nil }), problem.Denied},
+		"unknown slots":  {change(func(f *formatFile) { f.Slots[0].Type = "age" }), problem.Denied},
+		"one unknown":    {change(func(f *formatFile) { f.Slots = append([]keySlot{{Type: "age"}}, f.Slots...) }), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := mem.New()
+			r, err := Create(t.Context(), st, key, testTime)
+			if err != nil {
+				t.Fatal(err)
+			}
+			st.Change(FormatName, c.change)
+			healed, err := Open(t.Context(), st, key)
+			if c.want == problem.NotFound || c.want == problem.Corrupt || c.want == "" {
+				if err != nil || *healed != *r { // the copy serves
+					t.Errorf("with a good copy: %v", err)
+				}
+			}
+			st.Change(FormatCopyName, c.change)
+			if _, err := Open(t.Context(), st, key); c.want == "" && err != nil || c.want != "" && problem.CodeOf(err) != c.want {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// A creation that was cut short can be done again; a store that has lost its
+// format.json never gets a second key.
+func TestCreateAgain(t *testing.T) {
+	key := newKey(t)
+	for nth := 1; nth <= 3; nth++ {
+		inner := mem.New()
+		st := faulty.Wrap(inner, faulty.Fault{Op: faulty.Put, Nth: nth})
+		if _, err := Create(t.Context(), st, key, testTime); !errors.Is(err, faulty.ErrFault) {
+			t.Errorf("put %d fails: %v", nth, err)
+		}
+		_, openErr := Open(t.Context(), inner, key)
+		_, err := Create(t.Context(), inner, key, testTime)
+		if (openErr == nil) == (err == nil) {
+			t.Errorf("put %d failed: open %v, create again %v", nth, openErr, err)
+		}
+	}
+	for _, name := range []string{PackName(testSource, strings.Repeat("0", 32)), LedgerName(1), FormatCopyName} {
+		st := mem.New()
+		if _, err := st.Put(t.Context(), name, strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Create(t.Context(), st, key, testTime); problem.CodeOf(err) != problem.Conflict {
+			t.Errorf("create in a store with %s: %v", name, err)
+		}
+	}
+}
+
+func TestLedgerCopies(t *testing.T) {
+	r := &Repository{Master: MasterKey{1}}
+	object, err := r.SealLedger(7, []byte(`{"index":7}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := r.OpenLedger(7, object); err != nil || string(plain) != `{"index":7}` {
+		t.Errorf("%s, %v", plain, err)
+	}
+	twin, _ := r.SealLedger(7, []byte(`{"index":7}`))
+	if bytes.Equal(object, twin) {
+		t.Error("sealed twice alike")
+	}
+	if _, err := r.OpenLedger(8, object); problem.CodeOf(err) != problem.Corrupt {
+		t.Errorf("as entry 8: %v", err)
+	}
+	if _, err := (&Repository{Master: MasterKey{2}}).OpenLedger(7, object); problem.CodeOf(err) != problem.Corrupt {
+		t.Errorf("under another key: %v", err)
+	}
+	for i := range object {
+		bad := bytes.Clone(object)
+		bad[i] ^= 4
+		if _, err := r.OpenLedger(7, bad); problem.CodeOf(err) != problem.Corrupt {
+			t.Errorf("byte %d flipped: %v", i, err)
+		}
+		if _, err := r.OpenLedger(7, object[:i]); problem.CodeOf(err) != problem.Corrupt {
+			t.Errorf("cut to %d bytes: %v", i, err)
+		}
+	}
+}
+
+func TestKeyFile(t *testing.T) {
+	k := newKey(t)
+	text := string(k.Encode())
+	lines := strings.SplitAfter(text, "\n")
+	line := strings.TrimSpace(lines[1])
+	for name, in := range map[string]string{
+		"as written": text, "windows": strings.ReplaceAll(text, "\n", "\r\n"), "bare": line, "spaces": "\n\n  " + line + " \n# end\n", "bom": "\ufeff" + line,
+	} {
+		if got, err := ParseKeyFile([]byte(in)); err != nil || got != k {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, in := range map[string]string{
+		"empty": "", "comment only": lines[0], "cut": line[:len(line)-1], "cut more": line[:30], "twice": line + "\n" + line, "other version": strings.Replace(line, "KEY-1", "KEY-2", 1),
+		"foreign": "hello", "lower case": strings.ToLower(line), "long": strings.Repeat("#\n", 40_000) + line, "checksum": line[:len(line)-8] + "00000000",
+		"digit": strings.Replace(line, line[20:21], map[bool]string{true: "B", false: "A"}[line[20] == 'A'], 1), "space inside": line[:40] + " " + line[40:],
+	} {
+		_, err := ParseKeyFile([]byte(in))
+		if problem.CodeOf(err) != problem.InvalidInput || problem.ReasonOf(err) != ReasonDamagedKey {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil && strings.Contains(problem.Text(err), line[20:40]) {
+			t.Errorf("%s: the error shows the key: %v", name, err)
+		}
+	}
+}
+
+func TestKeysHideThemselves(t *testing.T) {
+	secret := [32]byte(bytes.Repeat([]byte{0x41}, 32))
+	for _, v := range []any{KeyFile{secret}, MasterKey(secret), SourceKey(secret), &Repository{Master: secret}, WriterOptions{Key: secret}} {
+		var log bytes.Buffer
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v)
+		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
+		j, _ := json.Marshal(v)
+		for _, out := range []string{fmt.Sprint(v), fmt.Sprintf("%v %+v %#v %s", v, v, v, v), log.String(), string(j)} {
+			for _, shape := range []string{"AAAA", "65 65", "65,65", "0x41, 0x41", "4141", "QUFB"} {
+				if strings.Contains(out, shape) {
+					t.Errorf("%T shows itself: %s", v, out)
+				}
+			}
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	id := strings.Repeat("0a", 16)
+	for name, want := range map[string]ObjectName{
+		PackName("shop/db", id):        {Kind: KindPack, Source: "shop/db", ID: id},
+		ManifestName("shop/db", snap1): {Kind: KindManifest, Source: "shop/db", ID: snap1},
+		LedgerName(42):                 {Kind: KindLedger, Index: 42},
+		"format.json":                  {Kind: KindFormat},
+		"FORMAT.md":                    {Kind: KindDescription},
+	} {
+		if got, err := ParseName(name); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		if err := store.CheckName(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if PackName("shop/db", id) != "sources/shop~db/packs/0a/"+id || LedgerName(42) != "ledger/00000000000000000042" {
+		t.Error(PackName("shop/db", id), LedgerName(42))
+	}
+	for _, name := range []string{
+		"", "sources", "sources/a/packs/0b/" + id, "sources/a/packs/" + id, "sources/../packs/0a/" + id, "sources/a/b/packs/0a/" + id, "sources/a~b~c/packs/0a/" + id,
+		"sources/a/manifests/" + strings.ToLower(snap1), "sources/a/manifests/8" + snap1[1:], "ledger/0", "ledger/00000000000000000000", "ledger/99999999999999999999", "ledger/0000000000000000004x",
+		"sources/a/packs/0A/" + strings.ToUpper(id), "format.json/", "./format.json",
+	} {
+		if o, err := ParseName(name); err == nil {
+			t.Errorf("%q is accepted as %+v", name, o)
+		}
+	}
+}

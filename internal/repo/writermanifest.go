@@ -1,0 +1,84 @@
+package repo
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/baktainer/baktainer/internal/ledger"
+)
+
+// manifest describes what was written, packs being the new ones in order.
+func (w *Writer) manifest(packs []builtPack) (Summary, []byte, error) {
+	m := &manifest{ManifestHeader: ManifestHeader{Source: w.options.Source, Snapshot: w.options.Snapshot, Chunking: defaultChunking}}
+	if _, err := io.ReadFull(w.random, m.salt[:]); err != nil {
+		return Summary{}, nil, fmt.Errorf("make manifest: %w", err)
+	}
+	// all are the packs that entries lie in; number is what the manifest calls each.
+	all, number := append([]basePack(nil), w.base.packs...), make([]uint32, len(w.base.packs), len(w.base.packs)+len(packs))
+	summary := Summary{Root: w.merkle.root()}
+	next := w.base.set.n
+	for _, p := range packs {
+		all = append(all, basePack{p.PackRef, next, next + p.chunks})
+		number = append(number, 0)
+		next += p.chunks
+		summary.NewBytes += p.Size
+	}
+	for i, p := range all {
+		if i < len(w.live) {
+			p.Live = w.live[i]
+		}
+		if p.Live > 0 {
+			number[i] = uint32(len(m.Packs))
+			m.Packs = append(m.Packs, p.PackRef)
+		}
+	}
+	body := manifestBody{root: summary.Root, chunks: w.merkle.count}
+	for _, s := range w.streams {
+		body.streams = append(body.streams, bodyStream{s.StreamInfo, s.chunks, packRuns(s.runs, all, number)})
+		summary.RawBytes += s.Size
+		summary.Streams = append(summary.Streams, ledger.Stream{
+			Name: s.Name, Kind: s.Kind, Database: s.Database, Format: s.Format, Size: s.Size, SHA256: s.SHA256,
+		})
+	}
+	object, hash, err := m.seal(w.options.Key, body.append(nil))
+	if err != nil {
+		return Summary{}, nil, fmt.Errorf("make manifest: %w", err)
+	}
+	if m.raw > maxManifestBody {
+		return Summary{}, nil, fmt.Errorf("make manifest: its body of %d bytes is over the format's limit", m.raw)
+	}
+	summary.Manifest, summary.ManifestSize = hash, int64(len(object))
+	summary.NewBytes += summary.ManifestSize
+	return summary, object, nil
+}
+
+// packRuns splits runs of entries where packs end.
+func packRuns(runs []entryRun, packs []basePack, number []uint32) []packRun {
+	out := make([]packRun, 0, len(runs))
+	i := 0
+	for _, r := range runs {
+		for r.count > 0 {
+			if i >= len(packs) || r.first < packs[i].first || r.first >= packs[i].next {
+				i = packOf(packs, r.first)
+			}
+			n := min(r.count, packs[i].next-r.first)
+			out = append(out, packRun{number[i], r.first - packs[i].first, n})
+			r.first, r.count = r.first+n, r.count-n
+		}
+	}
+	return out
+}
+
+// packOf gives the index of the pack that an entry lies in.
+func packOf(packs []basePack, entry uint32) int {
+	lo, hi := 0, len(packs)-1
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if packs[mid].next <= entry {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}

@@ -1,0 +1,254 @@
+// Package rescue lists and opens snapshots from a store and the key file alone,
+// when no controller is left. It trusts the copies of ledger entries in the store
+// as far as their seals go: a snapshot that one of them records is as good as it
+// was for the controller; a manifest without one belongs to a run that failed,
+// was never confirmed, or whose ledger copy is lost.
+package rescue
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/baktainer/baktainer/internal/ledger"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/source"
+	"github.com/baktainer/baktainer/internal/store"
+)
+
+// Rescue is a repository opened without a controller.
+type Rescue struct {
+	store store.Store
+	repo  *repo.Repository
+}
+
+// Found is a snapshot found in the store.
+type Found struct {
+	// Entry is the ledger's record, nil for a manifest that no intact copy of a
+	// ledger entry confirms.
+	Entry            *ledger.Entry
+	Source, Snapshot string
+	// ManifestSize is the size of the manifest object in bytes, 0 when it is missing.
+	ManifestSize int64
+	// Note says what is to be known before it is used, empty when nothing is.
+	Note string
+}
+
+// Confirmed says whether a ledger entry records the snapshot and its manifest is there.
+func (f Found) Confirmed() bool { return f.Entry != nil && f.ManifestSize > 0 }
+
+// Listing is what a store holds.
+type Listing struct {
+	// Snapshots are sorted by source, then oldest first.
+	Snapshots []Found
+	// Damaged tells which copies of ledger entries are unusable, one line each.
+	Damaged []string
+}
+
+// Open opens the repository in a store. Its problems are those of repo.Open.
+func Open(ctx context.Context, st store.Store, key repo.KeyFile) (*Rescue, error) {
+	r, err := repo.Open(ctx, st, key)
+	if err != nil {
+		return nil, err
+	}
+	return &Rescue{store: st, repo: r}, nil
+}
+
+// Repository tells the id of the repository.
+func (r *Rescue) Repository() string { return r.repo.ID }
+
+// Snapshots lists what the store holds, sorted by source, then oldest first.
+func (r *Rescue) Snapshots(ctx context.Context) ([]Found, error) {
+	l, err := r.List(ctx)
+	return l.Snapshots, err
+}
+
+// List is Snapshots with what is damaged besides.
+func (r *Rescue) List(ctx context.Context) (Listing, error) {
+	entries, damaged, err := r.entries(ctx)
+	if err != nil {
+		return Listing{}, fmt.Errorf("list the store: %w", err)
+	}
+	found := map[string]*Found{} // by name of the manifest
+	for _, e := range entries {
+		found[repo.ManifestName(e.Source, e.Snapshot)] = &Found{Entry: e, Source: e.Source, Snapshot: e.Snapshot, Note: "its manifest is gone: it was forgotten, or is lost"}
+	}
+	err = r.store.List(ctx, repo.SourcesPrefix, func(i store.Info) error {
+		o, err := repo.ParseName(i.Name)
+		if err != nil || o.Kind != repo.KindManifest {
+			return nil
+		}
+		f := found[i.Name]
+		if f == nil {
+			f = &Found{Source: o.Source, Snapshot: o.ID, Note: "no ledger entry confirms it: its run may have failed"}
+			found[i.Name] = f
+		} else {
+			f.Note = ""
+		}
+		if f.ManifestSize = i.Size; f.Entry != nil && f.Entry.ManifestSize != i.Size {
+			f.Note = fmt.Sprintf("its manifest is damaged: %d bytes, the ledger says %d", i.Size, f.Entry.ManifestSize)
+		}
+		return nil
+	})
+	if err != nil {
+		return Listing{}, fmt.Errorf("list the store: %w", err)
+	}
+	l := Listing{Damaged: damaged}
+	for _, f := range found {
+		l.Snapshots = append(l.Snapshots, *f)
+	}
+	slices.SortFunc(l.Snapshots, func(a, b Found) int {
+		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Snapshot, b.Snapshot))
+	})
+	return l, nil
+}
+
+// entries reads the copies of the ledger's entries, in order.
+func (r *Rescue) entries(ctx context.Context) (entries []*ledger.Entry, damaged []string, err error) {
+	var previous *ledger.Entry
+	err = r.store.List(ctx, repo.LedgerPrefix, func(i store.Info) error {
+		o, err := repo.ParseName(i.Name)
+		if err != nil || o.Kind != repo.KindLedger {
+			return nil
+		}
+		e, err := r.entry(ctx, o.Index)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == nil && previous != nil && previous.Index+1 == e.Index {
+			if err = e.Follows(previous); err != nil {
+				// Both are sealed with the key, so both are shown; but somebody should know.
+				damaged = append(damaged, fmt.Sprintf("%s: %v", i.Name, err))
+				err = nil
+			}
+		}
+		if err != nil {
+			damaged = append(damaged, fmt.Sprintf("%s: %v", i.Name, err))
+			return nil
+		}
+		entries, previous = append(entries, e), e
+		return nil
+	})
+	return entries, damaged, err
+}
+
+func (r *Rescue) entry(ctx context.Context, index uint64) (*ledger.Entry, error) {
+	rc, err := r.store.Get(ctx, repo.LedgerName(index), 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	object, err := io.ReadAll(io.LimitReader(rc, repo.MaxLedgerCopy+1))
+	if err != nil {
+		return nil, err
+	}
+	plain, err := r.repo.OpenLedger(index, object)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEntry(index, plain)
+}
+
+// ParseEntry reads the JSON in a copy of the ledger entry with an index. It
+// checks all that can be checked without the other entries.
+func ParseEntry(index uint64, plain []byte) (*ledger.Entry, error) {
+	var e ledger.Entry
+	if err := json.Unmarshal(plain, &e); err != nil {
+		return nil, fmt.Errorf("read ledger entry: %w", err)
+	}
+	if e.Index != index {
+		return nil, fmt.Errorf("it holds ledger entry %d", e.Index)
+	}
+	if o, err := repo.ParseName(repo.ManifestName(e.Source, e.Snapshot)); err != nil || o.Source != e.Source {
+		return nil, fmt.Errorf("it records snapshot %.40q of source %.140q, which cannot be", e.Snapshot, e.Source)
+	}
+	// An entry is intact when it follows the one that it says it follows.
+	previous := &ledger.Entry{Index: e.Index - 1, Hash: e.Previous}
+	if e.Index == 1 {
+		previous = nil
+	}
+	if err := e.Follows(previous); err != nil {
+		return nil, err
+	}
+	return &e, nil
+}
+
+// OpenSnapshot opens the snapshot with an id, a unique prefix of one, or the
+// newest of a source by SOURCE@latest. One that no ledger entry confirms must be
+// named by its whole id.
+func (r *Rescue) OpenSnapshot(ctx context.Context, ref string) (*repo.Snapshot, Found, error) {
+	l, err := r.List(ctx)
+	if err != nil {
+		return nil, Found{}, err
+	}
+	f, err := pick(l.Snapshots, ref)
+	if err != nil {
+		return nil, Found{}, err
+	}
+	at := repo.Ref{Source: f.Source, Snapshot: f.Snapshot}
+	if f.Entry != nil {
+		at.Manifest, at.Size = f.Entry.Manifest, f.Entry.ManifestSize
+	}
+	s, err := repo.OpenSnapshot(ctx, r.store, r.repo.Master.Source(f.Source), at)
+	return s, f, err
+}
+
+// pick finds the one snapshot that ref means.
+func pick(snapshots []Found, ref string) (Found, error) {
+	if name, ok := strings.CutSuffix(ref, "@latest"); ok {
+		return latest(snapshots, name)
+	}
+	var matches []Found
+	for _, f := range snapshots {
+		switch {
+		case strings.EqualFold(f.Snapshot, ref):
+			return f, nil
+		case ref != "" && len(ref) < len(f.Snapshot) && strings.EqualFold(f.Snapshot[:len(ref)], ref):
+			matches = append(matches, f)
+		}
+	}
+	switch {
+	case len(matches) > 1:
+		p := problem.New(problem.InvalidInput, "%q is the beginning of %d snapshots", ref, len(matches)).WithHint("Give more of the id.")
+		for _, f := range matches[:min(len(matches), 5)] {
+			p = p.WithDetails(f.Snapshot + "  " + f.Source)
+		}
+		return Found{}, p
+	case len(matches) == 1 && matches[0].Entry != nil:
+		return matches[0], nil
+	case len(matches) == 1:
+		return Found{}, problem.New(problem.NotFound, "snapshot %s is not confirmed by the ledger: its run may have failed", matches[0].Snapshot).
+			WithSource(matches[0].Source).WithHint("Give the whole id if you want it nevertheless.")
+	}
+	return Found{}, problem.New(problem.NotFound, "the store has no snapshot %.60q", ref).WithHint("List what there is with: baktainer rescue ls")
+}
+
+func latest(snapshots []Found, name string) (Found, error) {
+	known, best := false, Found{}
+	for _, f := range snapshots {
+		if f.Source != name {
+			continue
+		}
+		known = true
+		if f.Confirmed() && (best.Entry == nil || f.Entry.Index > best.Entry.Index) {
+			best = f
+		}
+	}
+	switch {
+	case best.Entry != nil:
+		return best, nil
+	case known:
+		return Found{}, problem.New(problem.NotFound, "no snapshot of it is confirmed by the ledger").WithSource(name).
+			WithHint("List them with baktainer rescue ls; one that is not confirmed can be named by its whole id.")
+	}
+	err := problem.New(problem.NotFound, "the store has no snapshot of source %.140q", name)
+	if source.CheckName(name) == nil {
+		err = err.WithHint("List what there is with: baktainer rescue ls")
+	}
+	return Found{}, err
+}

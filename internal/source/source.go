@@ -1,0 +1,109 @@
+// Package source holds the words for what can be backed up: a source is one
+// logical database (or set of databases). It outlives the container that it
+// runs in, so it is known by a name of its own.
+package source
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+)
+
+// MaxNameLength bounds a source's name, in bytes. It leaves room in the path
+// limits of file systems and object stores.
+const MaxNameLength = 128
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$`)
+
+// CheckName says whether name can identify a source: one or two segments of
+// letters, digits, '_', '.' and '-', joined by a slash, each beginning with a
+// letter or digit, at most MaxNameLength bytes.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("the name is empty")
+	case len(name) > MaxNameLength:
+		return fmt.Errorf("the name is longer than %d bytes", MaxNameLength)
+	case !namePattern.MatchString(name):
+		return fmt.Errorf("the name may hold letters, digits, '_', '.', '-' and one '/' between two parts, each of which begins with a letter or digit")
+	}
+	return nil
+}
+
+// PathKey is the source's name as one component of an object's name: the slash
+// becomes '~', which no name contains, so different names never meet.
+func PathKey(name string) string { return strings.ReplaceAll(name, "/", "~") }
+
+// NameFromPathKey is the inverse of PathKey.
+func NameFromPathKey(key string) string { return strings.ReplaceAll(key, "~", "/") }
+
+// Name gives the identity of a source from what its container carries: the
+// label baktainer.name, else the Swarm service, else the Compose project and
+// service, else the container's name.
+func Name(label string, containerLabels map[string]string, containerName string) string {
+	if label != "" {
+		return label
+	}
+	if s := containerLabels["com.docker.swarm.service.name"]; s != "" {
+		return s
+	}
+	project, service := containerLabels["com.docker.compose.project"], containerLabels["com.docker.compose.service"]
+	if project != "" && service != "" {
+		return project + "/" + service
+	}
+	return strings.TrimPrefix(containerName, "/")
+}
+
+// Secret is a string that never shows itself: not in logs, formats, JSON or YAML.
+type Secret string
+
+const hidden = "[hidden]"
+
+// String hides the value from fmt.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return hidden
+}
+
+// GoString hides the value from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue hides the value from slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText hides the value from JSON, YAML and everything else that encodes text.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Reveal gives the value, for handing to the tool that needs it.
+func (s Secret) Reveal() string { return string(s) }
+
+// Compression is how hard new data is compressed before it is sealed.
+type Compression string
+
+// The choices of baktainer.compress.
+const (
+	CompressDefault Compression = "default"
+	CompressOff     Compression = "off"
+	CompressFast    Compression = "fast"
+	CompressBetter  Compression = "better"
+)
+
+// Spec is what the labels of one container ask for. A zero field was not given
+// and is to be detected from the container.
+type Spec struct {
+	Name         string
+	Engine       string // canonical name of an engine
+	Database     string // for sqlite: the file's path in the container
+	AllDatabases bool
+	User         string
+	Password     Secret
+	PasswordFile string // absolute path in the container
+	PasswordEnv  string // name of a variable of the container
+	// Command and RestoreCommand are for the custom engine: argv, never a shell line.
+	Command        []string
+	RestoreCommand []string
+	Compress       Compression
+}

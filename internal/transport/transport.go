@@ -1,0 +1,83 @@
+// Package transport is how parts of Baktainer reach each other: the settings of
+// every gRPC server and connection, the unix socket, and the translation
+// between problems and statuses on the wire, so that an error means the same on
+// both ends.
+package transport
+
+import (
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/stats"
+)
+
+const (
+	// MaxMessage bounds one message, in bytes. Dump bytes travel in messages of at
+	// most DataMessage; the room above is for long listings.
+	MaxMessage = 16 << 20
+	// DataMessage is the most dump or pack bytes to put into one message.
+	DataMessage = 512 << 10
+
+	pingEvery   = 20 * time.Second
+	pingTimeout = 10 * time.Second
+	minPing     = 10 * time.Second
+)
+
+// retries lets the library repeat calls that only read, when the controller is
+// restarting or has no leader for a moment. What changes something is repeated
+// by its caller, under the same request id.
+const retries = `{"methodConfig":[{"name":[
+	{"service":"baktainer.v1.AdminService","method":"GetStatus"},
+	{"service":"baktainer.v1.AdminService","method":"ListSources"},
+	{"service":"baktainer.v1.AdminService","method":"GetSource"},
+	{"service":"baktainer.v1.AdminService","method":"ListRuns"},
+	{"service":"baktainer.v1.AdminService","method":"GetRun"},
+	{"service":"baktainer.v1.AdminService","method":"ListSnapshots"},
+	{"service":"baktainer.v1.AdminService","method":"GetSnapshot"}],
+	"retryPolicy":{"maxAttempts":3,"initialBackoff":"0.1s","maxBackoff":"1s","backoffMultiplier":3,
+	"retryableStatusCodes":["UNAVAILABLE"]}}]}`
+
+// ServerOptions are for every gRPC server: keepalive, message size, traces and
+// metrics, problems as statuses, and panics that end one call instead of the process.
+func ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingTimeout}),
+		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithFilter(worthTracing))),
+		grpc.ChainUnaryInterceptor(serveUnary),
+		grpc.ChainStreamInterceptor(serveStream),
+	}
+}
+
+// DialOptions are for every gRPC connection, except for its credentials.
+func DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithDefaultServiceConfig(retries),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout, PermitWithoutStream: true}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 10 * time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithFilter(worthTracing))),
+		grpc.WithChainUnaryInterceptor(callUnary),
+		grpc.WithChainStreamInterceptor(callStream),
+	}
+}
+
+// worthTracing leaves out the calls that come every few seconds and the one
+// stream that lasts as long as its agent: their spans would hide the runs.
+func worthTracing(info *stats.RPCTagInfo) bool {
+	switch {
+	case strings.HasPrefix(info.FullMethodName, "/grpc.health."), strings.HasPrefix(info.FullMethodName, "/grpc.reflection."):
+		return false
+	case strings.HasSuffix(info.FullMethodName, "AgentService/Heartbeat"), strings.HasSuffix(info.FullMethodName, "AgentService/Session"):
+		return false
+	}
+	return true
+}

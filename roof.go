@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/baktainer/baktainer/agent"
+	"github.com/baktainer/baktainer/agent/provider"
+	"github.com/baktainer/baktainer/agent/provider/docker/mark"
+	"github.com/baktainer/baktainer/internal/cli"
+	"github.com/baktainer/baktainer/internal/engine/sqlite/helper"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/store"
+	"github.com/baktainer/baktainer/internal/store/fs"
+)
+
+// roof gives the command line what only the main package can put together.
+func roof() cli.Roof {
+	return cli.Roof{
+		Up:             up,
+		OpenStore:      openStore,
+		RestoreInto:    rescueInto,
+		Helper:         help,
+		HelperCommands: []string{"helper"},
+	}
+}
+
+// openStore opens an existing store; it makes nothing.
+func openStore(location string) (store.Store, error) {
+	if _, err := os.Stat(location); err != nil {
+		return nil, problem.Wrap(problem.NotFound, err, "open the store").
+			WithHint("Name the folder that has format.json in it: the store of the controller that made it.")
+	}
+	return fs.Open(location)
+}
+
+// help carries out what this program asks of its own binary inside helper containers.
+func help(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	args = args[1:] // "helper"
+	if len(args) > 0 && args[0] == mark.Command {
+		return mark.Main(ctx, args[1:], errw)
+	}
+	return helper.Main(ctx, args, in, out, errw)
+}
+
+// rescueInto restores a snapshot into a container, with no controller: the
+// store is read directly.
+func rescueInto(ctx context.Context, r cli.Rescue) ([]string, error) {
+	log := slog.New(slog.DiscardHandler)
+	d, err := newDocker(r.Config, log)
+	if err != nil {
+		return nil, err
+	}
+	if r.Snapshot.Entry == nil {
+		return nil, problem.New(problem.Conflict, "no ledger entry confirms snapshot %s, so its engine is not known", r.Snapshot.Snapshot).
+			WithHint("Restore it to a file and look at it first.")
+	}
+	repository, err := repo.Open(ctx, r.Store, r.Key)
+	if err != nil {
+		return nil, err
+	}
+	entry := r.Snapshot.Entry
+	ref := repo.Ref{Source: entry.Source, Snapshot: entry.Snapshot, Manifest: entry.Manifest, Size: entry.ManifestSize}
+	report, err := agent.RestoreInto(ctx, agent.DirectRestore{
+		Providers: []provider.Provider{d}, Engines: engines(), Container: r.Container,
+		Engine: entry.Engine, Snapshot: ref, Key: repository.Master.Source(ref.Source), Objects: r.Store,
+		Select: r.Select, Options: r.Options, Phase: r.Phase, Logger: log,
+	})
+	if err != nil {
+		return report, fmt.Errorf("restore into %s: %w", r.Container, err)
+	}
+	return report, nil
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# test.sh PASS... runs the tests in one or both passes and ends with one line
+# that counts them:
+#
+#   unit  every package but the end-to-end suite, with the race detector and
+#         the fuzz seeds; a test that needs containers skips itself here
+#   e2e   with BAKTAINER_E2E=1: the end-to-end suite, and again each package in
+#         which the unit pass skipped a test (without one before: all packages)
+#
+# A test that no pass ran is listed with its reason. With CI=true it fails the
+# run unless tools/allowed-skips.txt says why it may.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+suite=./internal/e2e/...
+events=.test/events
+status=0
+rm -rf $events
+mkdir -p $events
+
+# run NAME ARG... runs go test through gotestsum and keeps its events.
+run() {
+	local name=$1
+	shift
+	echo "== $name: go test $*"
+	.tools/gotestsum --format pkgname --hide-summary skipped --jsonfile "$events/$name.json" -- "$@" || status=1
+}
+
+unit() {
+	# -e: a package that does not even parse is listed too, and fails.
+	mapfile -t packages < <(comm -23 <(go list -e ./... | sort) <(go list -e "$suite" | sort))
+	BAKTAINER_E2E='' run unit -race -timeout 10m "${packages[@]}"
+}
+
+e2e() {
+	packages=(./...)
+	if [[ -e $events/unit.json ]]; then
+		mapfile -t packages < <(sed -nE 's/.*"Action":"skip","Package":"([^"]*)","Test".*/\1/p' $events/unit.json | sort -u)
+		packages+=("$suite")
+	fi
+	BAKTAINER_E2E=1 run e2e -count=1 -p 1 -timeout 25m "${packages[@]}"
+}
+
+for pass in "$@"; do
+	case $pass in
+	unit | e2e) $pass ;;
+	*) echo "usage: test.sh unit|e2e..." >&2 && exit 2 ;;
+	esac
+done
+
+for file in $events/*.json; do cat "$file"; done |
+	awk -v ci="${CI:-}" -f tools/testsummary.awk tools/allowed-skips.txt - || status=1
+exit $status
