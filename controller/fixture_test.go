@@ -268,8 +268,12 @@ func (s sink) Put(ctx context.Context, name string, data []byte, sum ledger.Hash
 // write makes the snapshot that the assignment asks for, and returns the
 // request that commits it.
 func (a *scripted) write(as *pb.Assignment, dump string) (*pb.CommitSnapshotRequest, error) {
+	key, err := repo.NewSourceKey(as.GetSourceKey(), as.GetKeyGeneration())
+	if err != nil {
+		return nil, err
+	}
 	w, err := repo.NewWriter(a.t.Context(), repo.WriterOptions{
-		Source: as.GetSource(), Snapshot: as.GetBackup().GetSnapshot(), Key: repo.SourceKey(as.GetSourceKey()), Workers: 1, InFlight: 1,
+		Source: as.GetSource(), Snapshot: as.GetBackup().GetSnapshot(), Key: key, Workers: 1, InFlight: 1,
 	}, sink{a, as.GetLease()})
 	if err != nil {
 		return nil, err

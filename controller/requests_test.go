@@ -50,7 +50,7 @@ func TestRestore(t *testing.T) {
 	run, as := start(&pb.RestoreRequest{Snapshot: "shop@latest", TargetSource: "copy", Select: []string{"shop"}})
 	w := as.GetRestore()
 	key := c.repo.Master.Source("shop")
-	if as.GetSource() != "copy" || w.GetSnapshot().GetSnapshot() != snapshot || w.GetSnapshotSource() != "shop" || w.GetEngine() != "postgres" || string(as.GetSourceKey()) != string(key[:]) {
+	if as.GetSource() != "copy" || w.GetSnapshot().GetSnapshot() != snapshot || w.GetSnapshotSource() != "shop" || w.GetEngine() != "postgres" || string(as.GetSourceKey()) != string(key.Secret()) {
 		t.Errorf("assignment: %v", as)
 	}
 	if _, err := c.agent.FinishRun(t.Context(), &pb.FinishRunRequest{Lease: as.GetLease(), Report: []string{"restored shop.sql"}}); err != nil {

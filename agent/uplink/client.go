@@ -144,10 +144,10 @@ func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
 		Lease: leaseFromWire(a.GetLease()), Source: a.GetSource(),
 		Duration: a.GetLeaseDuration().AsDuration(), Traceparent: a.GetTraceparent(),
 	}
-	if len(a.GetSourceKey()) != len(out.Key) {
-		return out, fmt.Errorf("run %s: the source key has %d bytes", out.Lease.Run, len(a.GetSourceKey()))
+	var err error
+	if out.Key, err = repo.NewSourceKey(a.GetSourceKey(), a.GetKeyGeneration()); err != nil {
+		return out, fmt.Errorf("run %s: %w", out.Lease.Run, err)
 	}
-	copy(out.Key[:], a.GetSourceKey())
 	switch w := a.GetWork().(type) {
 	case *pb.Assignment_Backup:
 		b := &BackupWork{Snapshot: w.Backup.GetSnapshot(), FireTime: w.Backup.GetFireTime().AsTime()}

@@ -97,7 +97,10 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 	if !proto.Equal(hello, wantHello) {
 		t.Errorf("hello %v, want %v", hello, wantHello)
 	}
-	key := repo.SourceKey(wireKey())
+	key, err := repo.NewSourceKey(wireKey(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := []uplink.Update{
 		{Session: "s1", Complete: true, Assign: []uplink.Assignment{{
 			Lease: uplink.Lease{Run: "r1", Epoch: 2}, Source: "shop/db", Duration: time.Minute, Traceparent: "00-1-2-01", Key: key,

@@ -97,7 +97,7 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 	key := d.Key(r.GetSource())
 	a := &pb.Assignment{
 		Lease:  &pb.Lease{Run: r.GetId(), Epoch: r.GetEpoch()},
-		Source: target(r), LeaseDuration: durationpb.New(d.LeaseDuration), Traceparent: r.GetTraceparent(), SourceKey: key[:],
+		Source: target(r), LeaseDuration: durationpb.New(d.LeaseDuration), Traceparent: r.GetTraceparent(), SourceKey: key.Secret(), KeyGeneration: key.Generation(),
 	}
 	if r.GetKind() == pb.RunKind_RUN_KIND_BACKUP {
 		w := &pb.BackupWork{Snapshot: r.GetSnapshot(), FireTime: r.GetFireTime()}

@@ -18,7 +18,7 @@ func EntryOf(s *pb.Snapshot) (ledger.Entry, error) {
 		Index: s.GetLedgerIndex(), Snapshot: s.GetId(), Source: s.GetSource(), Run: s.GetRun(), Epoch: s.GetEpoch(),
 		Engine: s.GetEngine(), Server: s.GetServer(), Image: s.GetImage(),
 		FireTime: timeOf(s.GetFireTime()), StartedAt: timeOf(s.GetStartedAt()), CommitTime: timeOf(s.GetCommittedAt()),
-		RawBytes: s.GetRawBytes(), NewBytes: s.GetNewBytes(), ManifestSize: s.GetManifestSize(),
+		RawBytes: s.GetRawBytes(), NewBytes: s.GetNewBytes(), ManifestSize: s.GetManifestSize(), Generation: s.GetKeyGeneration(),
 		Stores: slices.Clone(s.GetStores()),
 	}
 	for _, h := range []struct {
@@ -53,7 +53,7 @@ func SnapshotOf(e ledger.Entry) *pb.Snapshot {
 	s := &pb.Snapshot{
 		Id: e.Snapshot, Source: e.Source, Run: e.Run, Epoch: e.Epoch, Engine: e.Engine, Server: e.Server, Image: e.Image,
 		FireTime: stamp(e.FireTime), StartedAt: stamp(e.StartedAt), CommittedAt: stamp(e.CommitTime),
-		RawBytes: e.RawBytes, NewBytes: e.NewBytes, ManifestSha256: e.Manifest[:], ManifestSize: e.ManifestSize,
+		RawBytes: e.RawBytes, NewBytes: e.NewBytes, ManifestSha256: e.Manifest[:], ManifestSize: e.ManifestSize, KeyGeneration: e.Generation,
 		Root: e.Root[:], Stores: slices.Clone(e.Stores),
 		LedgerIndex: e.Index, PreviousHash: e.Previous[:], Hash: e.Hash[:],
 	}

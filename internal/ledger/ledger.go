@@ -66,6 +66,8 @@ type Entry struct {
 	// Manifest is the SHA-256 of the manifest object as stored.
 	Manifest     Hash  `json:"manifest"`
 	ManifestSize int64 `json:"manifest_size"`
+	// Generation is that of the key which the snapshot lies under; 0 means 1.
+	Generation uint32 `json:"generation,omitempty"`
 	// Root is the Merkle root over the snapshot's chunks (FORMAT.md).
 	Root     Hash     `json:"root"`
 	Stores   []string `json:"stores"`

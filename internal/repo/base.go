@@ -50,7 +50,7 @@ func LoadBase(ctx context.Context, objects ObjectReader, key SourceKey, refs []R
 			if b.set.n >= maxKnown {
 				return b, nil
 			}
-			x, err := readTail(ctx, objects, key, ref.Source, p)
+			x, err := readTail(ctx, objects, key, s.header.Cipher, ref.Source, p)
 			if err != nil {
 				if err = b.leaveOut(ctx, err); err != nil {
 					return nil, fmt.Errorf("load base: %w", err)

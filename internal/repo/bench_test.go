@@ -66,7 +66,7 @@ func BenchmarkFrame(b *testing.B) {
 	raw := text(1, frameSize)
 	for _, level := range []source.Compression{"off", "fast", "default", "better"} {
 		c := compressors[level]
-		seal, _ := newSeal(testKey.packKey(packID{}))
+		seal, _ := newSeal(CipherAESGCM, testKey.packKey(packID{}))
 		codec, stored, scratch, _ := c.compress(nil, raw)
 		sealed := appendFrame(nil, seal, packID{}, 0, codec, len(raw), stored)
 		b.Run("seal/"+string(level), func(b *testing.B) {
@@ -82,7 +82,7 @@ func BenchmarkFrame(b *testing.B) {
 			buf, dst := make([]byte, len(sealed)), make([]byte, frameSize)
 			for b.Loop() {
 				copy(buf, sealed)
-				if _, err := openFrame(buf, seal, packID{}, 0, len(raw), dst); err != nil {
+				if _, err := openFrame(buf, seal, packID{}, 0, len(raw), dst, noDictionaries); err != nil {
 					b.Fatal(err)
 				}
 			}

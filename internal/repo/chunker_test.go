@@ -91,7 +91,7 @@ func TestKeysSeparateSources(t *testing.T) {
 	for _, at := range cuts(testKey) {
 		seen[at] = true
 	}
-	other := cuts(SourceKey{7})
+	other := cuts(keyNumber(7))
 	for _, at := range other {
 		if seen[at] {
 			same++
@@ -100,7 +100,7 @@ func TestKeysSeparateSources(t *testing.T) {
 	if same > len(other)/20 {
 		t.Errorf("%d of %d cuts are the same", same, len(other))
 	}
-	if newHasher(testKey).id(data) == newHasher(SourceKey{7}).id(data) {
+	if newHasher(testKey).id(data) == newHasher(keyNumber(7)).id(data) {
 		t.Error("the same id under two keys")
 	}
 	if a, b := (MasterKey{1}).Source("a"), (MasterKey{1}).Source("b"); a == b {

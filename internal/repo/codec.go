@@ -18,6 +18,8 @@ const (
 	codecRaw    = 0
 	codecZstd   = 1
 	codecSnappy = 2
+	// codecDictionary is a dictionary, then Zstandard with it.
+	codecDictionary = 3
 )
 
 // compressor compresses frames at one level. Encoders are large, so they are
@@ -81,8 +83,8 @@ var decoders = sync.Pool{New: func() any {
 }}
 
 // decompress decodes stored into dst, whose capacity is at least size, and
-// insists on exactly size bytes.
-func decompress(codec byte, stored, dst []byte, size int) ([]byte, error) {
+// insists on exactly size bytes. dict is for codecDictionary alone.
+func decompress(codec byte, stored, dict, dst []byte, size int) ([]byte, error) {
 	dst = dst[:0:size]
 	switch codec {
 	case codecRaw:
@@ -99,13 +101,13 @@ func decompress(codec byte, stored, dst []byte, size int) ([]byte, error) {
 			return nil, malformed("decompress: %v", err)
 		}
 		return out, nil
-	case codecZstd:
+	case codecZstd, codecDictionary:
 		v := decoders.Get()
 		d, ok := v.(*zstd.Decoder)
 		if !ok {
 			return nil, fmt.Errorf("start decompression: %v", v)
 		}
-		out, err := d.DecodeAll(stored, dst)
+		out, err := decodeAll(d, stored, dict, dst)
 		decoders.Put(d)
 		if err != nil {
 			return nil, malformed("decompress: %v", err)
@@ -118,10 +120,27 @@ func decompress(codec byte, stored, dst []byte, size int) ([]byte, error) {
 	return nil, malformed("unknown codec %d", codec)
 }
 
+func decodeAll(d *zstd.Decoder, stored, dict, dst []byte) ([]byte, error) {
+	if dict == nil {
+		return d.DecodeAll(stored, dst)
+	}
+	if err := d.ResetWithOptions(nil, zstd.WithDecoderDictRaw(0, dict)); err != nil {
+		return nil, fmt.Errorf("set dictionary: %w", err)
+	}
+	out, err := d.DecodeAll(stored, dst)
+	if err := d.ResetWithOptions(nil, zstd.WithDecoderDictDelete()); err != nil {
+		return nil, fmt.Errorf("drop dictionary: %w", err)
+	}
+	return out, err
+}
+
 // decompressLarge decodes size bytes that may be too many to set memory aside for on trust.
 func decompressLarge(codec byte, stored []byte, size int64) ([]byte, error) {
+	if codec == codecDictionary {
+		return nil, malformed("codec %d", codec)
+	}
 	if codec != codecZstd {
-		return decompress(codec, stored, make([]byte, 0, len(stored)), len(stored))
+		return decompress(codec, stored, nil, make([]byte, 0, len(stored)), len(stored))
 	}
 	d, err := zstd.NewReader(bytes.NewReader(stored), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {

@@ -165,7 +165,7 @@ func TestWrongKeysAndSwappedObjects(t *testing.T) {
 			t.Errorf("%s: read %d bytes, %v", what, n, err)
 		}
 	}
-	corrupted("another source's key", SourceKey{4}, r1)
+	corrupted("another source's key", keyNumber(4), r1)
 	replace := func(name string, by []byte) (old []byte) {
 		st.Change(name, func(b []byte) []byte { old = b; return by })
 		return old

@@ -120,7 +120,7 @@ func TestDamagedBaseIsLeftOut(t *testing.T) {
 	}
 	second := backup(t, storeSink{st}, options(snap2, base), data)
 	check(t, st, ref(snap2, second), data) // heals itself: what was damaged is stored anew
-	if _, err := LoadBase(t.Context(), st, SourceKey{9}, []Ref{ref(snap1, first)}); err != nil {
+	if _, err := LoadBase(t.Context(), st, keyNumber(9), []Ref{ref(snap1, first)}); err != nil {
 		t.Errorf("a base under another key: %v", err)
 	}
 }

@@ -68,7 +68,7 @@ func newFormat(key KeyFile, now time.Time, random io.Reader) (formatFile, Master
 		}
 	}
 	id := hex.EncodeToString(fresh.id[:])
-	seal, err := newSeal(key.wrappingKey(fresh.salt[:]))
+	seal, err := newSeal(CipherAESGCM, key.wrappingKey(fresh.salt[:]))
 	if err != nil {
 		return formatFile{}, MasterKey{}, err
 	}
@@ -76,7 +76,7 @@ func newFormat(key KeyFile, now time.Time, random io.Reader) (formatFile, Master
 		Format: formatKind, Version: formatVersion, ID: id, Created: now.UTC().Truncate(time.Second),
 		Slots: []keySlot{{
 			Type: slotKeyFile, KeyID: key.id(), Salt: fresh.salt[:],
-			Wrapped: seal.Seal(nil, nonce(0), fresh.master[:], slotAAD(slotKeyFile, id)),
+			Wrapped: seal.append(nil, 0, fresh.master[:], slotAAD(slotKeyFile, id)),
 		}},
 	}, fresh.master, nil
 }
@@ -121,11 +121,11 @@ func (f formatFile) unlock(key KeyFile) (MasterKey, error) {
 		if s.Type != slotKeyFile {
 			continue
 		}
-		seal, err := newSeal(key.wrappingKey(s.Salt))
+		seal, err := newSeal(CipherAESGCM, key.wrappingKey(s.Salt))
 		if err != nil {
 			return master, err
 		}
-		b, err := seal.Open(nil, nonce(0), s.Wrapped, slotAAD(s.Type, f.ID))
+		b, err := seal.open(nil, 0, s.Wrapped, slotAAD(s.Type, f.ID))
 		if err == nil && len(b) == keySize {
 			copy(master[:], b)
 			return master, nil

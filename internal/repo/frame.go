@@ -1,10 +1,6 @@
 package repo
 
-import (
-	"crypto/aes"
-	"crypto/cipher"
-	"fmt"
-)
+import "fmt"
 
 const (
 	// frameSize is how many bytes of chunks a writer gathers in one frame.
@@ -14,9 +10,7 @@ const (
 	// maxChunk is the longest chunk that a reader takes.
 	maxChunk = 1 << 20
 
-	frameHeaderSize = 24
-	dictRefSize     = 20
-	sealOverhead    = 16
+	frameHeaderSize = 16
 	frameVersion    = 1
 )
 
@@ -31,11 +25,9 @@ type frameHeader struct {
 
 func (h frameHeader) appendTo(b []byte) []byte {
 	b = append(b, 'B', 'F', frameVersion, h.codec)
-	b = le.AppendUint32(b, 0) // key id
 	b = le.AppendUint32(b, h.number)
 	b = le.AppendUint32(b, h.raw)
-	b = le.AppendUint32(b, h.sealed)
-	return append(b, 0, 0, 0, 0) // dictionaries, reserved
+	return le.AppendUint32(b, h.sealed)
 }
 
 // parseFrameHeader reads the header at the front of b.
@@ -50,38 +42,16 @@ func parseFrameHeader(b []byte) (frameHeader, error) {
 	if c := d.take(1); c != nil {
 		h.codec = c[0]
 	}
-	keyID := d.uint32()
 	h.number, h.raw, h.sealed = d.uint32(), d.uint32(), d.uint32()
-	tail := d.uint32()
 	switch {
 	case d.err != nil:
 		return h, d.err
-	case keyID != 0:
-		return h, malformed("frame under key %d", keyID)
-	case tail != 0:
-		return h, malformed("frame with dictionaries")
 	case h.raw == 0 || h.raw > maxFrameRaw:
 		return h, malformed("frame of %d bytes", h.raw)
-	case h.sealed < sealOverhead || h.sealed > maxFrameRaw+sealOverhead:
+	case h.sealed < sealOverhead || h.sealed > maxFrameRaw+maxDictionaryList+sealOverhead:
 		return h, malformed("frame of %d sealed bytes", h.sealed)
 	}
 	return h, nil
-}
-
-func newSeal(key [keySize]byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		return nil, fmt.Errorf("prepare cipher: %w", err)
-	}
-	return cipher.NewGCM(block)
-}
-
-// nonce is the number of what is sealed. Keys are never used for two things
-// with one number.
-func nonce(number uint32) []byte {
-	var n [12]byte
-	le.PutUint32(n[:], number)
-	return n[:]
 }
 
 // frameAAD is what a frame's seal covers besides its content.
@@ -90,17 +60,21 @@ func frameAAD(b []byte, pack packID, header []byte) []byte {
 }
 
 // appendFrame seals stored, which is raw bytes put through codec, behind b.
-func appendFrame(b []byte, seal cipher.AEAD, pack packID, number uint32, codec byte, raw int, stored []byte) []byte {
+func appendFrame(b []byte, s seal, pack packID, number uint32, codec byte, raw int, stored []byte) []byte {
 	h := frameHeader{codec: codec, number: number, raw: uint32(raw), sealed: uint32(len(stored) + sealOverhead)}
 	at := len(b)
 	b = h.appendTo(b)
 	aad := frameAAD(make([]byte, 0, packIDSize+frameHeaderSize), pack, b[at:])
-	return seal.Seal(b, nonce(number), stored, aad)
+	return s.append(b, number, stored, aad)
 }
 
+// dictionarySource gives the bytes of the chunks that a frame is compressed against.
+type dictionarySource func(dictionary) ([]byte, error)
+
 // openFrame checks and opens the whole of frame b. The content is made in dst's
-// memory where that is large enough; b is overwritten.
-func openFrame(b []byte, seal cipher.AEAD, pack packID, number uint32, raw int, dst []byte) ([]byte, error) {
+// memory where that is large enough; b is overwritten. dicts is asked for the
+// dictionary of a frame that has one.
+func openFrame(b []byte, s seal, pack packID, number uint32, raw int, dst []byte, dicts dictionarySource) ([]byte, error) {
 	h, err := parseFrameHeader(b)
 	if err != nil {
 		return nil, err
@@ -110,16 +84,30 @@ func openFrame(b []byte, seal cipher.AEAD, pack packID, number uint32, raw int, 
 	}
 	var aad [packIDSize + frameHeaderSize]byte
 	sealed := b[frameHeaderSize:]
-	stored, err := seal.Open(sealed[:0], nonce(number), sealed, frameAAD(aad[:0], pack, b[:frameHeaderSize]))
+	stored, err := s.open(sealed[:0], number, sealed, frameAAD(aad[:0], pack, b[:frameHeaderSize]))
 	if err != nil {
 		return nil, fmt.Errorf("open frame %d: %w", number, err)
+	}
+	var dict []byte
+	if h.codec == codecDictionary {
+		d, rest, err := parseDictionary(stored)
+		if err != nil {
+			return nil, err
+		}
+		if dict, err = dicts(d); err != nil {
+			return nil, fmt.Errorf("read the dictionary of frame %d: %w", number, err)
+		}
+		stored = rest
 	}
 	if cap(dst) < raw {
 		dst = make([]byte, (raw+1<<16-1)>>16<<16)
 	}
-	out, err := decompress(h.codec, stored, dst, raw)
+	out, err := decompress(h.codec, stored, dict, dst, raw)
 	if err == nil && &out[0] == &dst[:1][0] {
 		out = dst[:raw] // with all of its capacity, for the next time
 	}
 	return out, err
 }
+
+// noDictionaries is for readers that cannot have any.
+func noDictionaries(dictionary) ([]byte, error) { return nil, malformed("a frame with a dictionary") }

@@ -15,11 +15,11 @@ import (
 func samplePack(t testing.TB) (object []byte, p *packBuilder, ref PackRef) {
 	t.Helper()
 	p = &packBuilder{limit: 1 << 20}
-	if err := p.start(testKey, bytes.NewReader(make([]byte, packIDSize))); err != nil {
+	if err := p.start(testKey, CipherAESGCM, bytes.NewReader(make([]byte, packIDSize))); err != nil {
 		t.Fatal(err)
 	}
-	p.add(codecRaw, 5, []byte("hello"), []chunkID{{1}, {2}}, []uint32{2, 3})
-	p.add(codecRaw, 1, []byte("x"), []chunkID{{3}}, []uint32{1})
+	p.add(packedFrame{codec: codecRaw, raw: 5, stored: []byte("hello"), ids: []chunkID{{1}, {2}}, lengths: []uint32{2, 3}})
+	p.add(packedFrame{codec: codecRaw, raw: 1, stored: []byte("x"), ids: []chunkID{{3}}, lengths: []uint32{1}})
 	object, ref = p.finish()
 	return object, p, ref
 }
@@ -27,7 +27,7 @@ func samplePack(t testing.TB) (object []byte, p *packBuilder, ref PackRef) {
 func sampleManifest(t testing.TB) (object, body []byte) {
 	t.Helper()
 	_, _, ref := samplePack(t)
-	m := &manifest{ManifestHeader: ManifestHeader{Source: testSource, Snapshot: snap1, Chunking: defaultChunking, Packs: []PackRef{ref}}}
+	m := &manifest{ManifestHeader: ManifestHeader{Cipher: CipherAESGCM, Generation: 1, Source: testSource, Snapshot: snap1, Chunking: defaultChunking, Packs: []PackRef{ref}}}
 	b := manifestBody{chunks: 3, streams: []bodyStream{{
 		StreamInfo: StreamInfo{StreamMeta: StreamMeta{Name: "a", Kind: "database", Database: "d", Format: "f"}, Size: 6, Contents: Contents{Objects: []engine.Object{{Kind: "table", Name: "t", Rows: -1}}, Notes: []string{"n"}}},
 		chunks:     3, runs: []packRun{{0, 0, 2}, {0, 2, 1}},
@@ -73,7 +73,7 @@ func FuzzPackTail(f *testing.F) {
 	f.Add(object[len(object)-int(ref.Tail):], p.index, ref.Size)
 	f.Fuzz(func(t *testing.T, tail, index []byte, size int64) {
 		r := PackRef{ID: ref.ID, Size: size, Tail: int64(len(tail))}
-		_, _ = openTail(testKey, r, tail)
+		_, _ = openTail(testKey, CipherAESGCM, r, tail)
 		offset, frames, err := parseTrailer(r, tail)
 		if err != nil {
 			return
@@ -112,13 +112,13 @@ func FuzzFrame(f *testing.F) {
 	_, zipped, _, _ = compressFast.compress(nil, bytes.Repeat([]byte("again "), 100))
 	f.Add([]byte{}, zipped, byte(codecSnappy), 600)
 	f.Fuzz(func(t *testing.T, frame, stored []byte, codec byte, raw int) {
-		if _, err := openFrame(bytes.Clone(frame), p.seal, p.id, 0, 5, nil); err == nil && !bytes.HasPrefix(object[packHeaderSize:], frame) {
+		if _, err := openFrame(bytes.Clone(frame), p.seal, p.id, 0, 5, nil, noDictionaries); err == nil && !bytes.HasPrefix(object[packHeaderSize:], frame) {
 			t.Error("a frame that was never sealed opens")
 		}
 		raw = min(max(1, raw), maxFrameRaw)
 		// What somebody with the key could have sealed.
 		sealed := appendFrame(nil, p.seal, p.id, 7, codec, raw, stored)
-		out, err := openFrame(sealed, p.seal, p.id, 7, raw, nil)
+		out, err := openFrame(sealed, p.seal, p.id, 7, raw, nil, noDictionaries)
 		if err == nil && len(out) != raw {
 			t.Errorf("%d bytes, not %d", len(out), raw)
 		}
@@ -173,7 +173,7 @@ func FuzzHostileManifest(f *testing.F) {
 	f.Add(body)
 	pack, _, ref := samplePack(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		m := &manifest{ManifestHeader: ManifestHeader{Source: testSource, Snapshot: snap1, Packs: []PackRef{ref}}}
+		m := &manifest{ManifestHeader: ManifestHeader{Cipher: CipherAESGCM, Generation: 1, Source: testSource, Snapshot: snap1, Packs: []PackRef{ref}}}
 		object, _, err := m.seal(testKey, body)
 		if err != nil {
 			t.Fatal(err)

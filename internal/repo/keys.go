@@ -1,8 +1,10 @@
 package repo
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"fmt"
 	"log/slog"
 )
 
@@ -12,9 +14,27 @@ const keySize = 32
 // hides itself from formats and logs.
 type MasterKey [keySize]byte
 
-// SourceKey is the key to all snapshots of one source, and to nothing else. It
-// hides itself from formats and logs.
-type SourceKey [keySize]byte
+// SourceKey is the key to the snapshots of one source that lie in one
+// generation, and to nothing else. It hides itself from formats and logs.
+type SourceKey struct {
+	secret     [keySize]byte
+	generation uint32
+}
+
+// NewSourceKey makes a key of what its Secret gave. A generation of 0 means 1.
+func NewSourceKey(secret []byte, generation uint32) (SourceKey, error) {
+	k := SourceKey{generation: max(generation, 1)}
+	if copy(k.secret[:], secret) != keySize || len(secret) != keySize {
+		return SourceKey{}, fmt.Errorf("a source key of %d bytes, want %d", len(secret), keySize)
+	}
+	return k, nil
+}
+
+// Secret gives the key itself, to be sent to whoever may have it.
+func (k SourceKey) Secret() []byte { return bytes.Clone(k.secret[:]) }
+
+// Generation is that of the master key which it was derived from, from 1.
+func (k SourceKey) Generation() uint32 { return k.generation }
 
 const hidden = "[hidden]"
 
@@ -44,7 +64,7 @@ func (SourceKey) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // Source gives the key of the source with that name.
 func (k MasterKey) Source(name string) SourceKey {
-	return SourceKey(derive(k[:], "baktainer/1 source", []byte(name)))
+	return SourceKey{derive(k[:], "baktainer/1 source", []byte(name)), 1}
 }
 
 // ledgerKey seals one copy of a ledger entry.
@@ -53,15 +73,15 @@ func (k MasterKey) ledgerKey(salt []byte) [keySize]byte {
 }
 
 // chunkKey names chunks, gearKey decides where they are cut.
-func (k SourceKey) chunkKey() [keySize]byte { return derive(k[:], "baktainer/1 chunk", nil) }
-func (k SourceKey) gearKey() [keySize]byte  { return derive(k[:], "baktainer/1 gear", nil) }
+func (k SourceKey) chunkKey() [keySize]byte { return derive(k.secret[:], "baktainer/1 chunk", nil) }
+func (k SourceKey) gearKey() [keySize]byte  { return derive(k.secret[:], "baktainer/1 gear", nil) }
 
 // packKey seals one pack: since no two packs share a key, a frame's number is nonce enough.
-func (k SourceKey) packKey(id packID) [keySize]byte { return derive(k[:], "baktainer/1 pack", id[:]) }
+func (k SourceKey) packKey(id packID) [keySize]byte { return derive(k.secret[:], "baktainer/1 pack", id[:]) }
 
 // manifestKey seals the body of one manifest.
 func (k SourceKey) manifestKey(snapshot string, salt []byte) [keySize]byte {
-	return derive(k[:], "baktainer/1 manifest", append(salt[:len(salt):len(salt)], snapshot...))
+	return derive(k.secret[:], "baktainer/1 manifest", append(salt[:len(salt):len(salt)], snapshot...))
 }
 
 // derive is HKDF-SHA256 without salt; info is the label, a zero byte and the context.

@@ -26,18 +26,19 @@ func sealLedger(master MasterKey, index uint64, plaintext []byte, random io.Read
 	if len(plaintext) > MaxLedgerCopy-ledgerHeaderSize-sealOverhead {
 		return nil, fmt.Errorf("seal ledger entry %d: %d bytes are too many", index, len(plaintext))
 	}
-	b := append([]byte(ledgerMagic), ledgerVersion, 0, 0, 0, 0, 0, 0, 0)
+	b := append([]byte(ledgerMagic), ledgerVersion, 0, 0, 0)
+	b = le.AppendUint32(b, 1) // generation
 	b = le.AppendUint64(b, index)
 	salt := make([]byte, ledgerSalt)
 	if _, err := io.ReadFull(random, salt); err != nil {
 		return nil, fmt.Errorf("seal ledger entry %d: %w", index, err)
 	}
-	seal, err := newSeal(master.ledgerKey(salt))
+	seal, err := newSeal(CipherAESGCM, master.ledgerKey(salt))
 	if err != nil {
 		return nil, err
 	}
 	b = append(b, salt...)
-	return seal.Seal(b, nonce(0), plaintext, b), nil
+	return seal.append(b, 0, plaintext, b), nil
 }
 
 // OpenLedger is the inverse of SealLedger. An object that is not the intact copy
@@ -53,7 +54,8 @@ func (r *Repository) OpenLedger(index uint64, object []byte) ([]byte, error) {
 func openLedger(master MasterKey, index uint64, object []byte) ([]byte, error) {
 	d := decoder{b: object}
 	magic, version := d.take(len(ledgerMagic)), d.take(1)
-	d.zero(7)
+	d.zero(3)
+	generation := d.uint32()
 	at, salt := d.uint64(), d.take(ledgerSalt)
 	switch {
 	case d.err != nil:
@@ -62,14 +64,16 @@ func openLedger(master MasterKey, index uint64, object []byte) ([]byte, error) {
 		return nil, malformed("not a copy of a ledger entry")
 	case version[0] != ledgerVersion:
 		return nil, malformed("version %d", version[0])
+	case generation != 1:
+		return nil, malformed("generation %d", generation)
 	case at != index:
 		return nil, malformed("it is the copy of entry %d", at)
 	}
-	seal, err := newSeal(master.ledgerKey(salt))
+	seal, err := newSeal(CipherAESGCM, master.ledgerKey(salt))
 	if err != nil {
 		return nil, err
 	}
-	plain, err := seal.Open(nil, nonce(0), d.b, object[:ledgerHeaderSize])
+	plain, err := seal.open(nil, 0, d.b, object[:ledgerHeaderSize])
 	if err != nil {
 		return nil, fmt.Errorf("open ledger copy: %w", err)
 	}

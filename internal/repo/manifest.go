@@ -31,7 +31,7 @@ type manifest struct {
 // appendHeader encodes the clear part, for a body of so many sealed bytes.
 func (m *manifest) appendHeader(b []byte, sealed int64) []byte {
 	at := len(b)
-	b = append(append(b, manifestMagic...), manifestVersion, m.codec, 0, 0)
+	b = append(append(b, manifestMagic...), manifestVersion, m.codec, byte(m.Cipher), 0)
 	b = le.AppendUint32(b, 0) // the header's length, set below
 	b = le.AppendUint64(b, uint64(m.raw))
 	b = le.AppendUint64(b, uint64(sealed))
@@ -39,6 +39,7 @@ func (m *manifest) appendHeader(b []byte, sealed int64) []byte {
 	for _, n := range []int{m.Chunking.Min, m.Chunking.Average, m.Chunking.Max} {
 		b = le.AppendUint32(b, uint32(n))
 	}
+	b = le.AppendUint32(b, m.Generation)
 	b = append(b, m.Snapshot...)
 	b = appendString(b, m.Source)
 	b = le.AppendUint32(b, uint32(len(m.Packs)))
@@ -83,12 +84,17 @@ func readManifestHeader(r io.Reader) (m *manifest, header []byte, sealed int64, 
 		return nil, nil, 0, err
 	}
 	m = &manifest{codec: front[9]}
-	d := decoder{b: front[10:12]}
-	d.zero(2)
+	m.Cipher = Cipher(front[10])
+	d := decoder{b: front[11:12]}
+	d.zero(1)
 	d.b = rest
 	raw, size := d.uint64(), d.uint64()
 	copy(m.salt[:], d.take(manifestSalt))
 	m.Chunking = Chunking{Min: int(d.uint32()), Average: int(d.uint32()), Max: int(d.uint32())}
+	m.Generation = d.uint32()
+	if d.err == nil && (m.Generation == 0 || !m.Cipher.known()) {
+		d.fail("cipher %d, generation %d", m.Cipher, m.Generation)
+	}
 	m.Snapshot, m.Source = string(d.take(26)), d.string(source.MaxNameLength)
 	if raw > maxManifestBody || size > maxManifestBody+sealOverhead || size < sealOverhead {
 		d.fail("manifest body of %d bytes, %d sealed", raw, size)
@@ -128,13 +134,13 @@ func (m *manifest) seal(key SourceKey, body []byte) ([]byte, ledger.Hash, error)
 	if err != nil {
 		return nil, ledger.Hash{}, err
 	}
-	m.codec, m.raw = codec, int64(len(body))
-	aead, err := newSeal(key.manifestKey(m.Snapshot, m.salt[:]))
+	m.codec, m.raw, m.Generation = codec, int64(len(body)), key.generation
+	aead, err := newSeal(m.Cipher, key.manifestKey(m.Snapshot, m.salt[:]))
 	if err != nil {
 		return nil, ledger.Hash{}, err
 	}
 	header := m.appendHeader(nil, int64(len(stored)+sealOverhead))
-	object := aead.Seal(header, nonce(0), stored, header)
+	object := aead.append(header, 0, stored, header)
 	return object, hashOf(object), nil
 }
 
@@ -148,11 +154,14 @@ func openManifest(key SourceKey, object []byte) (*manifest, *manifestBody, error
 	if int64(len(rest)) != sealed {
 		return nil, nil, malformed("the manifest's body has %d bytes, not %d", len(rest), sealed)
 	}
-	aead, err := newSeal(key.manifestKey(m.Snapshot, m.salt[:]))
+	if m.Generation != key.generation {
+		return nil, nil, malformed("the manifest lies under a key of generation %d, the key at hand is of generation %d", m.Generation, key.generation)
+	}
+	aead, err := newSeal(m.Cipher, key.manifestKey(m.Snapshot, m.salt[:]))
 	if err != nil {
 		return nil, nil, err
 	}
-	stored, err := aead.Open(nil, nonce(0), rest, header)
+	stored, err := aead.open(nil, 0, rest, header)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open manifest: %w", err)
 	}

@@ -54,7 +54,7 @@ func readFailure(ctx context.Context, src, name string, err error) error {
 }
 
 // readTail reads and opens the index of a pack.
-func readTail(ctx context.Context, objects ObjectReader, key SourceKey, src string, ref PackRef) (*packIndex, error) {
+func readTail(ctx context.Context, objects ObjectReader, key SourceKey, c Cipher, src string, ref PackRef) (*packIndex, error) {
 	name := PackName(src, ref.ID)
 	if ref.Tail > maxTail || ref.Tail > ref.Size {
 		return nil, corrupt(src, name, malformed("the pack's lengths cannot be"))
@@ -63,7 +63,7 @@ func readTail(ctx context.Context, objects ObjectReader, key SourceKey, src stri
 	if err != nil {
 		return nil, err
 	}
-	x, err := openTail(key, ref, tail)
+	x, err := openTail(key, c, ref, tail)
 	if err != nil {
 		return nil, corrupt(src, name, err)
 	}

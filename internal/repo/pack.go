@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -42,7 +41,7 @@ func parsePackID(s string) (id packID, err error) {
 type packBuilder struct {
 	id     packID
 	limit  int // most bytes of the object, as far as one frame allows
-	seal   cipher.AEAD
+	seal   seal
 	buf    []byte // header and frames so far
 	index  []byte // the index so far
 	frames uint32
@@ -51,19 +50,36 @@ type packBuilder struct {
 }
 
 // start begins a pack with a random id.
-func (p *packBuilder) start(key SourceKey, random io.Reader) error {
+func (p *packBuilder) start(key SourceKey, c Cipher, random io.Reader) error {
 	if _, err := io.ReadFull(random, p.id[:]); err != nil {
 		return fmt.Errorf("make pack id: %w", err)
 	}
-	seal, err := newSeal(key.packKey(p.id))
+	seal, err := newSeal(c, key.packKey(p.id))
 	if err != nil {
 		return err
 	}
 	p.seal = seal
-	p.buf = append(append(p.buf[:0], packMagic...), packVersion, 0, 0, 0, 0, 0, 0, 0)
-	p.buf = append(p.buf, p.id[:]...)
+	p.buf = appendPackHeader(p.buf[:0], c, key.generation, p.id)
 	p.index, p.frames, p.chunks, p.raw = p.index[:0], 0, 0, 0
 	return nil
+}
+
+func appendPackHeader(b []byte, c Cipher, generation uint32, id packID) []byte {
+	b = append(append(b, packMagic...), packVersion, byte(c), 0, 0)
+	return append(le.AppendUint32(b, generation), id[:]...)
+}
+
+// packedFrame is a frame on its way into a pack: raw bytes of chunks, put
+// through codec. One that has a dictionary tells its depth and the packs that the
+// dictionary lies in.
+type packedFrame struct {
+	codec   byte
+	raw     int
+	stored  []byte
+	ids     []chunkID
+	lengths []uint32
+	depth   int
+	packs   []packID
 }
 
 // grow makes room in buf for n more bytes, without waste when that fills the pack.
@@ -75,27 +91,34 @@ func (p *packBuilder) grow(n int) {
 	}
 }
 
-// size is what the pack would have if it ended now with n more bytes in a frame of so many chunks.
-func (p *packBuilder) size(n, chunks int) int {
+// size is about what the pack would have if it ended after one more frame.
+func (p *packBuilder) size(f packedFrame) int {
 	return len(p.buf) + len(p.index) + sealOverhead + packTrailerSize +
-		frameHeaderSize + sealOverhead + n + chunks*(chunkIDSize+3) + 3*binary.MaxVarintLen32
+		frameHeaderSize + sealOverhead + len(f.stored) + len(f.ids)*(chunkIDSize+3) + len(f.packs)*packIDSize + 5*binary.MaxVarintLen32
 }
 
-// add seals a frame of chunks; stored is raw bytes of them put through codec.
-func (p *packBuilder) add(codec byte, raw int, stored []byte, ids []chunkID, lengths []uint32) {
-	p.grow(frameHeaderSize + len(stored) + sealOverhead)
+// add seals a frame.
+func (p *packBuilder) add(f packedFrame) {
+	p.grow(frameHeaderSize + len(f.stored) + sealOverhead)
 	at := len(p.buf)
-	p.buf = appendFrame(p.buf, p.seal, p.id, p.frames, codec, raw, stored)
+	p.buf = appendFrame(p.buf, p.seal, p.id, p.frames, f.codec, f.raw, f.stored)
 	p.index = binary.AppendUvarint(p.index, uint64(len(p.buf)-at))
-	p.index = binary.AppendUvarint(p.index, uint64(raw))
-	p.index = binary.AppendUvarint(p.index, uint64(len(ids)))
-	for i, id := range ids {
+	p.index = binary.AppendUvarint(p.index, uint64(f.raw))
+	p.index = binary.AppendUvarint(p.index, uint64(f.depth))
+	if f.depth > 0 {
+		p.index = binary.AppendUvarint(p.index, uint64(len(f.packs)))
+		for _, id := range f.packs {
+			p.index = append(p.index, id[:]...)
+		}
+	}
+	p.index = binary.AppendUvarint(p.index, uint64(len(f.ids)))
+	for i, id := range f.ids {
 		p.index = append(p.index, id[:]...)
-		p.index = binary.AppendUvarint(p.index, uint64(lengths[i]))
+		p.index = binary.AppendUvarint(p.index, uint64(f.lengths[i]))
 	}
 	p.frames++
-	p.chunks += uint32(len(ids))
-	p.raw += int64(raw)
+	p.chunks += uint32(len(f.ids))
+	p.raw += int64(f.raw)
 }
 
 // finish adds index and trailer. The object is in p's memory.
@@ -109,7 +132,7 @@ func (p *packBuilder) finish() (object []byte, ref PackRef) {
 	t[16] = packVersion
 	copy(t[56:], trailerMagic)
 	aad := append(append(make([]byte, 0, packHeaderSize+trailerClear), p.buf[:packHeaderSize]...), t[:trailerClear]...)
-	p.buf = p.seal.Seal(p.buf, nonce(indexNumber), p.index, aad)
+	p.buf = p.seal.append(p.buf, indexNumber, p.index, aad)
 	p.buf = append(p.buf, t[:trailerClear]...)
 	h := sha256.New()
 	h.Write(p.buf)

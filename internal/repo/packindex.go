@@ -2,7 +2,6 @@ package repo
 
 import (
 	"bytes"
-	"crypto/cipher"
 	"crypto/sha256"
 	"fmt"
 )
@@ -10,7 +9,7 @@ import (
 // packIndex says where the chunks of a pack are. Chunks are numbered in pack order.
 type packIndex struct {
 	id     packID
-	seal   cipher.AEAD
+	seal   seal
 	frames []packFrame
 	ids    []chunkID
 	ends   []uint32 // where each chunk ends within its frame
@@ -20,6 +19,8 @@ type packFrame struct {
 	offset      int64
 	size        uint32 // of the whole frame
 	raw         uint32
+	depth       uint8    // 0: no dictionary
+	packs       []packID // that the dictionary lies in
 	first, next uint32 // chunks of the frame: first ≤ n < next
 }
 
@@ -48,7 +49,7 @@ func (x *packIndex) bounds(chunk uint32) (from, to uint32) {
 }
 
 // openTail checks and opens the end of a pack, ref.Tail bytes: index and trailer.
-func openTail(key SourceKey, ref PackRef, tail []byte) (*packIndex, error) {
+func openTail(key SourceKey, c Cipher, ref PackRef, tail []byte) (*packIndex, error) {
 	id, err := parsePackID(ref.ID)
 	if err != nil {
 		return nil, err
@@ -57,14 +58,13 @@ func openTail(key SourceKey, ref PackRef, tail []byte) (*packIndex, error) {
 	if err != nil {
 		return nil, err
 	}
-	seal, err := newSeal(key.packKey(id))
+	seal, err := newSeal(c, key.packKey(id))
 	if err != nil {
 		return nil, err
 	}
 	trailer := tail[len(tail)-packTrailerSize:]
-	aad := append([]byte(packMagic), packVersion, 0, 0, 0, 0, 0, 0, 0)
-	aad = append(append(aad, id[:]...), trailer[:trailerClear]...)
-	index, err := seal.Open(nil, nonce(indexNumber), tail[:len(tail)-packTrailerSize], aad)
+	aad := append(appendPackHeader(nil, c, key.generation, id), trailer[:trailerClear]...)
+	index, err := seal.open(nil, indexNumber, tail[:len(tail)-packTrailerSize], aad)
 	if err != nil {
 		return nil, fmt.Errorf("open pack index: %w", err)
 	}
@@ -110,9 +110,14 @@ func parseIndex(b []byte, offset int64, frames int) (*packIndex, error) {
 	x := &packIndex{frames: make([]packFrame, 0, frames), ids: make([]chunkID, 0, room), ends: make([]uint32, 0, room)}
 	at := int64(packHeaderSize)
 	for range frames {
-		size, raw := d.uvarint(maxFrameRaw+frameHeaderSize+sealOverhead), d.uvarint(maxFrameRaw)
+		size, raw := d.uvarint(maxFrameRaw+maxDictionaryList+frameHeaderSize+sealOverhead), d.uvarint(maxFrameRaw)
+		depth := d.uvarint(maxDepth)
+		var packs []packID
+		if depth > 0 {
+			packs = d.packIDs()
+		}
 		chunks := d.count(chunkIDSize + 1)
-		f := packFrame{offset: at, size: uint32(size), raw: uint32(raw), first: uint32(len(x.ids))}
+		f := packFrame{offset: at, size: uint32(size), raw: uint32(raw), depth: uint8(depth), packs: packs, first: uint32(len(x.ids))}
 		end := uint64(0)
 		for range chunks {
 			var id chunkID

@@ -164,7 +164,8 @@ func (p *pipeline) assemble() {
 		case <-p.ctx.Done():
 			return
 		}
-		if pack != nil && pack.size(len(f.stored), len(f.ids)) > p.options.PackSize {
+		packed := packedFrame{codec: f.codec, raw: len(f.raw), stored: f.stored, ids: f.ids, lengths: f.lengths}
+		if pack != nil && pack.size(packed) > p.options.PackSize {
 			p.ship(pack)
 			pack = nil
 		}
@@ -173,7 +174,7 @@ func (p *pipeline) assemble() {
 				return
 			}
 		}
-		pack.add(f.codec, len(f.raw), f.stored, f.ids, f.lengths)
+		pack.add(packed)
 		f.raw, f.ids, f.lengths, f.stored = f.raw[:0], f.ids[:0], f.lengths[:0], nil
 		p.idle <- f
 	}
@@ -199,7 +200,7 @@ func (p *pipeline) pack() *packBuilder {
 		}
 	}
 	b.limit = p.options.PackSize
-	if err := b.start(p.options.Key, p.random); err != nil {
+	if err := b.start(p.options.Key, p.options.Cipher, p.random); err != nil {
 		_ = p.fail(err)
 		return nil
 	}

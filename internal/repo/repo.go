@@ -77,15 +77,19 @@ type PackRef struct {
 	// Tail is how many bytes at its end are index and trailer.
 	Tail int64
 	// Live is how many bytes of chunks in the pack (before compression) the
-	// snapshot uses, each chunk counted once.
+	// snapshot uses, each chunk counted once; 0 when only dictionaries lie in it.
 	Live int64
 }
 
 // ManifestHeader is the part of a manifest that is readable without a key.
 type ManifestHeader struct {
 	Source, Snapshot string
-	Chunking         Chunking
-	Packs            []PackRef
+	// Generation is that of the key, from 1.
+	Generation uint32
+	Cipher     Cipher
+	Chunking   Chunking
+	// Packs are all that are needed to read the snapshot.
+	Packs []PackRef
 }
 
 // Summary is what a finished snapshot consists of, for its ledger entry.

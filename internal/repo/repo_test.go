@@ -22,7 +22,10 @@ const (
 	snap3      = "01J00000000000000000000003"
 )
 
-var testKey = SourceKey{1, 2, 3}
+var testKey = keyNumber(1)
+
+// keyNumber makes a key for tests.
+func keyNumber(n byte) SourceKey { return SourceKey{secret: [keySize]byte{n, 2, 3}, generation: 1} }
 
 // storeSink puts into a store, checking what it is told.
 type storeSink struct{ store.Store }

@@ -197,7 +197,7 @@ func TestKeyFile(t *testing.T) {
 
 func TestKeysHideThemselves(t *testing.T) {
 	secret := [32]byte(bytes.Repeat([]byte{0x41}, 32))
-	for _, v := range []any{KeyFile{secret}, MasterKey(secret), SourceKey(secret), &Repository{Master: secret}, WriterOptions{Key: secret}} {
+	for _, v := range []any{KeyFile{secret}, MasterKey(secret), SourceKey{secret, 1}, &Repository{Master: secret}, WriterOptions{Key: SourceKey{secret, 1}}} {
 		var log bytes.Buffer
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v)
 		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)

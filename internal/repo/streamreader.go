@@ -151,7 +151,7 @@ func (r *streamReader) index(pack uint32) (*packIndex, error) {
 	if x, ok := r.indexes.get(pack); ok {
 		return x, nil
 	}
-	x, err := readTail(r.ctx, r.s.objects, r.s.key, r.s.header.Source, r.s.header.Packs[pack])
+	x, err := readTail(r.ctx, r.s.objects, r.s.key, r.s.header.Cipher, r.s.header.Source, r.s.header.Packs[pack])
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (r *streamReader) frame(x *packIndex, run packRun, chunk uint32) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	raw, err := openFrame(sealed, x.seal, x.id, uint32(key.frame), int(f.raw), r.spare)
+	raw, err := openFrame(sealed, x.seal, x.id, uint32(key.frame), int(f.raw), r.spare, noDictionaries)
 	if err != nil {
 		return nil, r.corrupt(x, err)
 	}

@@ -126,7 +126,7 @@ func describe(t *testing.T, st store.Store, made []vectorSnapshot) vectors {
 	hex := func(k [keySize]byte) string { return fmt.Sprintf("%x", k[:]) }
 	v := vectors{
 		KeyFile: string(vectorKey.Encode()), Secret: hex(vectorKey.secret), Repository: r.ID, Master: hex(r.Master), Source: testSource,
-		Keys: map[string]string{"source": hex(key), "chunk": hex(key.chunkKey()), "gear": hex(key.gearKey()), "key_file_id": vectorKey.id()},
+		Keys: map[string]string{"source": hex(key.secret), "chunk": hex(key.chunkKey()), "gear": hex(key.gearKey()), "key_file_id": vectorKey.id()},
 		Gear: []string{fmt.Sprintf("%016x", c.gear[0]), fmt.Sprintf("%016x", c.gear[255])},
 	}
 	object, err := readObject(t.Context(), st, "", LedgerName(1), 0, -1, MaxLedgerCopy)
@@ -165,7 +165,7 @@ func describe(t *testing.T, st store.Store, made []vectorSnapshot) vectors {
 
 func describePack(t *testing.T, st store.Store, key SourceKey, p PackRef) vectorPack {
 	t.Helper()
-	x, err := readTail(t.Context(), st, key, testSource, p)
+	x, err := readTail(t.Context(), st, key, CipherAESGCM, testSource, p)
 	if err != nil {
 		t.Fatal(err)
 	}

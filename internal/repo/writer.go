@@ -12,7 +12,7 @@ import (
 	"github.com/baktainer/baktainer/internal/source"
 )
 
-// WriterOptions say how to write a snapshot. Zero values of the last four mean the defaults.
+// WriterOptions say how to write a snapshot. Zero values of the last five mean the defaults.
 type WriterOptions struct {
 	Source, Snapshot string
 	Key              SourceKey
@@ -21,6 +21,8 @@ type WriterOptions struct {
 	// Workers is how many goroutines compress, default 2. InFlight is how many
 	// packs may be on their way to the sink while the next is built, default 1.
 	Workers, InFlight int
+	// Cipher seals packs and manifest, default PreferredCipher.
+	Cipher Cipher
 	// PackSize is the most that a pack has, in bytes, default 16 MiB. A single
 	// frame (about 1 MiB) may exceed a smaller size.
 	PackSize int
@@ -89,8 +91,12 @@ func newWriter(ctx context.Context, o WriterOptions, sink Sink, random io.Reader
 		return nil, fmt.Errorf("write snapshot: unknown compression %q", o.Compress)
 	}
 	o.Workers, o.InFlight, o.PackSize = cmp.Or(o.Workers, 2), cmp.Or(o.InFlight, 1), cmp.Or(o.PackSize, defaultPackSize)
+	o.Cipher = cmp.Or(o.Cipher, PreferredCipher())
 	if o.Workers < 1 || o.InFlight < 1 || o.PackSize < 1 || o.PackSize > maxPack-2*frameSize {
 		return nil, fmt.Errorf("write snapshot: %d workers, %d packs in flight, packs of %d bytes", o.Workers, o.InFlight, o.PackSize)
+	}
+	if !o.Cipher.known() || o.Key.generation == 0 {
+		return nil, fmt.Errorf("write snapshot: cipher %d, key of generation %d", o.Cipher, o.Key.generation)
 	}
 	chunker, err := newChunker(o.Key, defaultChunking)
 	if err != nil {

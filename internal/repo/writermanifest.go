@@ -9,7 +9,7 @@ import (
 
 // manifest describes what was written, packs being the new ones in order.
 func (w *Writer) manifest(packs []builtPack) (Summary, []byte, error) {
-	m := &manifest{ManifestHeader: ManifestHeader{Source: w.options.Source, Snapshot: w.options.Snapshot, Chunking: defaultChunking}}
+	m := &manifest{ManifestHeader: ManifestHeader{Source: w.options.Source, Snapshot: w.options.Snapshot, Cipher: w.options.Cipher, Chunking: defaultChunking}}
 	if _, err := io.ReadFull(w.random, m.salt[:]); err != nil {
 		return Summary{}, nil, fmt.Errorf("make manifest: %w", err)
 	}

@@ -306,7 +306,9 @@ type Assignment struct {
 	//
 	//	*Assignment_Backup
 	//	*Assignment_Restore
-	Work          isAssignment_Work `protobuf_oneof:"work"`
+	Work isAssignment_Work `protobuf_oneof:"work"`
+	// Generation of source_key; 0 means 1.
+	KeyGeneration uint32 `protobuf:"varint,8,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -401,6 +403,13 @@ func (x *Assignment) GetRestore() *RestoreWork {
 	return nil
 }
 
+func (x *Assignment) GetKeyGeneration() uint32 {
+	if x != nil {
+		return x.KeyGeneration
+	}
+	return 0
+}
+
 type isAssignment_Work interface {
 	isAssignment_Work()
 }
@@ -423,7 +432,9 @@ type BackupWork struct {
 	Snapshot string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	FireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fire_time,json=fireTime,proto3" json:"fire_time,omitempty"`
 	// The newest snapshots of the source, newest first: what is in them need not be sent again.
-	Base          []*SnapshotRef `protobuf:"bytes,3,rep,name=base,proto3" json:"base,omitempty"`
+	Base []*SnapshotRef `protobuf:"bytes,3,rep,name=base,proto3" json:"base,omitempty"`
+	// Ids of packs that were found damaged: what is in them is stored anew.
+	AvoidPacks    []string `protobuf:"bytes,4,rep,name=avoid_packs,json=avoidPacks,proto3" json:"avoid_packs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -475,6 +486,13 @@ func (x *BackupWork) GetFireTime() *timestamppb.Timestamp {
 func (x *BackupWork) GetBase() []*SnapshotRef {
 	if x != nil {
 		return x.Base
+	}
+	return nil
+}
+
+func (x *BackupWork) GetAvoidPacks() []string {
+	if x != nil {
+		return x.AvoidPacks
 	}
 	return nil
 }
@@ -1441,7 +1459,7 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rTYPE_COMPLETE\x10\x01\x12\x14\n" +
-	"\x10TYPE_INCREMENTAL\x10\x02\"\xc5\x02\n" +
+	"\x10TYPE_INCREMENTAL\x10\x02\"\xec\x02\n" +
 	"\n" +
 	"Assignment\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x16\n" +
@@ -1451,13 +1469,16 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"source_key\x18\x05 \x01(\fR\tsourceKey\x122\n" +
 	"\x06backup\x18\x06 \x01(\v2\x18.baktainer.v1.BackupWorkH\x00R\x06backup\x125\n" +
-	"\arestore\x18\a \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\arestoreB\x06\n" +
-	"\x04work\"\x90\x01\n" +
+	"\arestore\x18\a \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\arestore\x12%\n" +
+	"\x0ekey_generation\x18\b \x01(\rR\rkeyGenerationB\x06\n" +
+	"\x04work\"\xb1\x01\n" +
 	"\n" +
 	"BackupWork\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x127\n" +
 	"\tfire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfireTime\x12-\n" +
-	"\x04base\x18\x03 \x03(\v2\x19.baktainer.v1.SnapshotRefR\x04base\"\xbd\x01\n" +
+	"\x04base\x18\x03 \x03(\v2\x19.baktainer.v1.SnapshotRefR\x04base\x12\x1f\n" +
+	"\vavoid_packs\x18\x04 \x03(\tR\n" +
+	"avoidPacks\"\xbd\x01\n" +
 	"\vRestoreWork\x125\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\x19.baktainer.v1.SnapshotRefR\bsnapshot\x12'\n" +
 	"\x0fsnapshot_source\x18\x02 \x01(\tR\x0esnapshotSource\x126\n" +

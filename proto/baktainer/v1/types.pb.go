@@ -1033,7 +1033,11 @@ type Snapshot struct {
 	PreviousHash []byte `protobuf:"bytes,19,opt,name=previous_hash,json=previousHash,proto3" json:"previous_hash,omitempty"`
 	Hash         []byte `protobuf:"bytes,20,opt,name=hash,proto3" json:"hash,omitempty"`
 	// When its bytes were last re-read and found right; unset: never.
-	VerifiedAt    *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=verified_at,json=verifiedAt,proto3" json:"verified_at,omitempty"`
+	VerifiedAt *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=verified_at,json=verifiedAt,proto3" json:"verified_at,omitempty"`
+	// Generation of the repository's key that it was written under; 0 means 1.
+	KeyGeneration uint32 `protobuf:"varint,22,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
+	// When it was forgotten: it is no longer offered, and what only it needs may be pruned.
+	ForgottenAt   *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=forgotten_at,json=forgottenAt,proto3" json:"forgotten_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1211,6 +1215,20 @@ func (x *Snapshot) GetHash() []byte {
 func (x *Snapshot) GetVerifiedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.VerifiedAt
+	}
+	return nil
+}
+
+func (x *Snapshot) GetKeyGeneration() uint32 {
+	if x != nil {
+		return x.KeyGeneration
+	}
+	return 0
+}
+
+func (x *Snapshot) GetForgottenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ForgottenAt
 	}
 	return nil
 }
@@ -1555,7 +1573,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x19\n" +
 	"\bno_owner\x18\x06 \x01(\bR\anoOwner\x12)\n" +
 	"\x10target_container\x18\a \x01(\tR\x0ftargetContainer\x12!\n" +
-	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\"\xd0\x05\n" +
+	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\"\xb6\x06\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x10\n" +
@@ -1580,7 +1598,9 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\rprevious_hash\x18\x13 \x01(\fR\fpreviousHash\x12\x12\n" +
 	"\x04hash\x18\x14 \x01(\fR\x04hash\x12;\n" +
 	"\vverified_at\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"verifiedAt\"\x90\x01\n" +
+	"verifiedAt\x12%\n" +
+	"\x0ekey_generation\x18\x16 \x01(\rR\rkeyGeneration\x12=\n" +
+	"\fforgotten_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\vforgottenAt\"\x90\x01\n" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1a\n" +
@@ -1677,14 +1697,15 @@ var file_baktainer_v1_types_proto_depIdxs = []int32{
 	15, // 19: baktainer.v1.Snapshot.committed_at:type_name -> google.protobuf.Timestamp
 	12, // 20: baktainer.v1.Snapshot.streams:type_name -> baktainer.v1.Stream
 	15, // 21: baktainer.v1.Snapshot.verified_at:type_name -> google.protobuf.Timestamp
-	15, // 22: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
-	14, // 23: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
-	16, // 24: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	15, // 22: baktainer.v1.Snapshot.forgotten_at:type_name -> google.protobuf.Timestamp
+	15, // 23: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
+	14, // 24: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
+	16, // 25: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_types_proto_init() }
