@@ -50,6 +50,10 @@ func encode(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
+// present is one moment for certificates and for what is said of them, so that a
+// minute that turns between the two changes nothing.
+var present = time.Now()
+
 func template(spec certSpec) *x509.Certificate {
 	if spec.from == 0 && spec.till == 0 {
 		spec.from, spec.till = -24*time.Hour, 24*time.Hour
@@ -57,7 +61,7 @@ func template(spec certSpec) *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
 	c := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: spec.name},
-		NotBefore: time.Now().Add(spec.from), NotAfter: time.Now().Add(spec.till),
+		NotBefore: present.Add(spec.from), NotAfter: present.Add(spec.till),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames: []string{spec.name},
 	}
@@ -124,8 +128,8 @@ func TestTLSProblems(t *testing.T) {
 		"not PEM":              {TLS{write("a", "x"), write("b", "y"), write("c", "z")}, []string{"holds no certificate", "holds no certificate", "holds no private key"}},
 		"damaged":              {TLS{CA: encode("CERTIFICATE", []byte("x")), Cert: encode("CERTIFICATE", []byte("x")), Key: encode("PRIVATE KEY", []byte("x"))}, []string{"CA (given as PEM) is damaged", "certificate (given as PEM) is damaged", "key (given as PEM) is damaged"}},
 		"swapped":              {TLS{ca.pem, good.key, good.cert}, []string{"holds no certificate", "holds no private key"}},
-		"expired":              {TLS{ca.pem, old.cert, old.key}, []string{`of "old" expired on ` + time.Now().Add(-24*time.Hour).UTC().Format("2006-01-02 15:04 UTC")}},
-		"not yet valid":        {TLS{ca.pem, future.cert, future.key}, []string{`of "future" is not valid before ` + time.Now().Add(24*time.Hour).UTC().Format("2006-01-02 15:04 UTC")}},
+		"expired":              {TLS{ca.pem, old.cert, old.key}, []string{`of "old" expired on ` + present.Add(-24*time.Hour).UTC().Format("2006-01-02 15:04 UTC")}},
+		"not yet valid":        {TLS{ca.pem, future.cert, future.key}, []string{`of "future" is not valid before ` + present.Add(24*time.Hour).UTC().Format("2006-01-02 15:04 UTC")}},
 		"another's key":        {TLS{ca.pem, good.cert, other.key}, []string{"does not belong to the certificate"}},
 		"another's CA":         {TLS{stranger.pem, good.cert, good.key}, []string{"does not vouch for the certificate"}},
 		"expired and foreign":  {TLS{stranger.pem, old.cert, old.key}, []string{"expired on", "does not vouch"}},
