@@ -85,13 +85,10 @@ func classify(method, urlPath string, query url.Values) subject {
 	return subject{}
 }
 
-// helperImage is the repository name of the image that the agent makes of its own program.
-const helperImage = "baktainer-helper"
-
 // importsHelper: an image may be made from the bytes sent, under the helper's
 // name only; nothing may be pulled.
 func importsHelper(q url.Values) bool {
-	return q.Get("fromSrc") == "-" && q.Get("fromImage") == "" && (q.Get("repo") == helperImage || strings.HasPrefix(q.Get("repo"), helperImage+":"))
+	return q.Get("fromSrc") == "-" && q.Get("fromImage") == "" && (q.Get("repo") == label.HelperImage || strings.HasPrefix(q.Get("repo"), label.HelperImage+":"))
 }
 
 // harmless are the fields of a helper's host configuration that may have a
@@ -143,8 +140,8 @@ func helperBody(body []byte) (sees []string, err error) {
 	if label.Concerns(without(c.Labels, label.KeyHelper)) {
 		return nil, fmt.Errorf("a helper may carry no other label of ours")
 	}
-	if name, _, _ := strings.Cut(c.Image, ":"); name != helperImage {
-		return nil, fmt.Errorf("a helper may only be made from the image %s", helperImage)
+	if name, _, _ := strings.Cut(c.Image, ":"); name != label.HelperImage {
+		return nil, fmt.Errorf("a helper may only be made from the image %s", label.HelperImage)
 	}
 	if len(c.Volumes) > 0 {
 		return nil, fmt.Errorf("a helper may have no volumes of its own")

@@ -68,6 +68,10 @@ const (
 	KeyHelper = Prefix + "helper"
 )
 
+// HelperImage is the repository name of the image that such containers are made
+// from: an agent's own program.
+const HelperImage = "baktainer-helper"
+
 const later = "it takes effect with a later version; until then every snapshot is kept"
 
 var schema = []Label{

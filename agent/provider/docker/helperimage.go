@@ -15,12 +15,12 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 
+	"github.com/baktainer/baktainer/internal/label"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
 const (
-	helperRepository = "baktainer-helper"
-	labelContent     = "baktainer.helper.content" // hash of the binary in the image
+	labelContent = "baktainer.helper.content" // hash of the binary in the image
 	// helperPath is where no volume of a source is likely to be.
 	helperPath = "/.baktainer/baktainer"
 )
@@ -60,7 +60,7 @@ func (h *helperImage) ensure(ctx context.Context) (string, error) {
 }
 
 // ref names the image after what is in it. measure comes first.
-func (h *helperImage) ref() string { return helperRepository + ":" + h.hash[:16] }
+func (h *helperImage) ref() string { return label.HelperImage + ":" + h.hash[:16] }
 
 // measure reads the binary once for its hash and size.
 func (h *helperImage) measure() error {
