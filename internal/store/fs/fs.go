@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -32,7 +31,8 @@ const (
 
 // Store is a directory. It is safe for concurrent use, by several processes too.
 type Store struct {
-	dir string
+	dir   string
+	files files
 
 	mu     sync.Mutex
 	synced map[string]bool // directories known to be durable
@@ -47,26 +47,38 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	for p := dir; ; p = filepath.Dir(p) {
-		if err := syncDir(p); err != nil && p == dir {
-			return nil, fmt.Errorf("open store: %w", err)
-		}
-		if p == filepath.Dir(p) {
-			break
-		}
-	}
-	s := &Store{dir: dir, synced: map[string]bool{dir: true}}
-	if err := s.removeStale(clock.System{}.Now()); err != nil {
+	s, err := open(dir, system{}, clock.System{}.Now())
+	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	return s, nil
 }
 
+func open(dir string, files files, now time.Time) (*Store, error) {
+	if err := files.makeDirs(dir); err != nil {
+		return nil, err
+	}
+	// Up to the root, since whoever made the directories may not have come to this.
+	for p := dir; ; p = filepath.Dir(p) {
+		if err := files.syncDir(p); err != nil && (p == dir || !foreign(err)) {
+			return nil, err
+		}
+		if p == filepath.Dir(p) {
+			break
+		}
+	}
+	s := &Store{dir: dir, files: files, synced: map[string]bool{dir: true}}
+	return s, s.removeStale(now)
+}
+
+// foreign says whether a directory above the store's cannot be synced because it
+// is not ours, or is on a file system that cannot; then we have not changed it either.
+func foreign(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
+}
+
 func (s *Store) removeStale(now time.Time) error {
-	entries, err := os.ReadDir(s.dir)
+	entries, err := s.files.readDir(s.dir)
 	if err != nil {
 		return err
 	}
@@ -78,7 +90,7 @@ func (s *Store) removeStale(now time.Time) error {
 		if err != nil || !info.Mode().IsRegular() || now.Sub(info.ModTime()) < staleAfter {
 			continue
 		}
-		if err := os.Remove(filepath.Join(s.dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.files.remove(filepath.Join(s.dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -109,12 +121,13 @@ func wrapPut(name string, err error) error {
 
 func (s *Store) put(ctx context.Context, name string, r io.Reader) (store.Info, error) {
 	path := s.path(name)
-	if _, err := os.Lstat(path); err == nil {
-		return store.Info{}, store.ErrExists
+	if _, err := s.files.lstat(path); err == nil {
+		return store.Info{}, s.exists(path)
 	}
 	tmp := filepath.Join(s.dir, temporary+rand.Text())
-	defer func() { _ = os.Remove(tmp) }() // gone already when all went well
-	if err := write(ctx, tmp, r); err != nil {
+	defer func() { _ = s.files.remove(tmp) }() // gone already when all went well
+	written, err := s.write(ctx, tmp, r)
+	if err != nil {
 		return store.Info{}, err
 	}
 	parent := filepath.Dir(path)
@@ -124,30 +137,40 @@ func (s *Store) put(ctx context.Context, name string, r io.Reader) (store.Info, 
 	if err := ctx.Err(); err != nil {
 		return store.Info{}, context.Cause(ctx)
 	}
-	if err := renameNew(tmp, path); err != nil {
+	if err := s.files.renameNew(tmp, path); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			err = store.ErrExists
+			err = s.exists(path)
 		}
 		return store.Info{}, err
 	}
-	if err := syncDir(parent); err != nil {
-		_ = os.Remove(path) // not known to be durable, so not there
+	if err := s.files.syncDir(parent); err != nil {
+		_ = s.files.remove(path) // not known to be durable, so not there
 		return store.Info{}, err
 	}
-	return s.stat(name)
+	return store.Info{Name: name, Size: written.Size(), Modified: written.ModTime()}, nil
+}
+
+// exists gives the error for an object that is there already, once it is durable:
+// whoever stored it may have been cut short before it was.
+func (s *Store) exists(path string) error {
+	if err := s.files.syncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return store.ErrExists
 }
 
 // write makes a file of all of r, on disk when it returns.
-func write(ctx context.Context, path string, r io.Reader) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+func (s *Store) write(ctx context.Context, path string, r io.Reader) (fs.FileInfo, error) {
+	f, err := s.files.create(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = io.Copy(f, contextReader{ctx, r})
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close())
+	info, statErr := f.Stat()
+	return info, errors.Join(err, statErr, f.Close())
 }
 
 // contextReader ends with its context.
@@ -168,7 +191,7 @@ func (s *Store) Get(ctx context.Context, name string, offset, length int64) (io.
 	if err := check(ctx, name); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(s.path(name), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	f, err := s.files.open(s.path(name))
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", name, known(err))
 	}
@@ -207,7 +230,7 @@ func (s *Store) Stat(ctx context.Context, name string) (store.Info, error) {
 }
 
 func (s *Store) stat(name string) (store.Info, error) {
-	info, err := os.Lstat(s.path(name))
+	info, err := s.files.lstat(s.path(name))
 	if err != nil {
 		return store.Info{}, known(err)
 	}
@@ -222,14 +245,12 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	if err := check(ctx, name); err != nil {
 		return err
 	}
-	err := known(os.Remove(s.path(name)))
-	if errors.Is(err, store.ErrNotExist) {
-		return nil
+	err := known(s.files.remove(s.path(name)))
+	// Also when it is gone: whoever removed it may not have come to this.
+	if err == nil || errors.Is(err, store.ErrNotExist) {
+		err = known(s.files.syncDir(filepath.Dir(s.path(name))))
 	}
-	if err == nil {
-		err = syncDir(filepath.Dir(s.path(name)))
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrNotExist) {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
 	return nil
@@ -267,11 +288,11 @@ func (s *Store) makeDirLocked(dir string) error {
 	if err := s.makeDirLocked(parent); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.files.makeDir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	// Also when it was there: whoever made it may not have come to this.
-	if err := syncDir(parent); err != nil {
+	if err := s.files.syncDir(parent); err != nil {
 		return err
 	}
 	if len(s.synced) > 1<<16 {
@@ -279,12 +300,4 @@ func (s *Store) makeDirLocked(dir string) error {
 	}
 	s.synced[dir] = true
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/baktainer/baktainer/internal/store/storetest"
 )
 
-func open(t *testing.T, dir string) *Store {
+func openStore(t *testing.T, dir string) *Store {
 	t.Helper()
 	s, err := Open(dir)
 	if err != nil {
@@ -24,12 +24,12 @@ func open(t *testing.T, dir string) *Store {
 }
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return open(t, t.TempDir()) })
+	storetest.Run(t, func(t *testing.T) store.Store { return openStore(t, t.TempDir()) })
 }
 
 func TestOthersMayNotRead(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "store")
-	s := open(t, dir)
+	s := openStore(t, dir)
 	if _, err := s.Put(t.Context(), "a/b/c", strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestOthersMayNotRead(t *testing.T) {
 
 func TestTemporaryFiles(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := openStore(t, dir)
 	if _, err := s.Put(t.Context(), "a", strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestTemporaryFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	open(t, dir)
+	openStore(t, dir)
 	for name, want := range map[string]bool{temporary + "old": false, temporary + "young": true, "a": true, "other": true} {
 		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != want {
 			t.Errorf("%s is there: %v, want %v", name, err == nil, want)
@@ -71,7 +71,7 @@ func TestTemporaryFiles(t *testing.T) {
 
 func TestForeignFilesAreNoObjects(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := openStore(t, dir)
 	outside := filepath.Join(t.TempDir(), "secret")
 	if err := errors.Join(os.WriteFile(outside, []byte("x"), 0o600), os.Symlink(outside, filepath.Join(dir, "link")),
 		os.WriteFile(filepath.Join(dir, "white space"), nil, 0o600), os.Mkdir(filepath.Join(dir, "lost+found"), 0o700)); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -25,7 +24,7 @@ func (s *Store) List(ctx context.Context, prefix string, fn func(store.Info) err
 }
 
 func (s *Store) list(ctx context.Context, dir, prefix string, fn func(store.Info) error) error {
-	entries, err := os.ReadDir(s.path(dir))
+	entries, err := s.files.readDir(s.path(dir))
 	if err = known(err); errors.Is(err, store.ErrNotExist) {
 		return nil
 	}

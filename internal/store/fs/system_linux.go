@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renameNew renames a file unless there is one of the new name: fs.ErrExist.
-func renameNew(from, to string) error {
+func (system) renameNew(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		// A file system without that; a hard link does not replace anything either.

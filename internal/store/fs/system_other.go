@@ -7,8 +7,7 @@ import (
 	"os"
 )
 
-// renameNew gives a file a name that no other file has yet: fs.ErrExist. The old name may remain.
-func renameNew(from, to string) error { return os.Link(from, to) }
+func (system) renameNew(from, to string) error { return os.Link(from, to) }
 
 // Space implements store.Store.
 func (s *Store) Space(context.Context) (free, total int64, ok bool, err error) {
