@@ -33,7 +33,8 @@ type Store interface {
 	Describe() string
 	// Put stores all of r under name. When it returns nil the object is durable:
 	// it survives a power cut. When it fails nothing is visible under name (unless
-	// it was before). An existing object is never replaced: ErrExists.
+	// it was before). An existing object is never replaced: ErrExists, which means that
+	// the one there is durable.
 	Put(ctx context.Context, name string, r io.Reader) (Info, error)
 	// Get reads length bytes from offset, or all that follows when length is -1. A
 	// range beyond the end is ErrRange. ErrNotExist when there is no such object.
@@ -43,7 +44,7 @@ type Store interface {
 	// List calls fn for every object whose name begins with prefix, in byte order of
 	// the names; an error of fn ends it and is returned.
 	List(ctx context.Context, prefix string, fn func(Info) error) error
-	// Delete removes an object. Removing one that is not there is no error.
+	// Delete removes an object for good. Removing one that is not there is no error.
 	Delete(ctx context.Context, name string) error
 	// Space tells the free and total bytes, or ok=false where a store has no such limit.
 	Space(ctx context.Context) (free, total int64, ok bool, err error)
