@@ -215,14 +215,24 @@ func TestKeysHideThemselves(t *testing.T) {
 func TestNames(t *testing.T) {
 	id := strings.Repeat("0a", 16)
 	for name, want := range map[string]ObjectName{
-		PackName("shop/db", id):        {Kind: KindPack, Source: "shop/db", ID: id},
-		ManifestName("shop/db", snap1): {Kind: KindManifest, Source: "shop/db", ID: snap1},
-		LedgerName(42):                 {Kind: KindLedger, Index: 42},
-		"format.json":                  {Kind: KindFormat},
-		"FORMAT.md":                    {Kind: KindDescription},
+		PackName("shop/db", id):             {Kind: KindPack, Source: "shop/db", ID: id},
+		ManifestName("shop/db", snap1):      {Kind: KindManifest, Source: "shop/db", ID: snap1},
+		LedgerName(42):                      {Kind: KindLedger, Index: 42},
+		DamagedName("shop/db", id):          {Kind: KindDamaged, Source: "shop/db", ID: id},
+		PlanName(snap1):                     {Kind: KindPlan, ID: snap1},
+		KeySlotName(id[:16]):                {Kind: KindKeySlot, ID: id[:16]},
+		CopyName(KeySlotName(id[:16])):      {Kind: KindKeySlot, ID: id[:16], Copy: true},
+		EarlierKeyName(2):                   {Kind: KindEarlierKey, Generation: 2},
+		CopyName(EarlierKeyName(1<<32 - 1)): {Kind: KindEarlierKey, Generation: 1<<32 - 1, Copy: true},
+		"format.json":                       {Kind: KindFormat},
+		"format.copy.json":                  {Kind: KindFormatCopy},
+		"FORMAT.md":                         {Kind: KindDescription},
 	} {
 		if got, err := ParseName(name); err != nil || got != want {
 			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		if got, _ := ParseName(name); got.name() != name {
+			t.Errorf("%s became %s", name, got.name())
 		}
 		if err := store.CheckName(name); err != nil {
 			t.Error(err)
@@ -234,6 +244,8 @@ func TestNames(t *testing.T) {
 	for _, name := range []string{
 		"", "sources", "sources/a/packs/0b/" + id, "sources/a/packs/" + id, "sources/../packs/0a/" + id, "sources/a/b/packs/0a/" + id, "sources/a~b~c/packs/0a/" + id,
 		"sources/a/manifests/" + strings.ToLower(snap1), "sources/a/manifests/8" + snap1[1:], "ledger/0", "ledger/00000000000000000000", "ledger/99999999999999999999", "ledger/0000000000000000004x",
+		"keys/", "keys/" + id, "keys/0A0A0A0A0A0A0A0A", "keys/" + id[:16] + ".copy.copy", "keys/earlier", "keys/earlier/2", "keys/earlier/0000000001", "keys/earlier/4294967296", "keys/earlier/+000000002",
+		"plans/" + strings.ToLower(snap1), "plans/" + snap1 + ".copy", "sources/a/damaged/" + id[:30], "sources/a/damaged/" + id + ".copy", "ledger/00000000000000000042.copy",
 		"sources/a/packs/0A/" + strings.ToUpper(id), "format.json/", "./format.json",
 	} {
 		if o, err := ParseName(name); err == nil {
