@@ -33,12 +33,14 @@ demo-down: ## leave nothing of the demo behind
 test: build $(call stamp,gotestsum) $(call stamp,grpcurl) ## every test: unit, race, fuzz seeds, real containers, end to end
 	deploy/setup/docker.sh
 	deploy/setup/images.sh
+	deploy/setup/python.sh
 	tools/test.sh unit e2e
 test-unit: $(call stamp,gotestsum) ## the tests that need no container, with the race detector
 	tools/test.sh unit
 test-e2e: build $(call stamp,gotestsum) $(call stamp,grpcurl) ## the tests against real containers, and the end-to-end suite
 	deploy/setup/docker.sh
 	deploy/setup/images.sh
+	deploy/setup/python.sh
 	tools/test.sh e2e
 
 .PHONY: fuzz cover
