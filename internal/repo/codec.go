@@ -28,6 +28,9 @@ type compressor struct {
 	codec byte
 	level zstd.EncoderLevel
 	pool  sync.Pool
+
+	delta  zstd.EncoderLevel // of frames with a dictionary; 0: makes none
+	deltas sync.Pool
 }
 
 // Zstd's fastest level is the default: the next one gains about 4 % and costs
@@ -36,8 +39,8 @@ type compressor struct {
 var (
 	compressOff     = &compressor{codec: codecRaw}
 	compressFast    = &compressor{codec: codecSnappy}
-	compressDefault = &compressor{codec: codecZstd, level: zstd.SpeedFastest}
-	compressBetter  = &compressor{codec: codecZstd, level: zstd.SpeedBetterCompression}
+	compressDefault = &compressor{codec: codecZstd, level: zstd.SpeedFastest, delta: zstd.SpeedFastest}
+	compressBetter  = &compressor{codec: codecZstd, level: zstd.SpeedBetterCompression, delta: zstd.SpeedDefault}
 )
 
 var compressors = map[source.Compression]*compressor{
@@ -55,13 +58,9 @@ func (c *compressor) compress(dst, raw []byte) (codec byte, stored []byte, scrat
 	case codecSnappy:
 		dst = s2.EncodeSnappy(dst[:cap(dst)], raw)
 	case codecZstd:
-		e, _ := c.pool.Get().(*zstd.Encoder)
-		if e == nil {
-			e, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(c.level), zstd.WithWindowSize(frameSize),
-				zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false)) // the seal is a better checksum
-			if err != nil {
-				return 0, nil, dst, fmt.Errorf("start compression: %w", err)
-			}
+		e, err := encoder(&c.pool, c.level)
+		if err != nil {
+			return 0, nil, dst, err
 		}
 		dst = e.EncodeAll(raw, dst[:0])
 		c.pool.Put(e)
@@ -70,6 +69,32 @@ func (c *compressor) compress(dst, raw []byte) (codec byte, stored []byte, scrat
 		return codecRaw, raw, dst, nil
 	}
 	return c.codec, dst, dst, nil
+}
+
+// compressDelta appends raw, compressed against dict.
+func (c *compressor) compressDelta(dst, raw, dict []byte) ([]byte, error) {
+	e, err := encoder(&c.deltas, c.delta)
+	if err != nil {
+		return dst, err
+	}
+	if err := e.ResetWithOptions(nil, zstd.WithEncoderDictRaw(0, dict)); err != nil {
+		return dst, fmt.Errorf("set dictionary: %w", err)
+	}
+	dst = e.EncodeAll(raw, dst)
+	c.deltas.Put(e)
+	return dst, nil
+}
+
+func encoder(pool *sync.Pool, level zstd.EncoderLevel) (*zstd.Encoder, error) {
+	if e, ok := pool.Get().(*zstd.Encoder); ok {
+		return e, nil
+	}
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithWindowSize(frameSize),
+		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false)) // the seal is a better checksum
+	if err != nil {
+		return nil, fmt.Errorf("start compression: %w", err)
+	}
+	return e, nil
 }
 
 // Decoding never makes more than the capacity of the buffer given to it.

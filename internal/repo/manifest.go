@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 
@@ -19,6 +20,8 @@ const (
 	maxManifestHeader = 128 << 20
 	maxManifestBody   = 256 << 20
 )
+
+var errOtherGeneration = errors.New("under a key of generation")
 
 // manifest is a manifest object taken apart.
 type manifest struct {
@@ -155,7 +158,7 @@ func openManifest(key SourceKey, object []byte) (*manifest, *manifestBody, error
 		return nil, nil, malformed("the manifest's body has %d bytes, not %d", len(rest), sealed)
 	}
 	if m.Generation != key.generation {
-		return nil, nil, malformed("the manifest lies under a key of generation %d, the key at hand is of generation %d", m.Generation, key.generation)
+		return nil, nil, malformed("it is %w %d, and the key at hand is of %d", errOtherGeneration, m.Generation, key.generation)
 	}
 	aead, err := newSeal(m.Cipher, key.manifestKey(m.Snapshot, m.salt[:]))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 )
 
 const (
@@ -47,6 +48,7 @@ type packBuilder struct {
 	frames uint32
 	chunks uint32
 	raw    int64
+	leans  []packID // packs that dictionaries of the frames lie in, each once
 }
 
 // start begins a pack with a random id.
@@ -60,7 +62,7 @@ func (p *packBuilder) start(key SourceKey, c Cipher, random io.Reader) error {
 	}
 	p.seal = seal
 	p.buf = appendPackHeader(p.buf[:0], c, key.generation, p.id)
-	p.index, p.frames, p.chunks, p.raw = p.index[:0], 0, 0, 0
+	p.index, p.frames, p.chunks, p.raw, p.leans = p.index[:0], 0, 0, 0, nil
 	return nil
 }
 
@@ -109,6 +111,9 @@ func (p *packBuilder) add(f packedFrame) {
 		p.index = binary.AppendUvarint(p.index, uint64(len(f.packs)))
 		for _, id := range f.packs {
 			p.index = append(p.index, id[:]...)
+			if !slices.Contains(p.leans, id) {
+				p.leans = append(p.leans, id)
+			}
 		}
 	}
 	p.index = binary.AppendUvarint(p.index, uint64(len(f.ids)))

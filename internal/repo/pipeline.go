@@ -20,10 +20,11 @@ type pipeline struct {
 	sink   Sink
 	sent   atomic.Int64
 
-	jobs  chan *frame // to the workers
-	order chan *frame // the same, to the assembler
-	idle  chan *frame
-	made  int // frames made, at most cap(idle)
+	filled chan *frame // from the writer
+	jobs   chan *frame // to the workers: filled, unless dictionaries are looked up in between
+	order  chan *frame // the same, to the assembler
+	idle   chan *frame
+	made   int // frames made, at most cap(idle)
 
 	idlePacks chan *packBuilder
 	packsMade int
@@ -49,25 +50,45 @@ type frame struct {
 	ids     []chunkID
 	lengths []uint32
 
+	// near is what the chunks may be compressed against, dict what of it was found:
+	// the chunks of list, which lie in frames less deep than depth.
+	near  []neighbour
+	dict  []byte
+	list  dictionary
+	depth int
+
 	codec   byte
 	stored  []byte
-	scratch []byte
+	scratch []byte        // for a frame with a dictionary
+	plain   []byte        // for one without
 	ready   chan struct{} // one token when stored is there
+}
+
+func (f *frame) clear() {
+	f.raw, f.ids, f.lengths, f.near = f.raw[:0], f.ids[:0], f.lengths[:0], f.near[:0]
+	f.dict, f.list.packs, f.list.runs, f.depth, f.stored = f.dict[:0], f.list.packs[:0], f.list.runs[:0], 0, nil
 }
 
 type builtPack struct {
 	PackRef
 	chunks uint32
+	leans  []packID // packs that its dictionaries lie in
 }
 
-func startPipeline(ctx context.Context, o WriterOptions, sink Sink, random io.Reader) *pipeline {
+// startPipeline begins one. near, if not nil, makes what looks up dictionaries.
+func startPipeline(ctx context.Context, o WriterOptions, sink Sink, random io.Reader, near func(context.Context) *dictionaries) *pipeline {
 	frames := o.Workers + 2
 	p := &pipeline{
 		sink: sink, options: o, random: random,
-		jobs: make(chan *frame, frames), order: make(chan *frame, frames), idle: make(chan *frame, frames),
+		filled: make(chan *frame, frames), order: make(chan *frame, frames), idle: make(chan *frame, frames),
 		idlePacks: make(chan *packBuilder, o.InFlight+1),
 	}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	p.jobs = p.filled
+	if near != nil {
+		p.jobs = make(chan *frame, frames)
+		p.work.Go(func() { p.lookUp(near(p.ctx)) })
+	}
 	for range o.Workers {
 		p.work.Go(p.compress)
 	}
@@ -118,8 +139,25 @@ func (p *pipeline) send(f *frame) error {
 		return err
 	}
 	p.order <- f
-	p.jobs <- f
+	p.filled <- f
 	return nil
+}
+
+// lookUp finds the dictionaries of frames on their way to the workers.
+func (p *pipeline) lookUp(d *dictionaries) {
+	defer close(p.jobs)
+	for {
+		select {
+		case f := <-p.filled:
+			if f == nil {
+				return
+			}
+			d.fill(f)
+			p.jobs <- f
+		case <-p.ctx.Done():
+			return
+		}
+	}
 }
 
 // compress is a worker.
@@ -134,8 +172,7 @@ func (p *pipeline) compress() {
 		if f == nil {
 			return
 		}
-		var err error
-		if f.codec, f.stored, f.scratch, err = c.compress(f.scratch, f.raw); err != nil {
+		if err := f.pack(c); err != nil {
 			_ = p.fail(err)
 			return
 		}
@@ -164,7 +201,10 @@ func (p *pipeline) assemble() {
 		case <-p.ctx.Done():
 			return
 		}
-		packed := packedFrame{codec: f.codec, raw: len(f.raw), stored: f.stored, ids: f.ids, lengths: f.lengths}
+		packed := packedFrame{codec: f.codec, raw: len(f.raw), stored: f.stored, ids: f.ids, lengths: f.lengths, depth: f.depth}
+		if f.depth > 0 {
+			packed.packs = f.list.packs
+		}
 		if pack != nil && pack.size(packed) > p.options.PackSize {
 			p.ship(pack)
 			pack = nil
@@ -175,7 +215,7 @@ func (p *pipeline) assemble() {
 			}
 		}
 		pack.add(packed)
-		f.raw, f.ids, f.lengths, f.stored = f.raw[:0], f.ids[:0], f.lengths[:0], nil
+		f.clear()
 		p.idle <- f
 	}
 }
@@ -210,7 +250,7 @@ func (p *pipeline) pack() *packBuilder {
 // ship finishes a pack and puts it in the background.
 func (p *pipeline) ship(b *packBuilder) {
 	object, ref := b.finish()
-	p.packs = append(p.packs, builtPack{ref, b.chunks})
+	p.packs = append(p.packs, builtPack{ref, b.chunks, b.leans})
 	name := PackName(p.options.Source, ref.ID)
 	p.puts.Go(func() {
 		if err := p.put(name, object, ref.SHA256); err != nil {
@@ -248,7 +288,7 @@ func (p *pipeline) close() {
 	if !p.closed {
 		p.closed = true
 		close(p.order)
-		close(p.jobs)
+		close(p.filled)
 	}
 }
 
@@ -260,6 +300,7 @@ func (p *pipeline) stop() {
 	for {
 		select {
 		case f := <-p.idle:
+			f.near = nil // refers to the base
 			spareFrames.Put(f)
 		case b := <-p.idlePacks:
 			if cap(b.buf) <= p.options.PackSize {

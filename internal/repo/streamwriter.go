@@ -26,7 +26,11 @@ type StreamWriter struct {
 }
 
 func newStreamWriter(w *Writer, meta StreamMeta) *StreamWriter {
-	return &StreamWriter{w: w, info: StreamInfo{StreamMeta: meta}, sum: sha256.New()}
+	s := &StreamWriter{w: w, info: StreamInfo{StreamMeta: meta}, sum: sha256.New()}
+	if o := w.base.orders[meta.Name]; o != nil && w.pipe.jobs != w.pipe.filled {
+		s.written.follow = &follower{order: o}
+	}
+	return s
 }
 
 // Write takes the next bytes of the stream. It blocks while packs wait to be put.
@@ -84,7 +88,11 @@ func (s *StreamWriter) Close(contents Contents) (ledger.Stream, error) {
 	if err := s.w.failed(); err != nil {
 		return ledger.Stream{}, err
 	}
-	if err := s.cut(true); err != nil {
+	err := s.cut(true)
+	if f := s.written.follow; f != nil && err == nil {
+		err = s.w.settle(f, f.order.length)
+	}
+	if err != nil {
 		return ledger.Stream{}, s.w.pipe.fail(err)
 	}
 	s.closed, s.w.open = true, nil

@@ -12,7 +12,7 @@ import (
 	"github.com/baktainer/baktainer/internal/source"
 )
 
-// WriterOptions say how to write a snapshot. Zero values of the last five mean the defaults.
+// WriterOptions say how to write a snapshot. Zero values of the last six mean the defaults.
 type WriterOptions struct {
 	Source, Snapshot string
 	Key              SourceKey
@@ -21,8 +21,12 @@ type WriterOptions struct {
 	// Workers is how many goroutines compress, default 2. InFlight is how many
 	// packs may be on their way to the sink while the next is built, default 1.
 	Workers, InFlight int
-	// Cipher seals packs and manifest, default PreferredCipher.
+	// Cipher seals packs and manifest, default that of the base, else PreferredCipher.
+	// A base of another cipher is not used.
 	Cipher Cipher
+	// Near has packs of the base that can be read at once. New chunks are compressed
+	// against what they replace, as far as that is there. Default: they are not.
+	Near ObjectReader
 	// PackSize is the most that a pack has, in bytes, default 16 MiB. A single
 	// frame (about 1 MiB) may exceed a smaller size.
 	PackSize int
@@ -40,7 +44,8 @@ var (
 // also when the snapshot is not wanted any more, call Abort.
 //
 // Memory: (InFlight+1) × PackSize, and Workers+2 frames, and the chunk ids of
-// what is new (24 bytes each, see maxKnown).
+// what is new (24 bytes each, see maxKnown); with Near, a cache of frames too (see
+// deltaCache) and a gap.
 type Writer struct {
 	options WriterOptions
 	pipe    *pipeline
@@ -57,6 +62,7 @@ type Writer struct {
 	chunker *chunker
 	merkle  merkle
 	frame   *frame
+	gap     gap
 	buf     []byte
 
 	open     *StreamWriter
@@ -71,6 +77,7 @@ type writtenStream struct {
 	StreamInfo
 	chunks int64
 	runs   []entryRun
+	follow *follower // nil: there is nothing to follow
 }
 
 type entryRun struct{ first, count uint32 }
@@ -91,7 +98,14 @@ func newWriter(ctx context.Context, o WriterOptions, sink Sink, random io.Reader
 		return nil, fmt.Errorf("write snapshot: unknown compression %q", o.Compress)
 	}
 	o.Workers, o.InFlight, o.PackSize = cmp.Or(o.Workers, 2), cmp.Or(o.InFlight, 1), cmp.Or(o.PackSize, defaultPackSize)
-	o.Cipher = cmp.Or(o.Cipher, PreferredCipher())
+	base := o.Base
+	if base != nil && o.Cipher != 0 && base.cipher != 0 && base.cipher != o.Cipher {
+		base = nil
+	}
+	if base == nil {
+		base = &Base{}
+	}
+	o.Cipher = cmp.Or(o.Cipher, base.cipher, PreferredCipher())
 	if o.Workers < 1 || o.InFlight < 1 || o.PackSize < 1 || o.PackSize > maxPack-2*frameSize {
 		return nil, fmt.Errorf("write snapshot: %d workers, %d packs in flight, packs of %d bytes", o.Workers, o.InFlight, o.PackSize)
 	}
@@ -102,12 +116,13 @@ func newWriter(ctx context.Context, o WriterOptions, sink Sink, random io.Reader
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{options: o, random: random, base: o.Base, hasher: newHasher(o.Key), chunker: chunker, buf: make([]byte, streamBuffer)}
-	if w.base == nil {
-		w.base = &Base{}
-	}
+	w := &Writer{options: o, random: random, base: base, hasher: newHasher(o.Key), chunker: chunker, buf: make([]byte, streamBuffer)}
 	w.used, w.live = make([]uint64, (w.base.set.n+63)/64), make([]int64, len(w.base.packs))
-	w.pipe = startPipeline(ctx, o, sink, random)
+	var near func(context.Context) *dictionaries
+	if o.Near != nil && compressors[o.Compress].delta != 0 && len(base.orders) > 0 {
+		near = func(ctx context.Context) *dictionaries { return newDictionaries(ctx, o, base) }
+	}
+	w.pipe = startPipeline(ctx, o, sink, random, near)
 	return w, nil
 }
 
@@ -147,21 +162,20 @@ func (w *Writer) failed() error {
 }
 
 // add takes the next chunk of the open stream.
-func (w *Writer) add(s *writtenStream, chunk []byte) error {
+func (w *Writer) add(s *writtenStream, chunk []byte) (err error) {
 	id := w.hasher.id(chunk)
 	entry, known := w.lookup(s, &id)
-	switch {
-	case !known:
-		if err := w.store(&id, chunk); err != nil {
+	if !known {
+		if entry, err = w.store(s, &id, chunk); err != nil {
 			return err
 		}
-		entry = w.base.set.n + w.freshN
-		w.freshN++
-		if w.fresh.n < maxKnown {
-			w.fresh.add(&id)
-		}
-	case entry < w.base.set.n:
+	} else if entry < w.base.set.n {
 		w.use(entry, len(chunk))
+		if s.follow != nil && len(w.gap.ids) > 0 {
+			if err := w.resume(s.follow, entry); err != nil {
+				return err
+			}
+		}
 	}
 	w.merkle.add(id, len(chunk))
 	s.chunks++
@@ -178,18 +192,31 @@ func (w *Writer) lookup(s *writtenStream, id *chunkID) (uint32, bool) {
 	set := &w.base.set
 	if n := len(s.runs); n > 0 {
 		next := s.runs[n-1].first + s.runs[n-1].count
-		if set.is(next, id) {
+		if set.is(next, id) && w.usable(next) {
 			return next, true
 		}
 		if next >= set.n && w.fresh.is(next-set.n, id) {
 			return next, true
 		}
 	}
-	if e, ok := set.find(id); ok {
+	if e, ok := set.find(id); ok && w.usable(e) {
 		return e, true
 	}
 	e, ok := w.fresh.find(id)
 	return set.n + e, ok
+}
+
+// usable says whether an entry of the base lies in a pack that may be built upon.
+func (w *Writer) usable(entry uint32) bool {
+	return !w.base.partial || !w.base.packs[w.pack(entry)].out
+}
+
+// pack gives the pack of the base that an entry lies in. Mostly it is that of the last.
+func (w *Writer) pack(entry uint32) int {
+	if p := &w.base.packs[w.current]; entry < p.first || entry >= p.next {
+		w.current = packOf(w.base.packs, entry)
+	}
+	return w.current
 }
 
 // use counts a chunk of the base as live, once.
@@ -199,22 +226,37 @@ func (w *Writer) use(entry uint32, length int) {
 		return
 	}
 	w.used[word] |= bit
-	if p := w.base.packs[w.current]; entry < p.first || entry >= p.next {
-		w.current = packOf(w.base.packs, entry)
-	}
-	w.live[w.current] += int64(length)
+	w.live[w.pack(entry)] += int64(length)
 }
 
-// store gathers a new chunk in the frame that is being filled.
-func (w *Writer) store(id *chunkID, chunk []byte) (err error) {
+// store takes a new chunk, and gives its entry.
+func (w *Writer) store(s *writtenStream, id *chunkID, chunk []byte) (entry uint32, err error) {
 	if uint64(w.base.set.n)+uint64(w.freshN) >= 1<<32-2 {
-		return errors.New("the snapshot has too many chunks")
+		return 0, errors.New("the snapshot has too many chunks")
 	}
-	if w.frame != nil && len(w.frame.raw)+len(chunk) > frameSize {
-		if err := w.pipe.send(w.frame); err != nil {
+	if s.follow != nil {
+		err = w.differ(s, id, chunk)
+	} else {
+		err = w.gather(id, chunk, frameSize)
+	}
+	if err != nil {
+		return 0, err
+	}
+	entry = w.base.set.n + w.freshN
+	w.freshN++
+	if w.fresh.n < maxKnown {
+		w.fresh.add(id)
+	}
+	return entry, nil
+}
+
+// gather puts a new chunk in the frame that is being filled, or in the next when
+// that would have more than limit bytes.
+func (w *Writer) gather(id *chunkID, chunk []byte, limit int) (err error) {
+	if w.frame != nil && len(w.frame.raw)+len(chunk) > limit {
+		if err := w.flush(); err != nil {
 			return err
 		}
-		w.frame = nil
 	}
 	if w.frame == nil {
 		if w.frame, err = w.pipe.frame(); err != nil {
@@ -225,6 +267,16 @@ func (w *Writer) store(id *chunkID, chunk []byte) (err error) {
 	w.frame.ids = append(w.frame.ids, *id)
 	w.frame.lengths = append(w.frame.lengths, uint32(len(chunk)))
 	return nil
+}
+
+// flush sends the frame that is being filled on its way.
+func (w *Writer) flush() error {
+	if w.frame == nil {
+		return nil
+	}
+	f := w.frame
+	w.frame = nil
+	return w.pipe.send(f)
 }
 
 // Finish puts what is left and, once all packs are durable, the manifest. When
@@ -238,11 +290,8 @@ func (w *Writer) Finish(ctx context.Context) (Summary, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = w.pipe.fail(context.Cause(ctx)) })
 	defer stop()
-	if w.frame != nil {
-		if err := w.pipe.send(w.frame); err != nil {
-			return Summary{}, err
-		}
-		w.frame = nil
+	if err := w.flush(); err != nil {
+		return Summary{}, err
 	}
 	packs, err := w.pipe.drain()
 	if err != nil {

@@ -18,16 +18,17 @@ func (w *Writer) manifest(packs []builtPack) (Summary, []byte, error) {
 	summary := Summary{Root: w.merkle.root()}
 	next := w.base.set.n
 	for _, p := range packs {
-		all = append(all, basePack{p.PackRef, next, next + p.chunks})
+		all = append(all, basePack{PackRef: p.PackRef, first: next, next: next + p.chunks})
 		number = append(number, 0)
 		next += p.chunks
 		summary.NewBytes += p.Size
 	}
+	needed := w.needed(packs)
 	for i, p := range all {
 		if i < len(w.live) {
 			p.Live = w.live[i]
 		}
-		if p.Live > 0 {
+		if p.Live > 0 || needed[i] {
 			number[i] = uint32(len(m.Packs))
 			m.Packs = append(m.Packs, p.PackRef)
 		}
@@ -50,6 +51,34 @@ func (w *Writer) manifest(packs []builtPack) (Summary, []byte, error) {
 	summary.Manifest, summary.ManifestSize = hash, int64(len(object))
 	summary.NewBytes += summary.ManifestSize
 	return summary, object, nil
+}
+
+// needed says which packs of the base hold dictionaries that are needed to read
+// the snapshot, packs being the new ones.
+func (w *Writer) needed(packs []builtPack) []bool {
+	places := make(map[packID]int, len(w.base.packs))
+	for i, p := range w.base.packs {
+		places[p.id] = i
+	}
+	needed := make([]bool, len(w.base.packs), len(w.base.packs)+len(packs))
+	var follow func(leans []packID)
+	follow = func(leans []packID) {
+		for _, id := range leans {
+			if i := places[id]; !needed[i] {
+				needed[i] = true
+				follow(w.base.packs[i].leans)
+			}
+		}
+	}
+	for i, p := range w.base.packs {
+		if w.live[i] > 0 {
+			follow(p.leans)
+		}
+	}
+	for _, p := range packs {
+		follow(p.leans)
+	}
+	return needed[:cap(needed)]
 }
 
 // packRuns splits runs of entries where packs end.
