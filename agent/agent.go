@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/baktainer/baktainer/agent/cache"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/agent/uplink"
 	"github.com/baktainer/baktainer/internal/clock"
@@ -28,8 +29,10 @@ type Options struct {
 	Concurrency int
 	// Compress is for sources whose labels do not say.
 	Compress source.Compression
-	Clock    clock.Clock
-	Logger   *slog.Logger
+	// Cache keeps packs at hand, so that backups can be smaller; nil: they are not.
+	Cache  *cache.Cache
+	Clock  clock.Clock
+	Logger *slog.Logger
 }
 
 // Agent is one agent. Make it with New and run it once.

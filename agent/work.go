@@ -91,10 +91,14 @@ func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *s
 	if spec.Compress == "" {
 		spec.Compress = a.Compress
 	}
-	result, err := backup.Run(ctx, backup.Work{
-		Source: as.Source, Snapshot: as.Backup.Snapshot, Key: as.Key, Base: as.Backup.Base,
+	work := backup.Work{
+		Source: as.Source, Snapshot: as.Backup.Snapshot, Key: as.Key, Base: as.Backup.Base, Avoid: as.Backup.Avoid,
 		Engine: where.engine, Instance: where.instance, Spec: spec,
-	}, a.Controller.Objects(as.Lease), backupReporter{j}, log)
+	}
+	if a.Cache != nil {
+		work.Cache = a.Cache
+	}
+	result, err := backup.Run(ctx, work, a.Controller.Objects(as.Lease), backupReporter{j}, log)
 	if err != nil {
 		return err
 	}

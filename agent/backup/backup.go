@@ -28,6 +28,10 @@ type Work struct {
 	Snapshot string
 	Key      repo.SourceKey
 	Base     []repo.Ref
+	// Avoid are packs (ids) that are not to be built upon.
+	Avoid []string
+	// Cache, if any, keeps packs at hand for the next backup.
+	Cache    Cache
 	Engine   engine.Engine
 	Instance engine.Instance
 	Spec     source.Spec
@@ -37,6 +41,12 @@ type Work struct {
 type Result struct {
 	Server  string
 	Summary repo.Summary
+}
+
+// Cache keeps packs that were stored, as far as it can.
+type Cache interface {
+	repo.ObjectReader
+	Put(name string, data []byte)
 }
 
 // Objects is where packs and manifest go, and where the base is read from.
@@ -51,6 +61,20 @@ type Reporter interface {
 	Phase(what string)
 	// Watch gives the function that tells plaintext bytes read and bytes sent so far.
 	Watch(progress func() (raw, sent int64))
+}
+
+// tee is a sink that keeps in a cache what was stored.
+type tee struct {
+	repo.Sink
+	cache Cache
+}
+
+func (t tee) Put(ctx context.Context, name string, data []byte, sum ledger.Hash) error {
+	if err := t.Sink.Put(ctx, name, data, sum); err != nil {
+		return err
+	}
+	t.cache.Put(name, data)
+	return nil
 }
 
 // copyBuffer is how much of a dump is handed on at a time.
@@ -76,9 +100,14 @@ func Run(ctx context.Context, w Work, objects Objects, report Reporter, log *slo
 	}
 	log.Info("dumping", "server", session.Server(), "streams", len(streams))
 
-	writer, err := repo.NewWriter(ctx, repo.WriterOptions{
+	o := repo.WriterOptions{
 		Source: w.Source, Snapshot: w.Snapshot, Key: w.Key, Base: loadBase(ctx, w, objects, report, log), Compress: w.Spec.Compress,
-	}, objects)
+	}
+	var sink repo.Sink = objects
+	if w.Cache != nil {
+		o.Near, sink = w.Cache, tee{objects, w.Cache}
+	}
+	writer, err := repo.NewWriter(ctx, o, sink)
 	if err != nil {
 		return Result{}, fmt.Errorf("begin snapshot: %w", err)
 	}
@@ -109,7 +138,7 @@ func loadBase(ctx context.Context, w Work, objects Objects, report Reporter, log
 		return nil
 	}
 	report.Phase("reading what is stored already")
-	base, err := repo.LoadBase(ctx, objects, w.Key, w.Base)
+	base, err := repo.LoadBase(ctx, objects, w.Key, w.Base, w.Avoid...)
 	if ctx.Err() != nil {
 		return nil // nothing is wrong with the base; the run ends presently
 	}
@@ -119,6 +148,9 @@ func loadBase(ctx context.Context, w Work, objects Objects, report Reporter, log
 	}
 	for _, what := range base.Damaged() {
 		log.Warn("part of what is stored cannot be read and is stored anew; run `baktainer snapshot verify`", "damaged", what)
+	}
+	for _, what := range base.Omitted() {
+		log.Debug("not built upon", "what", what)
 	}
 	return base
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/baktainer/baktainer/agent/backup"
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
@@ -67,6 +69,64 @@ func TestTheNextRunStoresOnlyWhatIsNew(t *testing.T) {
 	}
 	if !bytes.Equal(stored(t, o, refOf(second, two.Summary))["shop.sql"], content["shop.sql"]) {
 		t.Error("what was stored is not what was dumped")
+	}
+}
+
+// words is text of which every so many words are others.
+func words(n, every int) []byte {
+	var b bytes.Buffer
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "%x ", i*i*7919)
+		if every > 0 && i%every == 0 {
+			b.WriteString("changed ")
+		}
+	}
+	return b.Bytes()
+}
+
+func TestACacheMakesTheNextRunSmaller(t *testing.T) {
+	sizes := map[bool]int64{}
+	for _, with := range []bool{false, true} {
+		o := &objects{Store: mem.New(), t: t}
+		var c backup.Cache
+		if with {
+			c = kept{mem.New(), t}
+		}
+		content := map[string][]byte{"shop.sql": words(2_000_000, 0)}
+		one, _, _, err := runWork(t.Context(), t, backup.Work{Snapshot: first, Cache: c}, dumps(content, "shop.sql"), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content["shop.sql"] = words(2_000_000, 1000)
+		two, _, _, err := runWork(t.Context(), t, backup.Work{Snapshot: second, Cache: c, Base: []repo.Ref{refOf(first, one.Summary)}}, dumps(content, "shop.sql"), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes[with] = two.Summary.NewBytes
+	}
+	if sizes[true]*3 > sizes[false] {
+		t.Errorf("%d bytes new with a cache, %d without", sizes[true], sizes[false])
+	}
+}
+
+func TestPacksToAvoidAreNotBuiltUpon(t *testing.T) {
+	o := &objects{Store: mem.New(), t: t}
+	content := map[string][]byte{"shop.sql": noise(1, 500_000)}
+	one, _, _, err := run(t.Context(), t, dumps(content, "shop.sql"), o, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := repo.OpenSnapshot(t.Context(), o, masterKey.Source(theSource), refOf(first, one.Summary))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoilt := s.Header().Packs[0].ID
+	two, _, log, err := runWork(t.Context(), t, backup.Work{Snapshot: second, Base: []repo.Ref{refOf(first, one.Summary)}, Avoid: []string{spoilt}}, dumps(content, "shop.sql"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if two.Summary.NewBytes < 400_000 || !strings.Contains(log, spoilt) {
+		t.Errorf("%d bytes new; log:\n%s", two.Summary.NewBytes, log)
 	}
 }
 

@@ -194,13 +194,16 @@ const (
 // run makes one backup of d and returns the log besides.
 func run(ctx context.Context, t *testing.T, d *database, o *objects, snapshot string, base ...repo.Ref) (backup.Result, *report, string, error) {
 	t.Helper()
+	return runWork(ctx, t, backup.Work{Snapshot: snapshot, Base: base, Spec: source.Spec{Compress: source.CompressOff}}, d, o)
+}
+
+func runWork(ctx context.Context, t *testing.T, w backup.Work, d *database, o *objects) (backup.Result, *report, string, error) {
+	t.Helper()
+	w.Source, w.Key, w.Engine = theSource, masterKey.Source(theSource), d
 	var log bytes.Buffer
 	var mu sync.Mutex
 	rep := &report{}
-	result, err := backup.Run(ctx, backup.Work{
-		Source: theSource, Snapshot: snapshot, Key: masterKey.Source(theSource), Base: base,
-		Engine: d, Spec: source.Spec{Compress: source.CompressOff},
-	}, o, rep, slog.New(slog.NewTextHandler(&locked{&mu, &log}, nil)))
+	result, err := backup.Run(ctx, w, o, rep, slog.New(slog.NewTextHandler(&locked{&mu, &log}, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if n := o.atWork.Load(); n != 0 {
 		t.Errorf("%d objects are still on their way", n)
 	}
@@ -210,6 +213,21 @@ func run(ctx context.Context, t *testing.T, d *database, o *objects, snapshot st
 		}
 	}
 	return result, rep, log.String(), err
+}
+
+// kept is a cache of packs.
+type kept struct {
+	*mem.Store
+	t *testing.T
+}
+
+func (k kept) Put(name string, data []byte) {
+	if o, err := repo.ParseName(name); err != nil || o.Kind != repo.KindPack {
+		return
+	}
+	if _, err := k.Store.Put(context.Background(), name, bytes.NewReader(data)); err != nil {
+		k.t.Error(err)
+	}
 }
 
 type locked struct {

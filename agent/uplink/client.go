@@ -150,7 +150,7 @@ func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
 	}
 	switch w := a.GetWork().(type) {
 	case *pb.Assignment_Backup:
-		b := &BackupWork{Snapshot: w.Backup.GetSnapshot(), FireTime: w.Backup.GetFireTime().AsTime()}
+		b := &BackupWork{Snapshot: w.Backup.GetSnapshot(), FireTime: w.Backup.GetFireTime().AsTime(), Avoid: w.Backup.GetAvoidPacks()}
 		for _, r := range w.Backup.GetBase() {
 			b.Base = append(b.Base, refFromWire(a.GetSource(), r))
 		}

@@ -56,7 +56,7 @@ func backupOnWire(run string) *pb.Assignment {
 		Lease: &pb.Lease{Run: run, Epoch: 2}, Source: "shop/db", LeaseDuration: durationpb.New(time.Minute),
 		Traceparent: "00-1-2-01", SourceKey: wireKey(),
 		Work: &pb.Assignment_Backup{Backup: &pb.BackupWork{
-			Snapshot: "new", FireTime: timestamppb.New(noon),
+			Snapshot: "new", FireTime: timestamppb.New(noon), AvoidPacks: []string{"spoilt"},
 			Base: []*pb.SnapshotRef{
 				{Snapshot: "old", ManifestSha256: []byte(strings.Repeat("h", 32)), ManifestSize: 9},
 				{Snapshot: "odd", ManifestSha256: []byte("short")},
@@ -104,7 +104,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 	want := []uplink.Update{
 		{Session: "s1", Complete: true, Assign: []uplink.Assignment{{
 			Lease: uplink.Lease{Run: "r1", Epoch: 2}, Source: "shop/db", Duration: time.Minute, Traceparent: "00-1-2-01", Key: key,
-			Backup: &uplink.BackupWork{Snapshot: "new", FireTime: noon, Base: []repo.Ref{
+			Backup: &uplink.BackupWork{Snapshot: "new", FireTime: noon, Avoid: []string{"spoilt"}, Base: []repo.Ref{
 				{Source: "shop/db", Snapshot: "old", Manifest: hashed("h"), Size: 9}, {Source: "shop/db", Snapshot: "odd"},
 			}},
 		}}},

@@ -36,6 +36,7 @@ type BackupWork struct {
 	Snapshot string
 	FireTime time.Time
 	Base     []repo.Ref // newest first
+	Avoid    []string   // ids of packs that are not to be built upon
 }
 
 // RestoreWork is a restore to carry out.
