@@ -35,8 +35,8 @@ const (
 	Torn
 	// TornSilently leaves the beginning of the object visible and returns nil (Put).
 	TornSilently
-	// Garbled leaves the object visible in its length, but wrong from somewhere on,
-	// and returns an error (Put).
+	// Garbled leaves the object visible in its length, but a part of it wrong, and
+	// returns an error (Put).
 	Garbled
 	// GarbledSilently does as Garbled and returns nil (Put).
 	GarbledSilently
@@ -50,7 +50,7 @@ const (
 	Broken
 	// Flip turns one bit of what is read (Get).
 	Flip
-	// Hang waits until the call's context ends (all).
+	// Hang calls the fault's Gate, then waits until the call's context ends (all).
 	Hang
 	// Slow calls the fault's Gate, and does all once that returns nil (all).
 	Slow
@@ -89,8 +89,8 @@ type Fault struct {
 	// Offset is the byte within the object that Flip changes. The other damage is
 	// done from the middle on.
 	Offset int64
-	// Gate is what Slow calls: it returns when the call is to go on, or an error
-	// that the call is to fail with.
+	// Gate is what Slow and Hang call, if it is not nil: it returns when the call is
+	// to go on, or an error that the call is to fail with.
 	Gate func(ctx context.Context, op Op, name string) error
 }
 

@@ -92,16 +92,19 @@ func (s *Store) begin(ctx context.Context, op Op, name string) (h hit, stop bool
 		return h, false, nil
 	}
 	switch h.Kind {
-	case Hang:
-		s.happened(Hang, "")
-		<-ctx.Done()
-		return h, true, context.Cause(ctx)
 	case Fail:
 		s.happened(Fail, "")
 		return h, true, fmt.Errorf("%s %s: %w", op, name, ErrFault)
-	case Slow:
-		s.happened(Slow, "")
-		if err := h.Gate(ctx, op, name); err != nil {
+	case Slow, Hang:
+		s.happened(h.Kind, "")
+		if h.Gate != nil {
+			err = h.Gate(ctx, op, name)
+		}
+		if err == nil && h.Kind == Hang {
+			<-ctx.Done()
+			err = context.Cause(ctx)
+		}
+		if err != nil {
 			return h, true, fmt.Errorf("%s %s: %w", op, name, err)
 		}
 	}
@@ -161,7 +164,12 @@ func (s *Store) Put(ctx context.Context, name string, r io.Reader) (store.Info, 
 		stored = data[:h.cutOf(data)]
 	case Garbled, GarbledSilently:
 		stored = bytes.Clone(data)
-		for i := h.cutOf(data); i < len(stored); i++ {
+		from := h.cutOf(data)
+		to := len(data)
+		if h.random != nil && to > 0 {
+			to = from + 1 + h.random.IntN(to-from)
+		}
+		for i := from; i < to; i++ {
 			stored[i] ^= 0xff
 		}
 	}
