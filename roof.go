@@ -22,6 +22,8 @@ import (
 func roof() cli.Roof {
 	return cli.Roof{
 		Up:             up,
+		Controller:     controllerAlone,
+		Agent:          agentAlone,
 		OpenStore:      openStore,
 		RestoreInto:    rescueInto,
 		Helper:         help,

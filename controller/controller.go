@@ -24,6 +24,7 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
+	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -111,8 +112,13 @@ func withDefaults(o Options) Options {
 
 // Register adds the services for agents and operators to a server.
 func (c *Controller) Register(s *grpc.Server) {
-	pb.RegisterAgentServiceServer(s, &agentService{controller: c})
+	c.RegisterAgents(s)
 	pb.RegisterAdminServiceServer(s, c.admin)
+}
+
+// RegisterAgents adds the service for agents alone.
+func (c *Controller) RegisterAgents(s *grpc.Server) {
+	pb.RegisterAgentServiceServer(s, &agentService{controller: c})
 }
 
 // Handler serves health, metrics and the status page over HTTP.
@@ -191,36 +197,79 @@ func (c *Controller) registerStore(ctx context.Context) error {
 	}})
 }
 
-// agentService hands each call of an agent to the part that it is for.
+// agentService hands each call of an agent to the part that it is for, once it is
+// sure that the caller is the agent that it speaks for.
 type agentService struct {
 	pb.UnimplementedAgentServiceServer
 	controller *Controller
 }
 
+// holds says whether the caller may act under the lease: one that is another
+// agent's is refused. Whether it is still good is for the part to say.
+func (a *agentService) holds(ctx context.Context, l *pb.Lease) error {
+	r, ok := a.controller.Node.View().Run(l.GetRun())
+	if !ok || r.GetAgent() == "" || r.GetEpoch() != l.GetEpoch() {
+		return nil
+	}
+	return transport.IsAgent(ctx, r.GetAgent())
+}
+
 func (a *agentService) Session(r *pb.SessionRequest, s grpc.ServerStreamingServer[pb.SessionResponse]) error {
+	if err := transport.IsAgent(s.Context(), r.GetAgent()); err != nil {
+		return err
+	}
 	return a.controller.dispatch.Session(r, s)
 }
 
 func (a *agentService) Heartbeat(ctx context.Context, r *pb.HeartbeatRequest) (*pb.HeartbeatResponse, error) {
+	if err := transport.IsAgent(ctx, r.GetAgent()); err != nil {
+		return nil, err
+	}
 	return a.controller.dispatch.Heartbeat(ctx, r)
 }
 
 func (a *agentService) ReportInventory(ctx context.Context, r *pb.ReportInventoryRequest) (*pb.ReportInventoryResponse, error) {
+	if err := transport.IsAgent(ctx, r.GetAgent()); err != nil {
+		return nil, err
+	}
 	return a.controller.dispatch.ReportInventory(ctx, r)
 }
 
 func (a *agentService) FinishRun(ctx context.Context, r *pb.FinishRunRequest) (*pb.FinishRunResponse, error) {
+	if err := a.holds(ctx, r.GetLease()); err != nil {
+		return nil, err
+	}
 	return a.controller.dispatch.FinishRun(ctx, r)
 }
 
 func (a *agentService) UploadObject(s grpc.ClientStreamingServer[pb.UploadObjectRequest, pb.UploadObjectResponse]) error {
-	return a.controller.ingest.UploadObject(s)
+	return a.controller.ingest.UploadObject(heldUpload{s, a})
 }
 
 func (a *agentService) CommitSnapshot(ctx context.Context, r *pb.CommitSnapshotRequest) (*pb.CommitSnapshotResponse, error) {
+	if err := a.holds(ctx, r.GetLease()); err != nil {
+		return nil, err
+	}
 	return a.controller.ingest.CommitSnapshot(ctx, r)
 }
 
 func (a *agentService) ReadObject(r *pb.ReadObjectRequest, s grpc.ServerStreamingServer[pb.ReadObjectResponse]) error {
+	if err := a.holds(s.Context(), r.GetLease()); err != nil {
+		return err
+	}
 	return a.controller.serve.ReadObject(r, s)
+}
+
+// heldUpload is an upload whose header, which names the lease, is checked when it comes.
+type heldUpload struct {
+	grpc.ClientStreamingServer[pb.UploadObjectRequest, pb.UploadObjectResponse]
+	service *agentService
+}
+
+func (u heldUpload) Recv() (*pb.UploadObjectRequest, error) {
+	m, err := u.ClientStreamingServer.Recv()
+	if h := m.GetHeader(); err == nil && h != nil {
+		err = u.service.holds(u.Context(), h.GetLease())
+	}
+	return m, err
 }

@@ -26,9 +26,9 @@ import (
 
 // Roof is what only the main package can put together.
 type Roof struct {
-	// Up runs controller and agent until ctx ends. Warnings are about settings
-	// without effect; Up logs them.
-	Up func(ctx context.Context, c config.Config, warnings []string) error
+	// Up runs controller and agent until ctx ends, Controller and Agent one of the
+	// two. Warnings are about settings without effect, for the log.
+	Up, Controller, Agent func(ctx context.Context, c config.Config, warnings []string) error
 	// OpenStore opens the store at a location, for rescue.
 	OpenStore func(location string) (store.Store, error)
 	// RestoreInto restores into a container without a controller, for rescue. The
@@ -113,7 +113,7 @@ func (a *app) root() *cobra.Command {
 		a.clock = clock.System{}
 	}
 	root := group("baktainer", "Back up labelled database containers, and bring them back", about,
-		a.upCommand(), a.statusCommand(), a.sourceCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
+		a.upCommand(), a.controllerCommand(), a.agentCommand(), a.statusCommand(), a.sourceCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
 		a.restoreCommand(), a.dumpCommand(), a.rescueCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
 	root.Version = version.String()
 	root.SilenceErrors, root.SilenceUsage = true, true
@@ -148,7 +148,7 @@ func (a *app) checkOutput() error {
 // settings loads all settings; the flags of cmd come first.
 func (a *app) settings(cmd *cobra.Command) (config.Config, []string, error) {
 	o := config.Here()
-	o.File = a.file
+	o.Command, o.File = cmd.Name(), a.file
 	o.Flags = config.Given(cmd.Flags())
 	return config.Load(o)
 }

@@ -245,6 +245,31 @@ func TestUp(t *testing.T) {
 	}
 }
 
+func TestControllerAndAgentApart(t *testing.T) {
+	var got config.Config
+	serve := func(_ context.Context, c config.Config, _ []string) error {
+		got = c
+		return nil
+	}
+	roof := Roof{Controller: serve, Agent: serve}
+	tls := []string{"--tls-ca", "/ca", "--tls-cert", "/cert", "--tls-key", "/key"}
+	r := cli(t, roof, "", append([]string{"controller", "--listen", ":1", "--memory", "64MiB"}, tls...)...)
+	if r.status != 0 || got.Listen != ":1" || got.TLS.Key.Reveal() != "/key" || got.Memory != 64<<20 {
+		t.Errorf("%+v, %+v", r, got)
+	}
+	r = cli(t, roof, "", append([]string{"agent", "--controller", "h:1"}, tls...)...)
+	if r.status != 0 || got.Controller != "h:1" {
+		t.Errorf("%+v, %+v", r, got)
+	}
+	r = cli(t, roof, "", "agent", "--tls-ca", "/ca")
+	if r.status != 2 || !strings.Contains(r.err, "3 settings are wrong") || !strings.Contains(r.err, "controller: is not set") {
+		t.Errorf("an agent without a controller: %+v", r)
+	}
+	if r := cli(t, roof, "", "agent", "--store", "/s"); r.status != 2 || !strings.Contains(r.err, "--store") {
+		t.Errorf("an agent with a store: %+v", r)
+	}
+}
+
 func TestUpNow(t *testing.T) {
 	f := &fake{}
 	stopped := false

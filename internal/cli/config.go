@@ -36,7 +36,7 @@ func (a *app) configCheck() *cobra.Command {
 			return nil
 		},
 	}
-	config.AddFlags(cmd.Flags(), rootFlags...)
+	config.AddFlags(cmd.Flags(), "", rootFlags...)
 	return cmd
 }
 
@@ -76,6 +76,6 @@ func (a *app) configShow() *cobra.Command {
 			return a.print(all, ids, func() { a.table([]string{"SETTING", "VALUE", "FROM"}, rows) })
 		},
 	}
-	config.AddFlags(cmd.Flags(), rootFlags...)
+	config.AddFlags(cmd.Flags(), "", rootFlags...)
 	return cmd
 }

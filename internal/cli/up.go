@@ -18,28 +18,35 @@ import (
 
 func (a *app) upCommand() *cobra.Command {
 	var now bool
-	cmd := &cobra.Command{
-		Use: "up", Short: "Run controller and agent: find labelled containers and back them up on schedule",
-		Long: `Run controller and agent in one process: find the containers of this Docker host that carry the
-label baktainer.backup=true, and back them up on schedule, until told to stop.
+	cmd := a.serviceCommand("up", "Run controller and agent: find labelled containers and back them up on schedule",
+		`Run controller and agent in one process: find the containers of this Docker host that carry the
+label baktainer.backup=true, and back them up on schedule, until told to stop.`,
+		func(ctx context.Context, c config.Config, warnings []string) error {
+			if now {
+				return a.upNow(ctx, c, warnings)
+			}
+			return a.roof.Up(ctx, c, warnings)
+		})
+	cmd.Flags().BoolVarP(&now, "now", "N", false, "back up all sources once, now, and exit")
+	return cmd
+}
 
-Each setting below can also come from a variable or from the YAML file; ` + "`baktainer config show`" + `
-prints what holds.`,
-		Args: arguments(0, 0),
+// serviceCommand makes a command that runs until told to stop, with a flag for
+// each setting that it uses.
+func (a *app) serviceCommand(name, short, long string, serve func(context.Context, config.Config, []string) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: name, Short: short, Args: arguments(0, 0),
+		Long: long + "\n\nEach setting below can also come from a variable or from the YAML file; `baktainer config show`\nprints what holds.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, warnings, err := a.settings(cmd)
 			if err != nil {
 				a.warn(warnings)
 				return err
 			}
-			if now {
-				return a.upNow(cmd.Context(), c, warnings)
-			}
-			return a.roof.Up(cmd.Context(), c, warnings)
+			return serve(cmd.Context(), c, warnings)
 		},
 	}
-	cmd.Flags().BoolVarP(&now, "now", "N", false, "back up all sources once, now, and exit")
-	config.AddFlags(cmd.Flags(), rootFlags...)
+	config.AddFlags(cmd.Flags(), name, rootFlags...)
 	return cmd
 }
 

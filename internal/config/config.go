@@ -10,6 +10,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -44,8 +45,15 @@ type Config struct {
 	HTTPListen string
 
 	Docker Docker
-	// AgentID is empty when the one kept in the data folder is to be used.
+	// AgentID is empty when the certificate names the agent, or the one kept in the data folder is to be used.
 	AgentID string
+
+	// Listen is the address at which a controller waits for its agents, Controller
+	// that at which an agent finds it, and TLS what each shows the other.
+	Listen, Controller string
+	TLS                TLS
+	// Memory is Go's soft limit, in bytes: 0 when the command chooses, NoLimit for none.
+	Memory int64
 	// LeaseDuration is how long an agent may go unheard before its runs are given to another.
 	LeaseDuration time.Duration
 
@@ -65,8 +73,21 @@ type Docker struct {
 	Key      source.Secret
 }
 
+// TLS says what a controller and its agents show each other.
+type TLS struct {
+	// CA and Cert are each the path of a PEM file or the PEM itself, as is Key.
+	CA, Cert string
+	Key      source.Secret
+}
+
+// NoLimit is a Memory without a limit.
+const NoLimit = math.MaxInt64
+
 // LoadOptions say where to look for settings.
 type LoadOptions struct {
+	// Command is the command that the settings are for, empty for any: what it
+	// cannot do without has to be set.
+	Command string
 	// Flags holds the flags that were given, by the name of their setting: see Given.
 	Flags map[string]string
 	// File is the file that --config named, empty when it was not given.
@@ -117,13 +138,14 @@ func (l *loader) load(o LoadOptions) (Config, []string, error) {
 		}
 	}
 	l.complete(&c)
+	l.required(c, o.Command)
 	if len(l.wrong) > 0 {
 		things := "1 setting is wrong"
 		if n := len(l.wrong); n > 1 {
 			things = fmt.Sprintf("%d settings are wrong", n)
 		}
 		return Config{}, l.warnings, problem.New(problem.InvalidInput, "%s", things).WithReason("bad-settings").
-			WithDetails(l.wrong...).WithHint("`baktainer up --help` lists all settings.")
+			WithDetails(l.wrong...).WithHint("`baktainer config show --help` lists all settings.")
 	}
 	return c, l.warnings, nil
 }
@@ -139,6 +161,15 @@ func (l *loader) apply(c *Config, v given) {
 		return
 	}
 	c.Origins[v.setting.Name] = v.origin
+}
+
+// required says what the command cannot do without and nobody has set.
+func (l *loader) required(c Config, command string) {
+	for _, s := range settings {
+		if s.Required && s.UsedBy(command) && c.Origins[s.Name] == "default" && s.get(&c) == "" {
+			l.wrong = append(l.wrong, fmt.Sprintf("%s: is not set, and `baktainer %s` needs it: set --%s or %s", s.Name, command, s.Name, s.Variable()))
+		}
+	}
 }
 
 // complete derives what depends on other settings and checks what only makes

@@ -42,6 +42,7 @@ func TestDefaults(t *testing.T) {
 		"schedule": "0 0 * * *", "timezone": "Local", "concurrency": "4", "compress": "default", "log-level": "info",
 		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
 		"docker-ca": "", "docker-cert": "", "docker-key": "", "agent-id": "", "lease-duration": "1m0s",
+		"listen": ":8468", "controller": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "",
 	}
 	for _, s := range Settings() {
 		if got := s.Value(c); got != want[s.Name] {
@@ -123,7 +124,8 @@ func TestEveryWrongSettingIsToldAtOnce(t *testing.T) {
 	_, _, err := load(t, file, map[string]string{"http-listen": "nowhere", "concurrency": "0"},
 		"BAKTAINER_COMPRES=off", "BAKTAINER_COMPRESS=zip", "BT_THREAD=1", "BT_THREADS=99", "BAKTAINER_DOCKER_HOST=ftp://x",
 		"BT_COMPRESS=maybe", "BAKTAINER_SCHEDULE_FILE=/nonexistent", "BAKTAINER_STORE=/a", "BAKTAINER_STORE_FILE=/b",
-		"BAKTAINER_LEASE_DURATION=1ms", "BT_CRON=61 * * * *", "BAKTAINER_DOCKER_CERT=/c", "BAKTAINER_E2E=1", "BAKTAINER_SAMPLES=x", "BAKTAINER_PORT_8080_TCP=tcp://1")
+		"BAKTAINER_LEASE_DURATION=1ms", "BT_CRON=61 * * * *", "BAKTAINER_DOCKER_CERT=/c", "BAKTAINER_E2E=1", "BAKTAINER_SAMPLES=x", "BAKTAINER_PORT_8080_TCP=tcp://1",
+		"BAKTAINER_CONTROLLER_PORT_8468_TCP=tcp://1", "BAKTAINER_CONTROLLER_SERVICE_HOST=1", "BAKTAINER_CONTROLLER=:8468", "BAKTAINER_MEMORY=1KiB", "BAKTAINER_LISTEN=off")
 	if problem.CodeOf(err) != problem.InvalidInput || problem.ExitStatus(err) != 2 {
 		t.Fatalf("got %v", err)
 	}
@@ -148,12 +150,15 @@ func TestEveryWrongSettingIsToldAtOnce(t *testing.T) {
 		`BAKTAINER_LEASE_DURATION: "1ms": want a duration from 5s to 1h`,
 		`BT_CRON: "61 * * * *": want a cron expression`,
 		`docker-cert and docker-key belong together`,
+		`BAKTAINER_CONTROLLER: ":8468": want HOST:PORT, such as backup`,
+		`BAKTAINER_MEMORY: "1KiB": want a size from 16MiB on`,
+		`BAKTAINER_LISTEN: "off": want HOST:PORT, such as :8468`,
 	} {
 		if strings.Count(text, want) != 1 {
 			t.Errorf("%q is there %d times", want, strings.Count(text, want))
 		}
 	}
-	if !strings.HasPrefix(text, "19 settings are wrong\n") {
+	if !strings.HasPrefix(text, "22 settings are wrong\n") {
 		t.Errorf("got:\n%s", text)
 	}
 }
@@ -275,7 +280,7 @@ func TestLongSocketPath(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	flags := pflag.NewFlagSet("x", pflag.ContinueOnError)
-	AddFlags(flags, "socket")
+	AddFlags(flags, "", "socket")
 	AddFlag(flags, "socket")
 	if err := flags.Parse([]string{"--data-dir=/d", "--concurrency", "3"}); err != nil {
 		t.Fatal(err)
@@ -287,6 +292,69 @@ func TestFlags(t *testing.T) {
 	for _, s := range Settings() {
 		if flags.Lookup(s.Name) == nil {
 			t.Errorf("no flag for %s", s.Name)
+		}
+	}
+}
+
+func TestFlagsAreThoseOfTheCommand(t *testing.T) {
+	for command, want := range map[string]string{
+		"up":         "data-dir store concurrency docker-host agent-id memory",
+		"controller": "data-dir store listen tls-key memory",
+		"agent":      "data-dir concurrency docker-host agent-id controller tls-key memory",
+	} {
+		flags := pflag.NewFlagSet(command, pflag.ContinueOnError)
+		AddFlags(flags, command)
+		for _, name := range []string{"data-dir", "store", "concurrency", "docker-host", "agent-id", "listen", "controller", "tls-key", "memory"} {
+			if theirs := slices.Contains(strings.Fields(want), name); theirs != (flags.Lookup(name) != nil) {
+				t.Errorf("%s has --%s: %v", command, name, !theirs)
+			}
+		}
+	}
+	// A flag of another's that has the name of a setting is none of ours.
+	flags := pflag.NewFlagSet("proxy", pflag.ContinueOnError)
+	flags.String("listen", "", "")
+	if err := flags.Parse([]string{"--listen", "unix:///x"}); err != nil || len(Given(flags)) != 0 {
+		t.Errorf("%v, %v", Given(flags), err)
+	}
+}
+
+func TestWhatACommandCannotDoWithout(t *testing.T) {
+	for command, want := range map[string][]string{
+		"": nil, "up": nil,
+		"controller": {"tls-ca: is not set", "tls-cert: is not set", "tls-key: is not set, and `baktainer controller` needs it: set --tls-key or BAKTAINER_TLS_KEY"},
+		"agent":      {"controller: is not set", "tls-ca: is not set", "tls-cert: is not set", "tls-key: is not set"},
+	} {
+		l := loader{env: map[string]string{}, defaultFile: "/nonexistent"}
+		_, _, err := l.load(LoadOptions{Root: true, Command: command})
+		if len(l.wrong) != len(want) || (err == nil) != (len(want) == 0) {
+			t.Errorf("%s: %q, %v", command, l.wrong, err)
+			continue
+		}
+		for i, w := range want {
+			if !strings.Contains(l.wrong[i], w) {
+				t.Errorf("%s: %q, want %q", command, l.wrong[i], w)
+			}
+		}
+	}
+	l := loader{env: environ([]string{"BAKTAINER_TLS_CA=/ca", "BAKTAINER_TLS_CERT=/c", "BAKTAINER_TLS_KEY=/k"}), defaultFile: "/nonexistent"}
+	c, _, err := l.load(LoadOptions{Root: true, Command: "controller"})
+	if err != nil || c.TLS != (TLS{"/ca", "/c", "/k"}) {
+		t.Errorf("%+v, %v", c.TLS, err)
+	}
+}
+
+func TestMemory(t *testing.T) {
+	for text, want := range map[string]int64{
+		"96MiB": 96 << 20, "1GiB": 1 << 30, "16384KiB": 16 << 20, "64 MiB": 64 << 20, "off": NoLimit, "OFF": NoLimit,
+		"96": 0, "96MB": 0, "MiB": 0, "-1GiB": 0, "15MiB": 0, "9999999999999GiB": 0, "1.5GiB": 0,
+	} {
+		var c Config
+		if err := setMemory(&c, text); (err == nil) != (want != 0) || c.Memory != want {
+			t.Errorf("%s: %d, %v, want %d", text, c.Memory, err, want)
+		}
+		again := c
+		if shown := getMemory(&c); shown != "" && (setMemory(&again, shown) != nil || again.Memory != want) {
+			t.Errorf("%s is shown as %s", text, shown)
 		}
 	}
 }

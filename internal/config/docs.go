@@ -38,6 +38,8 @@ that is wrong is told at once, also values that another place overrides, and not
 
 ` + "`baktainer config check`" + ` looks without starting anything; ` + "`baktainer config show`" + ` prints what holds and where it was found.
 
+A setting that only some commands use says so; the others pass over it, so that controller and agent may share a file.
+
 ## Settings
 `
 
@@ -65,6 +67,9 @@ func Markdown() string {
 			def = s.DefaultText
 		}
 		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n", s.Name, s.Doc)
+		if len(s.Commands) > 0 {
+			fmt.Fprintf(&b, "Used by `%s`.\n\n", strings.Join(s.Commands, "` and `"))
+		}
 		fmt.Fprintf(&b, "| flag | variable | earlier variable | default |\n|---|---|---|---|\n")
 		fmt.Fprintf(&b, "| `--%s` *%s* | `%s` | %s | %s |\n", s.Name, s.Kind, s.Variable(), cmp.Or(s.Legacy, "–"), def)
 	}

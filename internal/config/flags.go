@@ -2,18 +2,16 @@ package config
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/pflag"
 )
 
-// AddFlags gives the flag set a flag for each setting, except for those named.
-func AddFlags(flags *pflag.FlagSet, except ...string) {
-	skip := map[string]bool{}
-	for _, name := range except {
-		skip[name] = true
-	}
+// AddFlags gives the flag set a flag for each setting that the command uses, all
+// of them when command is empty, except for those named.
+func AddFlags(flags *pflag.FlagSet, command string, except ...string) {
 	for _, s := range settings {
-		if skip[s.Name] {
+		if slices.Contains(except, s.Name) || command != "" && !s.UsedBy(command) {
 			continue
 		}
 		flags.Var(&flagValue{kind: s.Kind}, s.Name, s.Doc+" "+s.defaultNote())
@@ -32,7 +30,7 @@ func AddFlag(flags *pflag.FlagSet, name string) {
 func Given(flags *pflag.FlagSet) map[string]string {
 	values := map[string]string{}
 	flags.Visit(func(f *pflag.Flag) {
-		if find(f.Name) != nil {
+		if _, ours := f.Value.(*flagValue); ours { // a command may have a flag of its own by that name
 			values[f.Name] = f.Value.String()
 		}
 	})

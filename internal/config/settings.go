@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/baktainer/baktainer/internal/source"
@@ -22,6 +23,10 @@ type Setting struct {
 	Legacy string
 	// Hidden keeps it out of help and documentation.
 	Hidden bool
+	// Commands are those that use it, empty for all. Required says that they
+	// cannot do without: it has to be given.
+	Commands []string
+	Required bool
 
 	// where computes a default that depends on the machine.
 	where func(env map[string]string, root bool) string
@@ -50,12 +55,24 @@ func (s *Setting) Value(c Config) string {
 	return text
 }
 
+// UsedBy says whether the command uses the setting.
+func (s *Setting) UsedBy(command string) bool {
+	return len(s.Commands) == 0 || slices.Contains(s.Commands, command)
+}
+
 func (s *Setting) defaultValue(env map[string]string, root bool) string {
 	if s.where != nil {
 		return s.where(env, root)
 	}
 	return s.Default
 }
+
+// The commands that run the two halves.
+var (
+	remembers = []string{"up", "controller"}
+	works     = []string{"up", "agent"}
+	apart     = []string{"controller", "agent"}
+)
 
 var settings = []*Setting{
 	{
@@ -72,37 +89,37 @@ var settings = []*Setting{
 		get: func(c *Config) string { return c.Socket },
 	},
 	{
-		Name: "store", Kind: "path", DefaultText: "store in data-dir",
+		Name: "store", Kind: "path", Commands: remembers, DefaultText: "store in data-dir",
 		Doc: "Folder in which snapshots are kept, encrypted. It and the key file are all that a rescue needs.",
 		set: path(func(c *Config) *string { return &c.Store }),
 		get: func(c *Config) string { return c.Store },
 	},
 	{
-		Name: "key-file", Kind: "path", DefaultText: "repository.key in data-dir",
+		Name: "key-file", Kind: "path", Commands: remembers, DefaultText: "repository.key in data-dir",
 		Doc: "The key that snapshots are encrypted with, made at the first start. Without it nothing can be restored: keep a copy elsewhere.",
 		set: path(func(c *Config) *string { return &c.KeyFile }),
 		get: func(c *Config) string { return c.KeyFile },
 	},
 	{
-		Name: "schedule", Kind: "cron", Default: "0 0 * * *", Legacy: "BT_CRON",
+		Name: "schedule", Kind: "cron", Commands: remembers, Default: "0 0 * * *", Legacy: "BT_CRON",
 		Doc: "When sources are backed up: minute, hour, day of month, month, day of week; or off.",
 		set: setSchedule,
 		get: func(c *Config) string { return cmp.Or(c.Schedule, "off") },
 	},
 	{
-		Name: "timezone", Kind: "zone", Default: "Local",
+		Name: "timezone", Kind: "zone", Commands: remembers, Default: "Local",
 		Doc: "Time zone of the schedule, such as Europe/Vienna. Local is that of the machine, or of the variable TZ.",
 		set: setZone,
 		get: func(c *Config) string { return c.Zone.String() },
 	},
 	{
-		Name: "concurrency", Kind: "number", Default: "4", Legacy: "BT_THREADS",
+		Name: "concurrency", Kind: "number", Commands: works, Default: "4", Legacy: "BT_THREADS",
 		Doc: "How many backups and restores run at once, from 1 to 50.",
 		set: setConcurrency,
 		get: getConcurrency,
 	},
 	{
-		Name: "compress", Kind: "choice", Default: string(source.CompressDefault), Legacy: "BT_COMPRESS (true: default, false: off)",
+		Name: "compress", Kind: "choice", Commands: works, Default: string(source.CompressDefault), Legacy: "BT_COMPRESS (true: default, false: off)",
 		Doc: "Compression for sources whose label baktainer.compress says nothing: default, off, fast or better.",
 		set: choice(func(c *Config, v string) { c.Compress = source.Compression(v) },
 			string(source.CompressDefault), string(source.CompressOff), string(source.CompressFast), string(source.CompressBetter)),
@@ -121,36 +138,36 @@ var settings = []*Setting{
 		get: func(c *Config) string { return c.LogFormat },
 	},
 	{
-		Name: "http-listen", Kind: "address", Default: "127.0.0.1:8080",
+		Name: "http-listen", Kind: "address", Commands: remembers, Default: "127.0.0.1:8080",
 		Legacy: "BT_HEALTH_SERVER_ENABLED, BT_HEALTH_BIND, BT_HEALTH_PORT",
 		Doc: "Where health, metrics and status pages are served, HOST:PORT, or off. They ask for no login: open them to others with care. " +
 			"When the address is taken, a warning says so and backups go on without the pages.",
-		set: setAddress,
+		set: address(func(c *Config) *string { return &c.HTTPListen }, "127.0.0.1:8080", "off"),
 		get: func(c *Config) string { return cmp.Or(c.HTTPListen, "off") },
 	},
 	{
-		Name: "docker-host", Kind: "url", Default: "unix:///var/run/docker.sock", where: dockerHost,
+		Name: "docker-host", Kind: "url", Commands: works, Default: "unix:///var/run/docker.sock", where: dockerHost,
 		DefaultText: "$DOCKER_HOST, else unix:///var/run/docker.sock", Legacy: "BT_DOCKER_URL",
 		Doc: "The Docker Engine: a URL with unix, tcp, http or https.",
 		set: setDockerHost,
 		get: func(c *Config) string { return c.Docker.Host },
 	},
 	{
-		Name: "docker-ca", Kind: "pem", where: dockerCert("ca.pem"), DefaultText: "$DOCKER_CERT_PATH/ca.pem with DOCKER_TLS_VERIFY",
+		Name: "docker-ca", Kind: "pem", Commands: works, where: dockerCert("ca.pem"), DefaultText: "$DOCKER_CERT_PATH/ca.pem with DOCKER_TLS_VERIFY",
 		Legacy: "BT_CA (with BT_SSL=true)",
 		Doc:    "Certificate authority of the Docker Engine: the path of a PEM file, or the PEM itself.",
 		set:    pem(func(c *Config, v string) { c.Docker.CA = v }),
 		get:    func(c *Config) string { return c.Docker.CA },
 	},
 	{
-		Name: "docker-cert", Kind: "pem", where: dockerCert("cert.pem"), DefaultText: "$DOCKER_CERT_PATH/cert.pem with DOCKER_TLS_VERIFY",
+		Name: "docker-cert", Kind: "pem", Commands: works, where: dockerCert("cert.pem"), DefaultText: "$DOCKER_CERT_PATH/cert.pem with DOCKER_TLS_VERIFY",
 		Legacy: "BT_CERT (with BT_SSL=true)",
 		Doc:    "Certificate shown to the Docker Engine: the path of a PEM file, or the PEM itself.",
 		set:    pem(func(c *Config, v string) { c.Docker.Cert = v }),
 		get:    func(c *Config) string { return c.Docker.Cert },
 	},
 	{
-		Name: "docker-key", Kind: "pem", where: dockerCert("key.pem"), DefaultText: "$DOCKER_CERT_PATH/key.pem with DOCKER_TLS_VERIFY",
+		Name: "docker-key", Kind: "pem", Commands: works, where: dockerCert("key.pem"), DefaultText: "$DOCKER_CERT_PATH/key.pem with DOCKER_TLS_VERIFY",
 		Legacy: "BT_KEY (with BT_SSL=true)",
 		Doc:    "Key of that certificate: the path of a PEM file, or the PEM itself.",
 		set:    pem(func(c *Config, v string) { c.Docker.Key = source.Secret(v) }),
@@ -158,13 +175,53 @@ var settings = []*Setting{
 		secret: isPEM,
 	},
 	{
-		Name: "agent-id", Kind: "name", DefaultText: "made at the first start and kept in data-dir",
-		Doc: "Name of this agent: letters, digits, '_', '.' and '-'.",
+		Name: "agent-id", Kind: "name", Commands: works, DefaultText: "the name in tls-cert; with `up` one made at the first start and kept in data-dir",
+		Doc: "Name of this agent: letters, digits, '_', '.' and '-'. A controller apart accepts only the name that the agent's certificate has.",
 		set: setAgentID,
 		get: func(c *Config) string { return c.AgentID },
 	},
 	{
-		Name: "lease-duration", Kind: "duration", Default: "1m", Hidden: true,
+		Name: "listen", Kind: "address", Commands: []string{"controller"}, Default: ":8468",
+		Doc: "Where the controller waits for its agents, HOST:PORT. Only TLS with a certificate of tls-ca gets in.",
+		set: address(func(c *Config) *string { return &c.Listen }, ":8468", ""),
+		get: func(c *Config) string { return c.Listen },
+	},
+	{
+		Name: "controller", Kind: "address", Commands: []string{"agent"}, Required: true, DefaultText: "none: it has to be set",
+		Doc: "Where the agent finds its controller, HOST:PORT. The controller's certificate has to name HOST.",
+		set: setController,
+		get: func(c *Config) string { return c.Controller },
+	},
+	{
+		Name: "tls-ca", Kind: "pem", Commands: apart, Required: true, DefaultText: "none: it has to be set",
+		Doc: "Certificate authority that controller and agents trust to vouch for each other: the path of a PEM file, or the PEM itself.",
+		set: pem(func(c *Config, v string) { c.TLS.CA = v }),
+		get: func(c *Config) string { return c.TLS.CA },
+	},
+	{
+		Name: "tls-cert", Kind: "pem", Commands: apart, Required: true, DefaultText: "none: it has to be set",
+		Doc: "Certificate that controller or agent shows the other: the path of a PEM file, or the PEM itself. An agent's names the agent: " +
+			"by a URI spiffe://ANYTHING/agent/NAME, or else by its common name.",
+		set: pem(func(c *Config, v string) { c.TLS.Cert = v }),
+		get: func(c *Config) string { return c.TLS.Cert },
+	},
+	{
+		Name: "tls-key", Kind: "pem", Commands: apart, Required: true, DefaultText: "none: it has to be set",
+		Doc:    "Key of that certificate: the path of a PEM file, or the PEM itself.",
+		set:    pem(func(c *Config, v string) { c.TLS.Key = source.Secret(v) }),
+		get:    func(c *Config) string { return c.TLS.Key.Reveal() },
+		secret: isPEM,
+	},
+	{
+		Name: "memory", Kind: "size", DefaultText: "96MiB for `controller` and for `agent`, 192MiB for `up`",
+		Doc: "Memory that the program tries to stay under, such as 96MiB or 1GiB, or off. Near it, memory is freed sooner, for some CPU; " +
+			"no work is ever refused for it. It counts what the program allocates; its own code, some 20 MiB, comes on top. " +
+			"The variable GOMEMLIMIT, when set, holds instead.",
+		set: setMemory,
+		get: getMemory,
+	},
+	{
+		Name: "lease-duration", Kind: "duration", Commands: remembers, Default: "1m", Hidden: true,
 		Doc: "How long an agent may go unheard before its runs are given to another, from 5s to 1h.",
 		set: setLeaseDuration,
 		get: func(c *Config) string { return c.LeaseDuration.String() },

@@ -92,18 +92,82 @@ func setLogLevel(c *Config, text string) error {
 	return c.LogLevel.UnmarshalText([]byte(v))
 }
 
-func setAddress(c *Config, text string) error {
-	if strings.EqualFold(text, "off") {
-		c.HTTPListen = ""
+// address takes HOST:PORT to listen on; off, where that is a word, is for none.
+func address(field func(*Config) *string, example, off string) func(*Config, string) error {
+	want := "want HOST:PORT, such as " + example + " or :8080"
+	if off != "" {
+		want += ", or " + off
+	}
+	return func(c *Config, text string) error {
+		if off != "" && strings.EqualFold(text, off) {
+			*field(c) = ""
+			return nil
+		}
+		if _, ok := hostPort(text); !ok {
+			return errors.New(want)
+		}
+		*field(c) = text
 		return nil
 	}
-	_, port, err := net.SplitHostPort(text)
-	n, portErr := strconv.ParseUint(port, 10, 16)
-	if err != nil || portErr != nil || n == 0 {
-		return errors.New("want HOST:PORT, such as 127.0.0.1:8080 or :8080, or off")
+}
+
+func setController(c *Config, text string) error {
+	if host, ok := hostPort(text); !ok || host == "" {
+		return errors.New("want HOST:PORT, such as backup.example.com:8468")
 	}
-	c.HTTPListen = text
+	c.Controller = text
 	return nil
+}
+
+// hostPort gives the host of HOST:PORT; ok says that the port is a port.
+func hostPort(text string) (host string, ok bool) {
+	host, port, err := net.SplitHostPort(text)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	return host, err == nil && portErr == nil && n > 0
+}
+
+// leastMemory is a limit under which nothing would be done but freeing memory.
+const leastMemory = 16 << 20
+
+// units are those of sizes, the largest first.
+var units = []struct {
+	name  string
+	bytes int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+func setMemory(c *Config, text string) error {
+	if strings.EqualFold(text, "off") {
+		c.Memory = NoLimit
+		return nil
+	}
+	for _, u := range units {
+		number, ok := strings.CutSuffix(text, u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		if err != nil || n < 0 || n > NoLimit/u.bytes || n*u.bytes < leastMemory {
+			break
+		}
+		c.Memory = n * u.bytes
+		return nil
+	}
+	return errors.New("want a size from 16MiB on, such as 96MiB or 1GiB, or off")
+}
+
+func getMemory(c *Config) string {
+	switch c.Memory {
+	case 0:
+		return ""
+	case NoLimit:
+		return "off"
+	}
+	for _, u := range units {
+		if c.Memory%u.bytes == 0 {
+			return strconv.FormatInt(c.Memory/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(c.Memory, 10)
 }
 
 // isUnix says whether a Docker host is reached over a unix socket.

@@ -19,8 +19,8 @@ const maxValueFile = 64 << 10
 
 // notSettings are variables with our prefix that are somebody else's: those of
 // the project's tests, and those that Kubernetes and Docker links set in every
-// container beside a service named baktainer.
-var notSettings = regexp.MustCompile(`^BAKTAINER_(E2E|SAMPLES|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP)(_.*)?)?)$`)
+// container beside a service named baktainer, baktainer-controller or baktainer-agent.
+var notSettings = regexp.MustCompile(`^BAKTAINER_(E2E|SAMPLES|((CONTROLLER|AGENT)_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP)(_.*)?)?))$`)
 
 func environ(list []string) map[string]string {
 	env := make(map[string]string, len(list))

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+
+	"github.com/baktainer/baktainer/agent"
+	"github.com/baktainer/baktainer/agent/provider"
+	"github.com/baktainer/baktainer/agent/provider/docker"
+	"github.com/baktainer/baktainer/agent/uplink"
+	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/transport"
+	"github.com/baktainer/baktainer/internal/version"
+)
+
+// agentAlone runs the agent for a controller that it reaches over TCP. Its name
+// is the one in its certificate: the controller accepts no other.
+func agentAlone(ctx context.Context, c config.Config, warnings []string) error {
+	return runProcess(ctx, c, warnings, halfMemory, func(ctx context.Context, p process) error {
+		id, err := c.AgentID, error(nil)
+		if id == "" {
+			id, err = transport.AgentName(tlsFiles(c), clock.System{})
+		}
+		if err != nil {
+			return err
+		}
+		conn, err := transport.DialTLS(c.Controller, tlsFiles(c), clock.System{})
+		if err != nil {
+			return err
+		}
+		p.log.Info("the agent's controller", "agent", id, "controller", c.Controller)
+		return runAgent(ctx, p, id, conn)
+	})
+}
+
+// runAgent runs the agent of that id until ctx ends, and closes the connection
+// to its controller.
+func runAgent(ctx context.Context, p process, id string, conn *grpc.ClientConn) (err error) {
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	log := p.log.With("part", "agent")
+	d, err := newDocker(p.Config, log)
+	if err != nil {
+		return err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = id
+	}
+	err = agent.New(agent.Options{
+		Host: host, Version: version.String(), Controller: uplink.New(conn, id, clock.System{}),
+		Providers: []provider.Provider{d}, Engines: engines(), Concurrency: p.Concurrency, Compress: p.Compress,
+		Clock: clock.System{}, Logger: log,
+	}).Run(ctx) // returns when ctx ends, its tools killed
+	p.log.Info("the agent stops")
+	return err
+}
+
+func newDocker(c config.Config, log *slog.Logger) (*docker.Provider, error) {
+	return docker.New(docker.Options{
+		Host: c.Docker.Host, TLS: docker.TLS{CA: c.Docker.CA, Cert: c.Docker.Cert, Key: c.Docker.Key.Reveal()},
+		HelperBinary: ownBinary, Clock: clock.System{}, Logger: log,
+	})
+}
+
+// agentID is the setting's, else the one kept in the data folder, else a new one.
+func agentID(c config.Config) (string, error) {
+	if c.AgentID != "" {
+		return c.AgentID, nil
+	}
+	id, err := keptID(filepath.Join(c.DataDir, "agent", "id"))
+	if err != nil {
+		return "", problem.Wrap(problem.Failed, err, "read or make the agent's id in %s", c.DataDir)
+	}
+	return id, nil
+}
