@@ -47,20 +47,22 @@ func (b *Base) Damaged() []string { return b.damaged }
 // is still used of them is stored anew, so that they can go some day.
 func (b *Base) Omitted() []string { return b.omitted }
 
-// LoadBase reads the chunk lists of the packs that the given snapshots, all of
-// one source and newest first, read from. It reads manifests and the ends of
-// packs only. Objects that are missing or damaged are left out, and so are packs
-// to avoid (ids), snapshots that the next one cannot share packs with, and packs
-// of which little is used any more. An error means that the store did not answer
-// or that ctx ended.
+// LoadBase reads the chunk lists of the packs that the first of the given
+// snapshots reads from which can be built upon: they are all of one source, and
+// newest first. It reads manifests and the ends of packs only. Packs that are
+// missing or damaged, that are to be avoided (ids), or that are not worth keeping
+// (see omit) are left out. An error means that the store did not answer or that
+// ctx ended.
 func LoadBase(ctx context.Context, objects ObjectReader, key SourceKey, refs []Ref, avoid ...string) (*Base, error) {
-	l := baseLoader{b: &Base{}, objects: objects, key: key, avoid: avoid, places: map[string]int{}}
+	l := baseLoader{b: &Base{}, objects: objects, key: key, avoid: avoid, places: map[packID]int{}}
 	for _, ref := range refs {
 		if err := l.snapshot(ctx, ref); err != nil {
 			return nil, fmt.Errorf("load base: %w", err)
 		}
+		if l.b.orders != nil {
+			break
+		}
 	}
-	l.settle()
 	return l.b, nil
 }
 
@@ -70,7 +72,9 @@ type baseLoader struct {
 	objects ObjectReader
 	key     SourceKey
 	avoid   []string
-	places  map[string]int // of packs in b.packs, by id; -1: left out
+	places  map[packID]int // in b.packs
+
+	plain, plainRaw int64 // bytes of frames without a dictionary, stored and raw
 }
 
 func (l *baseLoader) snapshot(ctx context.Context, ref Ref) error {
@@ -84,28 +88,20 @@ func (l *baseLoader) snapshot(ctx context.Context, ref Ref) error {
 	case s.header.Chunking != defaultChunking:
 		l.omit("snapshot %s is cut into chunks in another way", ref.Snapshot)
 		return nil
-	case l.b.cipher != 0 && s.header.Cipher != l.b.cipher:
-		l.omit("snapshot %s has another cipher", ref.Snapshot)
-		return nil
 	}
+	l.b.cipher = s.header.Cipher
 	for _, p := range s.header.Packs {
-		if _, ok := l.places[p.ID]; ok {
-			continue
-		}
 		if err := l.pack(ctx, s, p); err != nil {
 			return err
 		}
 	}
-	if l.b.orders == nil {
-		l.b.cipher = s.header.Cipher
-		l.order(s)
-	}
+	l.order(s)
+	l.settle()
 	return nil
 }
 
 // pack loads one pack, unless it is to be left out.
 func (l *baseLoader) pack(ctx context.Context, s *Snapshot, ref PackRef) error {
-	l.places[ref.ID] = -1
 	if slices.Contains(l.avoid, ref.ID) {
 		l.omit("pack %s is to be avoided", ref.ID)
 		return nil
@@ -118,6 +114,9 @@ func (l *baseLoader) pack(ctx context.Context, s *Snapshot, ref PackRef) error {
 	p := basePack{PackRef: ref, id: x.id, first: b.set.n}
 	for _, f := range x.frames {
 		p.raw += int64(f.raw)
+		if f.depth == 0 {
+			l.plain, l.plainRaw = l.plain+int64(f.size), l.plainRaw+int64(f.raw)
+		}
 		p.frames = append(p.frames, baseFrame{f.next, f.depth})
 		for _, id := range f.packs {
 			if !slices.Contains(p.leans, id) {
@@ -133,18 +132,27 @@ func (l *baseLoader) pack(ctx context.Context, s *Snapshot, ref PackRef) error {
 		}
 	}
 	p.next = b.set.n
-	l.places[ref.ID] = len(b.packs)
+	l.places[x.id] = len(b.packs)
 	b.packs = append(b.packs, p)
 	return nil
 }
 
 // order keeps the order of the streams of the newest snapshot.
 func (l *baseLoader) order(s *Snapshot) {
+	numbers := make([]int, len(s.header.Packs)) // in b.packs
+	for i, p := range s.header.Packs {
+		numbers[i] = -1
+		if id, err := parsePackID(p.ID); err == nil {
+			if n, ok := l.places[id]; ok {
+				numbers[i] = n
+			}
+		}
+	}
 	l.b.orders = make(map[string]*streamOrder, len(s.body.streams))
 	for _, stream := range s.body.streams {
 		runs := make([]entryRun, 0, len(stream.runs))
 		for _, r := range stream.runs {
-			if i := l.places[s.header.Packs[r.pack].ID]; i >= 0 {
+			if i := numbers[r.pack]; i >= 0 {
 				if p := &l.b.packs[i]; uint64(r.first)+uint64(r.count) <= uint64(p.next-p.first) {
 					runs = append(runs, entryRun{p.first + r.first, r.count})
 				}
@@ -156,23 +164,27 @@ func (l *baseLoader) order(s *Snapshot) {
 
 // settle decides which of the packs are not to be built upon.
 func (l *baseLoader) settle() {
-	b := l.b
-	for again := true; again; {
-		again = false
-		for i := range b.packs {
-			if p := &b.packs[i]; !p.out && slices.ContainsFunc(p.leans, l.lost) {
-				p.out, b.partial, again = true, true, true
-				l.places[p.ID] = -1
-				l.omit("pack %s has dictionaries in a pack that was left out", p.ID)
+	uses, sum := make([]packUse, len(l.b.packs)), packUse{}
+	var tails int64
+	for i, p := range l.b.packs {
+		uses[i] = packUse{size: p.Size, raw: p.raw, live: p.Live}
+		for _, id := range p.leans {
+			if j, ok := l.places[id]; ok {
+				uses[i].leans = append(uses[i].leans, j)
+			} else {
+				uses[i].lost = true
 			}
 		}
+		sum.raw += p.raw
+		tails += p.Tail
 	}
-}
-
-// lost says whether a pack cannot be had.
-func (l *baseLoader) lost(id packID) bool {
-	i, ok := l.places[id.String()]
-	return !ok || i < 0
+	ratio := float64(l.plain)/float64(max(l.plainRaw, 1)) + float64(tails)/float64(max(sum.raw, 1))
+	for i, why := range omit(uses, ratio) {
+		if why != "" {
+			l.b.packs[i].out, l.b.partial = true, true
+			l.omit("pack %s: %s", l.b.packs[i].ID, why)
+		}
+	}
 }
 
 func (l *baseLoader) omit(format string, args ...any) {

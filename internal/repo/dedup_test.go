@@ -110,7 +110,7 @@ func TestDamagedBaseIsLeftOut(t *testing.T) {
 	packs := check(t, st, ref(snap1, first), data).Header().Packs
 	st.Change(PackName(testSource, packs[0].ID), func(b []byte) []byte { b[len(b)-100] ^= 1; return b })
 	st.Change(PackName(testSource, packs[1].ID), func([]byte) []byte { return nil })
-	base, err := LoadBase(t.Context(), st, testKey, []Ref{ref(snap1, first), {Source: testSource, Snapshot: snap3}})
+	base, err := LoadBase(t.Context(), st, testKey, []Ref{{Source: testSource, Snapshot: snap3}, ref(snap1, first)})
 	if err != nil {
 		t.Fatal(err)
 	}
