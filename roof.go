@@ -67,9 +67,13 @@ func rescueInto(ctx context.Context, r cli.Rescue) ([]string, error) {
 	}
 	entry := r.Snapshot.Entry
 	ref := repo.Ref{Source: entry.Source, Snapshot: entry.Snapshot, Manifest: entry.Manifest, Size: entry.ManifestSize}
+	key, err := repository.SourceKey(ref.Source, max(entry.Generation, 1))
+	if err != nil {
+		return nil, err
+	}
 	report, err := agent.RestoreInto(ctx, agent.DirectRestore{
 		Providers: []provider.Provider{d}, Engines: engines(), Container: r.Container,
-		Engine: entry.Engine, Snapshot: ref, Key: repository.Master.Source(ref.Source), Objects: r.Store,
+		Engine: entry.Engine, Snapshot: ref, Key: key, Objects: r.Store,
 		Select: r.Select, Options: r.Options, Phase: r.Phase, Logger: log,
 	})
 	if err != nil {

@@ -81,7 +81,7 @@ func New(o Options) (*Controller, error) {
 		return nil, err
 	}
 	c.dispatch = dispatch.New(dispatch.Options{
-		Node: o.Node, Key: o.Repo.Master.Source, Clock: o.Clock, Logger: o.Logger,
+		Node: o.Node, Key: o.Repo.SourceKey, Clock: o.Clock, Logger: o.Logger,
 		LeaseDuration: o.LeaseDuration, AgentDeadline: o.AgentDeadline, Tick: o.Tick,
 	})
 	c.ingest = ingest.New(ingest.Options{Log: o.Node, Repo: o.Repo, Store: o.Store, StoreName: o.StoreName, Logger: o.Logger})

@@ -49,7 +49,10 @@ func TestRestore(t *testing.T) {
 	}
 	run, as := start(&pb.RestoreRequest{Snapshot: "shop@latest", TargetSource: "copy", Select: []string{"shop"}})
 	w := as.GetRestore()
-	key := c.repo.Master.Source("shop")
+	key, err := c.repo.SourceKey("shop", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if as.GetSource() != "copy" || w.GetSnapshot().GetSnapshot() != snapshot || w.GetSnapshotSource() != "shop" || w.GetEngine() != "postgres" || string(as.GetSourceKey()) != string(key.Secret()) {
 		t.Errorf("assignment: %v", as)
 	}

@@ -86,7 +86,7 @@ func (s *Server) DumpSnapshot(req *pb.DumpSnapshotRequest, stream grpc.ServerStr
 		return problem.Wrap(problem.Corrupt, err, "read the ledger entry of snapshot %s", found.GetId())
 	}
 	ctx := stream.Context()
-	snapshot, err := repo.OpenSnapshot(ctx, s.Store, s.Repo.Master.Source(entry.Source), repo.Ref{
+	snapshot, err := s.Repo.OpenSnapshot(ctx, s.Store, repo.Ref{
 		Source: entry.Source, Snapshot: entry.Snapshot, Manifest: entry.Manifest, Size: entry.ManifestSize,
 	})
 	if err != nil {

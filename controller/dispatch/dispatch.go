@@ -43,8 +43,9 @@ type Node interface {
 
 // Options are the dispatcher's parts and times.
 type Options struct {
-	Node   Node
-	Key    func(source string) repo.SourceKey
+	Node Node
+	// Key gives a source's key of a generation, 0 being the newest.
+	Key    func(source string, generation uint32) (repo.SourceKey, error)
 	Clock  clock.Clock
 	Logger *slog.Logger
 	// LeaseDuration is how long a lease lasts without a heartbeat.

@@ -14,6 +14,7 @@ import (
 	"github.com/baktainer/baktainer/controller/queue"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -38,6 +39,12 @@ func (d *Dispatcher) grant(ctx context.Context) {
 				d.Logger.Warn("run not ended yet", "run", r.GetId(), "error", err)
 			}
 		case p.agent != "":
+			if _, err := d.keyFor(view, r); err != nil {
+				if err := d.giveUp(ctx, r, problem.Wrap(problem.Denied, err, "no key for what the run needs")); err != nil {
+					d.Logger.Warn("run not ended yet", "run", r.GetId(), "error", err)
+				}
+				continue
+			}
 			if err := d.lease(ctx, r, p.agent); err != nil {
 				d.Logger.Warn("run not leased yet", "run", r.GetId(), "source", r.GetSource(), "error", err)
 				continue
@@ -92,9 +99,23 @@ func (d *Dispatcher) lease(ctx context.Context, r *pb.Run, agent string) error {
 	return nil
 }
 
+// keyFor gives the key that a run needs: the newest to write under, or that
+// which the snapshot lies under that it reads.
+func (d *Dispatcher) keyFor(view *state.View, r *pb.Run) (repo.SourceKey, error) {
+	generation := uint32(0)
+	if r.GetKind() == pb.RunKind_RUN_KIND_RESTORE {
+		s, _ := view.Snapshot(r.GetRestore().GetSnapshot())
+		generation = max(s.GetKeyGeneration(), 1)
+	}
+	return d.Key(r.GetSource(), generation)
+}
+
 // assignment is a leased run as its agent is told of it.
 func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
-	key := d.Key(r.GetSource())
+	key, err := d.keyFor(view, r)
+	if err != nil { // lease has seen it; the agent refuses a run without a key
+		d.Logger.Error("no key for a run", "run", r.GetId(), "error", err)
+	}
 	a := &pb.Assignment{
 		Lease:  &pb.Lease{Run: r.GetId(), Epoch: r.GetEpoch()},
 		Source: target(r), LeaseDuration: durationpb.New(d.LeaseDuration), Traceparent: r.GetTraceparent(), SourceKey: key.Secret(), KeyGeneration: key.Generation(),

@@ -39,7 +39,7 @@ func (i *Ingest) CommitSnapshot(ctx context.Context, req *pb.CommitSnapshotReque
 		return nil, fmt.Errorf("check snapshot %s before its commit: %w", s.GetId(), err)
 	}
 	committed := proto.CloneOf(s)
-	committed.Stores = []string{i.StoreName}
+	committed.Stores, committed.KeyGeneration = []string{i.StoreName}, i.Repo.Generation // as complete has found it
 	err = i.Log.Propose(ctx, &pb.Command{
 		Actor: "agent/" + run.GetAgent(),
 		// The same id for every attempt: a commit whose answer got lost is found again.
@@ -63,7 +63,8 @@ func (i *Ingest) CommitSnapshot(ctx context.Context, req *pb.CommitSnapshotReque
 }
 
 // complete says what is missing from the store for the snapshot to be whole:
-// the manifest with its hash, and every pack that it names with its size and hash.
+// the manifest with its hash under the newest key, and every pack that it names
+// with its size and hash.
 func (i *Ingest) complete(ctx context.Context, l *pb.Lease, s *pb.Snapshot) error {
 	header, sum, size, err := i.manifest(ctx, s.GetSource(), s.GetId())
 	if err != nil {
@@ -74,6 +75,8 @@ func (i *Ingest) complete(ctx context.Context, l *pb.Lease, s *pb.Snapshot) erro
 		return incomplete("the manifest in the store is not the one to be committed")
 	case header.Source != s.GetSource() || header.Snapshot != s.GetId():
 		return incomplete("the manifest is of another snapshot")
+	case header.Generation != i.Repo.Generation:
+		return incomplete("the manifest lies under a key of generation %d, and snapshots are made under generation %d", header.Generation, i.Repo.Generation)
 	}
 	var earlier map[string]repo.PackRef // read when first needed
 	for _, p := range header.Packs {

@@ -85,6 +85,15 @@ func (f *fixture) must(cmd *pb.Command) {
 	}
 }
 
+func sourceKey(t *testing.T, r *repo.Repository, source string) repo.SourceKey {
+	t.Helper()
+	key, err := r.SourceKey(source, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	key, err := repo.GenerateKeyFile()
@@ -166,7 +175,7 @@ func (s *sink) Put(_ context.Context, name string, data []byte, _ ledger.Hash) e
 func (f *fixture) write(l *pb.Lease, snap string, content []byte, base *repo.Base) (*pb.CommitSnapshotRequest, map[string][]byte) {
 	f.t.Helper()
 	s := &sink{f, l, map[string][]byte{}}
-	w, err := repo.NewWriter(f.t.Context(), repo.WriterOptions{Source: source, Snapshot: snap, Key: f.repo.Master.Source(source), Base: base}, s)
+	w, err := repo.NewWriter(f.t.Context(), repo.WriterOptions{Source: source, Snapshot: snap, Key: sourceKey(f.t, f.repo, source), Base: base}, s)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -238,7 +247,7 @@ func TestASnapshotIsCommittedOnceAndCopiedForRescue(t *testing.T) {
 	// has never seen them arrive.
 	f.ingest.Forget(f.View())
 	l := f.lease("r2", later)
-	base, err := repo.LoadBase(t.Context(), f.store, f.repo.Master.Source(source), []repo.Ref{{Source: source, Snapshot: snapshot}})
+	base, err := repo.LoadBase(t.Context(), f.store, sourceKey(f.t, f.repo, source), []repo.Ref{{Source: source, Snapshot: snapshot}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func (v *Verifier) check(ctx context.Context, s *pb.Snapshot, progress func(done
 	if err := v.checkEntry(entry); err != nil {
 		return repo.Report{}, problem.Wrap(problem.Corrupt, err, "check the ledger")
 	}
-	snapshot, err := repo.OpenSnapshot(ctx, v.Store, v.Repo.Master.Source(entry.Source), repo.Ref{
+	snapshot, err := v.Repo.OpenSnapshot(ctx, v.Store, repo.Ref{
 		Source: entry.Source, Snapshot: entry.Snapshot, Manifest: entry.Manifest, Size: entry.ManifestSize,
 	})
 	if err != nil {

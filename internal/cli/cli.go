@@ -47,7 +47,7 @@ type Roof struct {
 type Rescue struct {
 	Config    config.Config
 	Store     store.Store
-	Key       repo.KeyFile
+	Key       repo.Key
 	Snapshot  rescue.Found
 	Container string
 	Select    []string

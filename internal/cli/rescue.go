@@ -52,7 +52,7 @@ Without --store and --key-file, those that the settings name are used.`,
 type opened struct {
 	*rescue.Rescue
 	store store.Store
-	key   repo.KeyFile
+	key   repo.Key
 }
 
 func (a *app) openRescue(cmd *cobra.Command, l *lifeline) (opened, error) {

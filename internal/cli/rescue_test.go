@@ -46,7 +46,9 @@ func wreck(t *testing.T) (storeDir, keyFile string) {
 	must(err)
 
 	const id = "01JNG3ZZZZZZZZZZZZZZZZZZZ2"
-	w, err := repo.NewWriter(t.Context(), repo.WriterOptions{Source: "shop/db", Snapshot: id, Key: r.Master.Source("shop/db")}, sink{st})
+	sourceKey, err := r.SourceKey("shop/db", 0)
+	must(err)
+	w, err := repo.NewWriter(t.Context(), repo.WriterOptions{Source: "shop/db", Snapshot: id, Key: sourceKey}, sink{st})
 	must(err)
 	for name, text := range map[string]string{"globals.sql": globalsSQL, "shop.sql": shopSQL} {
 		s, err := w.Stream(repo.StreamMeta{Name: name, Database: strings.TrimSuffix(strings.TrimSuffix(name, ".sql"), "globals")})

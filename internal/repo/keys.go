@@ -10,8 +10,8 @@ import (
 
 const keySize = 32
 
-// MasterKey is the random key of a repository that all others come from. It
-// hides itself from formats and logs.
+// MasterKey is the random key of a repository that all others of its generation
+// come from. It hides itself from formats and logs.
 type MasterKey [keySize]byte
 
 // SourceKey is the key to the snapshots of one source that lie in one
@@ -62,9 +62,11 @@ func (SourceKey) LogValue() slog.Value { return slog.StringValue(hidden) }
 // MarshalText hides the key from JSON and the like.
 func (SourceKey) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// Source gives the key of the source with that name.
-func (k MasterKey) Source(name string) SourceKey {
-	return SourceKey{derive(k[:], "baktainer/1 source", []byte(name)), 1}
+// Source gives the key of the source with that name in the first generation.
+func (k MasterKey) Source(name string) SourceKey { return k.source(name, 1) }
+
+func (k MasterKey) source(name string, generation uint32) SourceKey {
+	return SourceKey{derive(k[:], "baktainer/1 source", []byte(name)), generation}
 }
 
 // ledgerKey seals one copy of a ledger entry.
@@ -77,7 +79,9 @@ func (k SourceKey) chunkKey() [keySize]byte { return derive(k.secret[:], "baktai
 func (k SourceKey) gearKey() [keySize]byte  { return derive(k.secret[:], "baktainer/1 gear", nil) }
 
 // packKey seals one pack: since no two packs share a key, a frame's number is nonce enough.
-func (k SourceKey) packKey(id packID) [keySize]byte { return derive(k.secret[:], "baktainer/1 pack", id[:]) }
+func (k SourceKey) packKey(id packID) [keySize]byte {
+	return derive(k.secret[:], "baktainer/1 pack", id[:])
+}
 
 // manifestKey seals the body of one manifest.
 func (k SourceKey) manifestKey(snapshot string, salt []byte) [keySize]byte {

@@ -17,17 +17,22 @@ const (
 )
 
 // SealLedger gives the object that keeps a copy of the ledger entry with an
-// index, plaintext being its JSON. It belongs under LedgerName(index).
+// index, plaintext being its JSON, under the newest generation. It belongs under
+// LedgerName(index).
 func (r *Repository) SealLedger(index uint64, plaintext []byte) ([]byte, error) {
-	return sealLedger(r.Master, index, plaintext, rand.Reader)
+	master, err := r.keys.master(r.Generation)
+	if err != nil {
+		return nil, fmt.Errorf("seal ledger entry %d: %w", index, err)
+	}
+	return sealLedger(master, r.Generation, index, plaintext, rand.Reader)
 }
 
-func sealLedger(master MasterKey, index uint64, plaintext []byte, random io.Reader) ([]byte, error) {
+func sealLedger(master MasterKey, generation uint32, index uint64, plaintext []byte, random io.Reader) ([]byte, error) {
 	if len(plaintext) > MaxLedgerCopy-ledgerHeaderSize-sealOverhead {
 		return nil, fmt.Errorf("seal ledger entry %d: %d bytes are too many", index, len(plaintext))
 	}
 	b := append([]byte(ledgerMagic), ledgerVersion, 0, 0, 0)
-	b = le.AppendUint32(b, 1) // generation
+	b = le.AppendUint32(b, generation)
 	b = le.AppendUint64(b, index)
 	salt := make([]byte, ledgerSalt)
 	if _, err := io.ReadFull(random, salt); err != nil {
@@ -44,14 +49,14 @@ func sealLedger(master MasterKey, index uint64, plaintext []byte, random io.Read
 // OpenLedger is the inverse of SealLedger. An object that is not the intact copy
 // with that index is a problem Corrupt.
 func (r *Repository) OpenLedger(index uint64, object []byte) ([]byte, error) {
-	plain, err := openLedger(r.Master, index, object)
+	plain, err := openLedger(r.keys.master, index, object)
 	if err != nil {
 		return nil, corrupt("", LedgerName(index), err)
 	}
 	return plain, nil
 }
 
-func openLedger(master MasterKey, index uint64, object []byte) ([]byte, error) {
+func openLedger(masterOf func(generation uint32) (MasterKey, error), index uint64, object []byte) ([]byte, error) {
 	d := decoder{b: object}
 	magic, version := d.take(len(ledgerMagic)), d.take(1)
 	d.zero(3)
@@ -64,10 +69,12 @@ func openLedger(master MasterKey, index uint64, object []byte) ([]byte, error) {
 		return nil, malformed("not a copy of a ledger entry")
 	case version[0] != ledgerVersion:
 		return nil, malformed("version %d", version[0])
-	case generation != 1:
-		return nil, malformed("generation %d", generation)
 	case at != index:
 		return nil, malformed("it is the copy of entry %d", at)
+	}
+	master, err := masterOf(generation)
+	if err != nil {
+		return nil, err
 	}
 	seal, err := newSeal(CipherAESGCM, master.ledgerKey(salt))
 	if err != nil {

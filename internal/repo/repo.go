@@ -22,6 +22,7 @@ const (
 	ReasonNoRepository  problem.Reason = "no-repository"
 	ReasonHasRepository problem.Reason = "has-repository"
 	ReasonWrongKey      problem.Reason = "wrong-key"
+	ReasonNoSlot        problem.Reason = "no-key-slot" // the repository has none for this kind of key
 	ReasonDamagedKey    problem.Reason = "damaged-key"
 	ReasonNewerFormat   problem.Reason = "newer-format"
 	ReasonCorrupt       problem.Reason = "corrupt"

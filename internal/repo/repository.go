@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	_ "embed" // FORMAT.md
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,19 +18,22 @@ import (
 //go:embed FORMAT.md
 var description []byte
 
-// Repository is an open repository: its id and the key that all others come from.
+// Repository is an open repository: its id, and the keys that all others come
+// from. It hides them from formats and logs.
 type Repository struct {
-	ID     string
-	Master MasterKey
+	ID string
+	// Generation is the newest that the key opened, the one to write under.
+	Generation uint32
+	keys       keyring
 }
 
-// Create makes a repository in a store that has none. When there is one, the
-// error wraps store.ErrExists.
-func Create(ctx context.Context, st store.Store, key KeyFile, now time.Time) (*Repository, error) {
+// Create makes a repository in a store that has none, with a slot for one key.
+// When there is one, the error wraps store.ErrExists.
+func Create(ctx context.Context, st store.Store, key Key, now time.Time) (*Repository, error) {
 	return create(ctx, st, key, now, rand.Reader)
 }
 
-func create(ctx context.Context, st store.Store, key KeyFile, now time.Time, random io.Reader) (*Repository, error) {
+func create(ctx context.Context, st store.Store, key Key, now time.Time, random io.Reader) (*Repository, error) {
 	failed := func(err error) (*Repository, error) {
 		if errors.Is(err, store.ErrExists) {
 			return nil, problem.Wrap(problem.Conflict, err, "create repository in %s: there is one", st.Describe()).WithReason(ReasonHasRepository)
@@ -37,64 +41,100 @@ func create(ctx context.Context, st store.Store, key KeyFile, now time.Time, ran
 		return nil, fmt.Errorf("create repository in %s: %w", st.Describe(), err)
 	}
 	// A store that has lost its format.json must not get a second key.
-	for _, prefix := range []string{SourcesPrefix, LedgerPrefix, FormatCopyName} {
+	for _, prefix := range []string{FormatName, FormatCopyName, SourcesPrefix, LedgerPrefix, EarlierKeysPrefix} {
 		err := st.List(ctx, prefix, func(store.Info) error { return store.ErrExists })
 		if err != nil {
 			return failed(err)
 		}
 	}
-	f, master, err := newFormat(key, now, random)
-	if err != nil {
-		return failed(err)
+	var id [packIDSize]byte
+	var master MasterKey
+	for _, b := range [][]byte{id[:], master[:]} {
+		if _, err := io.ReadFull(random, b); err != nil {
+			return failed(fmt.Errorf("make a key: %w", err))
+		}
 	}
+	f := newFormat(hex.EncodeToString(id[:]), now)
 	b, err := f.encode()
 	if err != nil {
 		return failed(err)
 	}
-	// Who puts format.json has made the repository. The others may be there from an attempt cut short.
-	for _, object := range []struct {
-		name  string
-		data  []byte
-		again bool
-	}{{DescriptionName, description, true}, {FormatName, b, false}, {FormatCopyName, b, true}} {
-		_, err := st.Put(ctx, object.name, bytes.NewReader(object.data))
-		if err != nil && (!object.again || !errors.Is(err, store.ErrExists)) {
-			return failed(err)
+	slot, err := newSlot(f.ID, 1, master, key, "first key", now, random)
+	if err != nil {
+		return failed(err)
+	}
+	// Who puts format.json has made the repository, and its key is in the store by
+	// then. A slot left by an attempt that was cut short names a repository that
+	// never came to be, and is ignored.
+	if err := putOnce(ctx, st, DescriptionName, description); err != nil {
+		return failed(err)
+	}
+	if err := putSlot(ctx, st, slot); err != nil {
+		return failed(err)
+	}
+	if _, err := st.Put(ctx, FormatName, bytes.NewReader(b)); err != nil {
+		return failed(err)
+	}
+	if err := putOnce(ctx, st, FormatCopyName, b); err != nil {
+		return failed(err)
+	}
+	return &Repository{ID: f.ID, Generation: 1, keys: newKeyring(1, master)}, nil
+}
+
+// putOnce puts an object that may be there.
+func putOnce(ctx context.Context, st store.Store, name string, b []byte) error {
+	if _, err := st.Put(ctx, name, bytes.NewReader(b)); err != nil && !errors.Is(err, store.ErrExists) {
+		return err
+	}
+	return nil
+}
+
+// Open opens the repository in a store, reading only. Objects that are missing or
+// damaged are served by their copies. Problems: NotFound (ReasonNoRepository),
+// Denied (ReasonWrongKey, ReasonNoSlot), Corrupt, InvalidInput (ReasonNewerFormat).
+func Open(ctx context.Context, st store.Store, key Key) (*Repository, error) {
+	f, slots, err := readFormat(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := slots.open(ctx, st, f.ID, key)
+	if err != nil {
+		return nil, err
+	}
+	return &Repository{ID: f.ID, Generation: ring.newest, keys: ring}, nil
+}
+
+// readFormat reads format.json, or its copy when that is missing, damaged, or of a
+// repository that has no key slot, and the slots.
+func readFormat(ctx context.Context, st store.Store) (f formatFile, slots storedSlots, err error) {
+	for i, name := range []string{FormatName, FormatCopyName} {
+		read, again := readFormatObject(ctx, st, name)
+		var found storedSlots
+		if again == nil {
+			if found, again = readSlots(ctx, st, read.ID); again != nil {
+				again = fmt.Errorf("open repository in %s: %w", st.Describe(), again)
+			}
+		}
+		if again == nil && (i == 0 || err != nil || len(found) > 0) {
+			f, slots, err = read, found, nil
+		} else if i == 0 {
+			err = again
+		}
+		if c := problem.CodeOf(again); len(found) > 0 || again != nil && c != problem.NotFound && c != problem.Corrupt {
+			break
 		}
 	}
-	return &Repository{ID: f.ID, Master: master}, nil
+	return f, slots, err
 }
 
-// Open opens the repository in a store. Problems: NotFound (ReasonNoRepository),
-// Denied (ReasonWrongKey), Corrupt, InvalidInput (ReasonNewerFormat). When
-// format.json is missing or damaged its copy serves.
-func Open(ctx context.Context, st store.Store, key KeyFile) (*Repository, error) {
-	r, err := open(ctx, st, key, FormatName)
-	if c := problem.CodeOf(err); err == nil || c != problem.NotFound && c != problem.Corrupt {
-		return r, err
-	}
-	if r, again := open(ctx, st, key, FormatCopyName); again == nil {
-		return r, nil
-	}
-	return nil, err
-}
-
-func open(ctx context.Context, st store.Store, key KeyFile, name string) (*Repository, error) {
+func readFormatObject(ctx context.Context, st store.Store, name string) (formatFile, error) {
 	b, err := readObject(ctx, st, "", name, 0, -1, maxFormatFile)
 	if errors.Is(err, store.ErrNotExist) {
-		return nil, problem.Wrap(problem.NotFound, err, "open repository in %s: there is none", st.Describe()).
+		return formatFile{}, problem.Wrap(problem.NotFound, err, "open repository in %s: there is none", st.Describe()).
 			WithReason(ReasonNoRepository).WithHint("Check the store's location; a new repository is made by the first start of a controller.")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open repository in %s: %w", st.Describe(), err)
+		return formatFile{}, fmt.Errorf("open repository in %s: %w", st.Describe(), err)
 	}
-	f, err := parseFormat(b)
-	if err != nil {
-		return nil, err
-	}
-	master, err := f.unlock(key)
-	if err != nil {
-		return nil, err
-	}
-	return &Repository{ID: f.ID, Master: master}, nil
+	return parseFormat(b)
 }

@@ -77,7 +77,8 @@ func makeVectors(t *testing.T) (*mem.Store, []vectorSnapshot) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := r.Master.Source(testSource)
+	master := r.keys.masters[1]
+	key := master.Source(testSource)
 	one, two := vectorStreams()
 	var made []vectorSnapshot
 	var base *Base
@@ -99,7 +100,7 @@ func makeVectors(t *testing.T) (*mem.Store, []vectorSnapshot) {
 			}
 		}
 	}
-	object, err := sealLedger(r.Master, 1, []byte(vectorEntry), noise(20))
+	object, err := sealLedger(master, 1, 1, []byte(vectorEntry), noise(20))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,14 +119,15 @@ func describe(t *testing.T, st store.Store, made []vectorSnapshot) vectors {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := r.Master.Source(testSource)
+	master := r.keys.masters[1]
+	key := master.Source(testSource)
 	c, err := newChunker(key, defaultChunking)
 	if err != nil {
 		t.Fatal(err)
 	}
 	hex := func(k [keySize]byte) string { return fmt.Sprintf("%x", k[:]) }
 	v := vectors{
-		KeyFile: string(vectorKey.Encode()), Secret: hex(vectorKey.secret), Repository: r.ID, Master: hex(r.Master), Source: testSource,
+		KeyFile: string(vectorKey.Encode()), Secret: hex(vectorKey.secret), Repository: r.ID, Master: hex(master), Source: testSource,
 		Keys: map[string]string{"source": hex(key.secret), "chunk": hex(key.chunkKey()), "gear": hex(key.gearKey()), "key_file_id": vectorKey.id()},
 		Gear: []string{fmt.Sprintf("%016x", c.gear[0]), fmt.Sprintf("%016x", c.gear[255])},
 	}
@@ -236,8 +238,11 @@ func TestVectors(t *testing.T) {
 			}
 			streams = append(streams, stream{v.Name, content})
 		}
-		key, _ := Open(t.Context(), st, vectorKey)
-		checkUnder(t, st, key.Master.Source(testSource), s.Snapshot, streams)
+		r, err := Open(t.Context(), st, vectorKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkUnder(t, st, r.keys.masters[1].Source(testSource), s.Snapshot, streams)
 	}
 }
 

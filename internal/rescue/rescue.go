@@ -51,7 +51,7 @@ type Listing struct {
 }
 
 // Open opens the repository in a store. Its problems are those of repo.Open.
-func Open(ctx context.Context, st store.Store, key repo.KeyFile) (*Rescue, error) {
+func Open(ctx context.Context, st store.Store, key repo.Key) (*Rescue, error) {
 	r, err := repo.Open(ctx, st, key)
 	if err != nil {
 		return nil, err
@@ -194,7 +194,7 @@ func (r *Rescue) OpenSnapshot(ctx context.Context, ref string) (*repo.Snapshot, 
 	if f.Entry != nil {
 		at.Manifest, at.Size = f.Entry.Manifest, f.Entry.ManifestSize
 	}
-	s, err := repo.OpenSnapshot(ctx, r.store, r.repo.Master.Source(f.Source), at)
+	s, err := r.repo.OpenSnapshot(ctx, r.store, at)
 	return s, f, err
 }
 

@@ -41,7 +41,11 @@ type site struct {
 
 func (s *site) backup(t *testing.T, src, snapshot, content string) repo.Summary {
 	t.Helper()
-	w, err := repo.NewWriter(t.Context(), repo.WriterOptions{Source: src, Snapshot: snapshot, Key: s.repo.Master.Source(src)}, sink{s.Store})
+	key, err := s.repo.SourceKey(src, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := repo.NewWriter(t.Context(), repo.WriterOptions{Source: src, Snapshot: snapshot, Key: key}, sink{s.Store})
 	if err != nil {
 		t.Fatal(err)
 	}
