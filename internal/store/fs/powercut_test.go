@@ -226,7 +226,8 @@ func (h *history) after() error {
 // histories. What was acknowledged is there, whole; what is visible is whole;
 // what was deleted stays deleted; what is left does not stand in the way.
 func TestPowerCuts(t *testing.T) {
-	seeds := uint64(300)
+	t.Parallel()
+	seeds := uint64(100)
 	if os.Getenv("BAKTAINER_E2E_LONG") != "" {
 		seeds = 10_000
 	}
@@ -256,8 +257,9 @@ func TestPowerCuts(t *testing.T) {
 // fails has changed nothing that is visible; the power cut at the end may undo
 // nothing that was acknowledged.
 func TestOperationsThatFail(t *testing.T) {
+	t.Parallel()
 	failures := 0
-	for seed := range uint64(300) {
+	for seed := range uint64(60) {
 		whole, err := live(seed, fate{})
 		if err != nil {
 			t.Fatal(err)
