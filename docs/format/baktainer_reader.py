@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """An independent reader of Baktainer repositories.
 
-Written from FORMAT.md alone, to prove that FORMAT.md is enough; the numbers in
-the comments are its sections. Needs Python 3.9 and two modules, zstandard and
+Written from FORMAT.md alone, to prove that FORMAT.md is enough; numbers in
+comments are its sections. Needs Python 3.9 and two modules, zstandard and
 cryptography (Debian: python3-zstandard, python3-cryptography); to open a
 passphrase slot also argon2 (python3-argon2). It only reads.
 
-  baktainer_reader.py ls       STORE                   --key FILE
-  baktainer_reader.py dump     STORE SNAPSHOT STREAM   --key FILE   > dump
-  baktainer_reader.py check    STORE                   --key FILE
+  baktainer_reader.py ls       STORE                  --key FILE
+  baktainer_reader.py dump     STORE SNAPSHOT STREAM  --key FILE   > dump
+  baktainer_reader.py check    STORE                  --key FILE
   baktainer_reader.py selftest FOLDER
 
-STORE is the folder in which the objects lie. Instead of --key there is
+STORE is the folder that the objects lie in. Instead of --key there is
 --passphrase-file. Exit status: 0 fine, 1 damaged or not to be opened, 2 bad usage.
 """
 
@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import base64
 import bisect
-import collections
 import hashlib
 import hmac
 import io
@@ -30,22 +29,19 @@ import re
 import struct
 import sys
 import unicodedata
-from dataclasses import dataclass, field
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Iterator, NoReturn
+from typing import Any, BinaryIO, Callable, Iterator, NamedTuple, NoReturn, Optional
 
 import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-MAX_FORMAT, MAX_SLOT, MAX_LEDGER = MIB, 64 * KIB, 16 * MIB
+KIB, MIB, GIB, U32, U64 = 1 << 10, 1 << 20, 1 << 30, (1 << 32) - 1, (1 << 64) - 1
+MAX_FORMAT, MAX_SLOT, MAX_LEDGER, MAX_HEADER, MAX_BODY = MIB, 64 * KIB, 16 * MIB, 128 * MIB, 256 * MIB
 MAX_PACK, MAX_TAIL, MAX_FRAME, MAX_CHUNK, MAX_DICTIONARY = GIB, 64 * MIB, 4 * MIB, MIB, 4 * MIB
-MAX_DEPTH, MAX_DICTIONARY_PACKS, MAX_DICTIONARY_RUNS = 8, 1024, 65536
-MAX_HEADER, MAX_BODY, MAX_NAME, MAX_STRING = 128 * MIB, 256 * MIB, 255, 4096
 HEADER, TRAILER, TAG = 32, 64, 16  # bytes: of a pack, and of every seal
-INDEX_NUMBER = 0xFFFFFFFF
-CACHE = 64 * MIB  # decoded frames kept, for dictionaries and for runs that share a frame
+CACHE = 64 * MIB  # decoded frames that are kept
 
 
 class Problem(Exception):
@@ -64,7 +60,7 @@ class Damage(Problem):
 
 
 class Parser:
-    """Takes an object apart; whatever is too short, too long or too large is damage."""
+    """Takes an object apart; what is too short, too long or too large is damage."""
 
     def __init__(self, data: bytes, name: str) -> None:
         self.data, self.name, self.at = data, name, 0
@@ -78,67 +74,72 @@ class Parser:
         self.at += n
         return self.data[self.at - n : self.at]
 
+    def rest(self) -> bytes:
+        return self.take(len(self.data) - self.at)
+
     def uint(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
 
-    def uvarint(self, what: str, low: int = 0, high: int = (1 << 64) - 1) -> int:
+    def uvarint(self, what: str, low: int = 0, high: int = U64) -> int:
         value = shift = 0
-        while True:
+        byte = 0x80
+        while byte >= 0x80 and shift < 70:
             byte = self.uint(1)
             value |= (byte & 0x7F) << shift
             shift += 7
-            if byte < 0x80:
-                break
-            if shift > 63:
-                self.fail("a uvarint of more than 64 bits")
-        if byte == 0 and shift > 7 or value >> 64:
-            self.fail("a uvarint that is not in its shortest form, or too large")
+        if value > U64 or byte >= 0x80 or byte == 0 and shift > 7:
+            self.fail(f"{what} is too long a number, or not in its shortest form")
         if not low <= value <= high:
             self.fail(f"{what} is {value}, not {low} to {high}")
         return value
 
-    def count(self, what: str, each: int, low: int = 0, high: int = (1 << 64) - 1) -> int:
-        """A number of things, each of at least so many bytes: never more than there can be."""
+    def count(self, what: str, each: int, low: int = 0, high: int = U64) -> int:
+        """A number of things of at least so many bytes each: never more than there can be."""
         n = self.uvarint("number of " + what, low, high)
         if n * each > len(self.data) - self.at:
             self.fail(f"{n} {what} cannot be in {len(self.data) - self.at} bytes")
         return n
 
-    def string(self, what: str, high: int) -> str:
-        try:
-            return self.take(self.uvarint("length of " + what, 0, high)).decode()
-        except UnicodeDecodeError:
-            self.fail(f"{what} is not UTF-8")
+    def text(self, what: str, high: int = 4096) -> str:
+        return self.take(self.uvarint("length of " + what, 0, high)).decode(errors="replace")
 
     def expect(self, want: bytes, what: str) -> None:
         got = self.take(len(want))
         if got != want:
             self.fail(f"{what} is {got.hex()}, not {want.hex()}")
 
-    def rest(self) -> bytes:
-        return self.take(len(self.data) - self.at)
 
-    def end(self) -> None:
-        if self.at != len(self.data):
-            self.fail(f"{len(self.data) - self.at} bytes too many")
+class Fields:
+    """A JSON object, whose fields have to be of the kind asked for."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        try:
+            self.name, self.all = name, json.loads(data)
+        except (ValueError, RecursionError):
+            raise Damage(name, "is not JSON") from None
+        if not isinstance(self.all, dict):
+            raise Damage(name, "is not a JSON object")
+
+    def text(self, key: str, pattern: str = ".*") -> str:
+        got = self.all.get(key)
+        if not isinstance(got, str) or not re.fullmatch(pattern, got):
+            raise Damage(self.name, f"{key} is {got!r}")
+        return got
+
+    def number(self, key: str, low: int, high: int) -> int:
+        got = self.all.get(key)
+        if type(got) is not int or not low <= got <= high:
+            raise Damage(self.name, f"{key} is {got!r}")
+        return got
+
+    def bytes(self, key: str) -> bytes:
+        return base64.b64decode(self.text(key, r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"))
 
 
 def derive(secret: bytes, label: str, context: bytes = b"") -> bytes:
     """HKDF-SHA256 without salt, cut to the one block that 32 bytes are."""
     key = hmac.digest(bytes(32), secret, "sha256")
     return hmac.digest(key, label.encode() + b"\0" + context + b"\x01", "sha256")
-
-
-def hchacha20(key: bytes, nonce: bytes) -> bytes:
-    s = [0x61707865, 0x3320646E, 0x79622D32, 0x6B206574, *struct.unpack("<8I", key), *struct.unpack("<4I", nonce)]
-    for _ in range(10):
-        for a, b, c, d in ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
-                           (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)):  # fmt: skip
-            for x, y, z, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
-                s[x] = (s[x] + s[y]) & 0xFFFFFFFF
-                s[z] ^= s[x]
-                s[z] = (s[z] << turn | s[z] >> (32 - turn)) & 0xFFFFFFFF
-    return struct.pack("<8I", *s[:4], *s[12:])
 
 
 def unseal(name: str, cipher: int, key: bytes, number: int, sealed: bytes, aad: bytes) -> bytes:
@@ -154,199 +155,93 @@ def unseal(name: str, cipher: int, key: bytes, number: int, sealed: bytes, aad: 
     raise Damage(name, f"cipher {cipher} is not known")
 
 
-# --- Codecs (5) ---------------------------------------------------------------
-
-
-def decode(name: str, codec: int, data: bytes, raw: int, dictionary: bytes = b"") -> bytes:
-    """Decompresses to exactly raw bytes, and never to more."""
-    if codec == 2:
-        plain = snappy(name, data, raw)
-    elif codec in (1, 3):
-        plain = zstd(name, data, raw, dictionary)
-    elif codec == 0:
-        plain = data
-    else:
-        raise Damage(name, f"codec {codec} is not known")
-    if len(plain) != raw:
-        raise Damage(name, f"{len(plain)} bytes after decompression, not {raw}")
-    return plain
-
-
-def zstd(name: str, data: bytes, raw: int, dictionary: bytes) -> bytes:
-    known = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if dictionary else None
-    try:
-        with zstandard.ZstdDecompressor(dict_data=known).stream_reader(io.BytesIO(data)) as reader:
-            return reader.read(raw + 1)
-    except (zstandard.ZstdError, MemoryError) as e:
-        raise Damage(name, f"Zstandard: {e}") from None
-
-
-def snappy(name: str, data: bytes, raw: int) -> bytes:
-    p, out = Parser(data, name), bytearray()
-    p.uvarint("raw length of Snappy", raw, raw)
-    while p.at < len(data):
-        tag = p.uint(1)
-        kind, length = tag & 3, (tag >> 2) + 1
-        if kind == 0:  # a literal
-            if length > 60:
-                length = p.uint(length - 60) + 1
-            out += p.take(length)
-        else:  # a copy of what came before, which may run into itself
-            if kind == 1:
-                length, offset = (tag >> 2 & 7) + 4, (tag >> 5) << 8 | p.uint(1)
-            else:
-                offset = p.uint(2 if kind == 2 else 4)
-            if not 0 < offset <= len(out):
-                p.fail("Snappy: a copy from before the beginning")
-            piece = bytes(out[len(out) - offset :][:length])
-            out += (piece * (length // len(piece) + 1))[:length]
-        if len(out) > raw:
-            p.fail("Snappy: more than its raw length")
-    return bytes(out)
+def hchacha20(key: bytes, nonce: bytes) -> bytes:
+    s = [*struct.unpack("<4I", b"expand 32-byte k"), *struct.unpack("<8I", key), *struct.unpack("<4I", nonce)]
+    columns = [(i, i + 4, i + 8, i + 12) for i in range(4)]
+    diagonals = [(i, (i + 1) % 4 + 4, (i + 2) % 4 + 8, (i + 3) % 4 + 12) for i in range(4)]
+    for a, b, c, d in (columns + diagonals) * 10:
+        for x, y, z, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+            s[x] = (s[x] + s[y]) & U32
+            s[z] ^= s[x]
+            s[z] = (s[z] << turn | s[z] >> (32 - turn)) & U32
+    return struct.pack("<8I", *s[:4], *s[12:])
 
 
 # --- 2. Objects ---------------------------------------------------------------
 
+SOURCE = r"(?=.{1,128}$)[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?"
+SNAPSHOT, HASH = "[0-7][0-9A-HJKMNP-TV-Z]{25}", "[0-9a-f]{64}"
+
 
 class Store:
-    """A folder of objects. What begins with a dot was never finished."""
+    """A folder of objects."""
 
     def __init__(self, root: str) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
             raise Problem(f"{root}: not a folder")
 
-    def read(self, name: str, limit: int, offset: int = 0, size: int = -1) -> bytes:
+    def read(self, name: str, limit: int, offset: int = 0, size: int | None = None) -> bytes:
         """The bytes from offset on, all or exactly size of them."""
         try:
             with open(self.root / name, "rb") as f:
-                have = os.fstat(f.fileno()).st_size
-                want = have - offset if size < 0 else size
-                if want > limit or want > have - offset:
-                    raise Damage(name, f"has {have} bytes: too {'large' if want > limit else 'short'}")
+                have = os.fstat(f.fileno()).st_size - offset
+                want = have if size is None else size
+                if not 0 <= want <= min(have, limit):
+                    raise Damage(name, f"has {have + offset} bytes, which is too {'short' if want > have else 'long'}")
                 f.seek(offset)
-                data = f.read(want)
+                return f.read(want)
         except FileNotFoundError:
             raise Damage(name, "missing") from None
         except OSError as e:
             raise Damage(name, f"cannot be read: {e.strerror}") from None
-        if len(data) != want:
-            raise Damage(name, "cannot be read to its end")
-        return data
 
-    def names(self, prefix: str, pattern: str) -> list[str]:
-        """Names below the prefix whose rest is the pattern, in order."""
-        folder, found = self.root / prefix, []
-        for at, _, files in os.walk(folder):
-            found += [Path(at, f).relative_to(folder).as_posix() for f in files]
-        return sorted(n for n in found if re.fullmatch(pattern, n))
+    def names(self, folder: str, pattern: str) -> list[str]:
+        path = self.root / folder
+        return sorted(n for n in (os.listdir(path) if path.is_dir() else []) if re.fullmatch(pattern, n))
 
 
-SEGMENT = r"(?!\.\.?(?:/|$))[A-Za-z0-9_.-]+"
-SNAPSHOT = r"[0-9A-HJKMNP-TV-Z]{26}"
-
-
-def source_folder(name: str) -> str:
-    if not re.fullmatch(f"{SEGMENT}(/{SEGMENT})?", name):
-        raise Problem(f"{name!r} cannot be the name of a source")
-    return "sources/" + name.replace("/", "~")
-
-
-def pack_name(source: str, pack: bytes) -> str:
-    return f"{source_folder(source)}/packs/{pack.hex()[:2]}/{pack.hex()}"
+def object_name(source: str, kind: str, name: str) -> str:
+    return f"sources/{source.replace('/', '~')}/{kind}/{name[:2] + '/' if kind == 'packs' else ''}{name}"
 
 
 # --- 3. Keys ------------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class SourceKey:
-    """What opens one source in one generation."""
-
-    source: str
-    generation: int
-    secret: bytes
-
-    def chunk_id(self, chunk: bytes) -> bytes:
-        return hmac.digest(self.chunk, chunk, "sha256")[:16]
-
-    @property
-    def chunk(self) -> bytes:
-        return derive(self.secret, "baktainer/1 chunk")
-
-    def pack(self, pack: bytes) -> bytes:
-        return derive(self.secret, "baktainer/1 pack", pack)
-
-    def manifest(self, salt: bytes, snapshot: str) -> bytes:
-        return derive(self.secret, "baktainer/1 manifest", salt + snapshot.encode())
+# What a person brings: gives the wrapping key of a slot, or None if it is not for this one.
+Opener = Callable[[Fields], Optional[bytes]]
 
 
-def parse_key_file(text: str) -> bytes:
-    lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+def key_file(text: str) -> Opener:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     match = re.fullmatch(r"BAKTAINER-KEY-1-([A-Z2-7]{52})-([0-9a-f]{8})", lines[0]) if len(lines) == 1 else None
     if not match:
         raise Problem("the key file has not the one line BAKTAINER-KEY-1-…")
     secret = base64.b32decode(match[1] + "====")
     if hashlib.sha256(b"BAKTAINER-KEY-1" + secret).hexdigest()[:8] != match[2]:
         raise Problem("the key file is damaged: its check digits do not fit")
-    return secret
 
-
-def load_json(data: bytes, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        raise Damage(name, "is not JSON") from None
-    if not isinstance(value, dict):
-        raise Damage(name, "is not a JSON object")
-    return value
-
-
-def json_value(value: dict[str, Any], name: str, key: str, kind: type, pattern: str = "") -> Any:
-    """One field, of the kind that it must have; a text in the shape that it must have."""
-    got = value.get(key)
-    if type(got) is not kind or pattern and not re.fullmatch(pattern, got):
-        raise Damage(name, f"{key} is {got!r}")
-    return got
-
-
-def json_bytes(value: dict[str, Any], name: str, key: str) -> bytes:
-    try:
-        return base64.b64decode(json_value(value, name, key, str), validate=True)
-    except ValueError:
-        raise Damage(name, f"{key} is not base 64") from None
-
-
-# What a person brings: gives the wrapping key for a slot, or None if it is not for this one.
-Opener = Callable[[dict[str, Any], str], "bytes | None"]
-
-
-def key_file_opener(secret: bytes) -> Opener:
-    def opener(slot: dict[str, Any], name: str) -> bytes | None:
-        if slot.get("type") != "keyfile" or slot.get("key_id") != derive(secret, "baktainer/1 key id")[:8].hex():
+    def opener(slot: Fields) -> bytes | None:
+        if slot.all["type"] != "keyfile" or slot.all.get("key_id") != derive(secret, "baktainer/1 key id")[:8].hex():
             return None
-        return derive(secret, "baktainer/1 key slot", json_bytes(slot, name, "salt"))
+        return derive(secret, "baktainer/1 key slot", slot.bytes("salt"))
 
     return opener
 
 
-def passphrase_opener(passphrase: str) -> Opener:
-    def opener(slot: dict[str, Any], name: str) -> bytes | None:
-        if slot.get("type") != "passphrase":
+def passphrase(text: str) -> Opener:
+    def opener(slot: Fields) -> bytes | None:
+        if slot.all["type"] != "passphrase":
             return None
         try:
             from argon2 import exceptions, low_level
         except ImportError:
             raise Problem("a passphrase slot needs the module argon2, which is not installed") from None
-        cost = [json_value(slot, name, key, int) for key in ("time", "memory_kib", "threads")]
-        if any(not 1 <= n <= high for n, high in zip(cost, (64, 4 << 20, 64))):
-            raise Damage(name, "asks for too much work")
-        text = unicodedata.normalize("NFC", passphrase).encode()
+        cost = slot.number("time", 1, 64), slot.number("memory_kib", 8, 4 << 20), slot.number("threads", 1, 64)
         try:
-            return low_level.hash_secret_raw(text, json_bytes(slot, name, "salt"), *cost, 32, low_level.Type.ID)
+            secret = unicodedata.normalize("NFC", text).encode()
+            return low_level.hash_secret_raw(secret, slot.bytes("salt"), *cost, 32, low_level.Type.ID)
         except exceptions.HashingError as e:
-            raise Damage(name, f"Argon2: {e}") from None
+            raise Damage(slot.name, f"Argon2: {e}") from None
 
     return opener
 
@@ -356,186 +251,148 @@ class Repository:
 
     def __init__(self, store: Store, opener: Opener) -> None:
         self.store, self.damaged = store, list[Damage]()
-        self.id = self.either("format.json", "format.copy.json", self.parse_format)
+        self.id: str = self.either("format.json", "format.copy.json", self.open_format)
+        if not self.id:
+            raise self.damaged[0]
         self.masters: dict[int, bytes] = {}
-        tried = 0
-        for slot in sorted({n[:16] for n in store.names("keys", r"[0-9a-f]{16}(\.copy)?")}):
-            tried += 1
-            try:
-                opened = self.either(f"keys/{slot}", f"keys/{slot}.copy", lambda b, n: self.open_slot(b, n, opener))
-                if opened:
-                    self.masters[opened[0]] = opened[1]
-            except Damage as e:
-                self.damaged.append(e)
+        slots = sorted({n[:16] for n in store.names("keys", r"[0-9a-f]{16}(\.copy)?")})
+        for slot in slots:
+            opened = self.either(f"keys/{slot}", f"keys/{slot}.copy", lambda data, n: self.open_slot(data, n, opener))
+            self.masters.update(opened or {})
         if not self.masters:
-            why = f" ({self.damaged[0]})" if self.damaged else ""
-            raise Problem(f"none of the {tried} key slots opens with this key{why}")
+            raise Problem("; ".join([f"none of {len(slots)} key slots opens with this key", *map(str, self.damaged)]))
         for generation in range(max(self.masters), 1, -1):
             name = f"keys/earlier/{generation:010}"
-            try:
-                earlier = self.either(name, name + ".copy", lambda b, n: self.open_earlier(b, n, generation))
-                if self.masters.setdefault(generation - 1, earlier) != earlier:
-                    raise Damage(name, "holds another master key than a slot")
-            except Damage as e:
-                self.damaged.append(e)
-                break
+            self.masters.update(self.either(name, name + ".copy", self.open_earlier) or {})
 
-    def either(self, name: str, copy: str, parse: Callable[[bytes, str], Any]) -> Any:
-        """What the object or its copy says. What is wrong with one of them is kept for check."""
-        found, wrong, contents = [], [], []
+    def either(self, name: str, copy: str, opens: Callable[[bytes, str], Any]) -> Any:
+        """What the object or its copy says, or None. What is wrong with one of them is kept for check."""
+        found, contents = None, set()
         for n in (name, copy):
             try:
-                contents.append(self.store.read(n, MAX_FORMAT))
-                found.append(parse(contents[-1], n))
+                contents.add(self.store.read(n, MAX_FORMAT))
+                found = opens(self.store.read(n, MAX_FORMAT), n) or found
             except Damage as e:
-                wrong.append(e)
-        if not found:
-            raise wrong[0]
-        self.damaged += wrong
-        if len(contents) == 2 and not wrong and contents[0] != contents[1]:
-            self.damaged.append(Damage(copy, "differs from " + name))
-        return found[0]
+                self.damaged.append(e)
+        if len(contents) > 1:
+            self.damaged.append(Damage(copy, f"differs from {name}"))
+        return found
 
-    def parse_format(self, data: bytes, name: str) -> str:
-        value = load_json(data, name)
-        json_value(value, name, "format", str, "baktainer-repository")
-        if json_value(value, name, "version", int) != 1:
-            raise Problem(f"{name}: version {value['version']} is not known to this reader")
-        return json_value(value, name, "id", str, "[0-9a-f]{32}")
+    def open_format(self, data: bytes, name: str) -> str:
+        fields = Fields(data, name)
+        fields.text("format", "baktainer-repository")
+        if fields.number("version", 1, U64) > 1:
+            raise Problem(f"{name} is of a version that this reader does not know")
+        return fields.text("id", "[0-9a-f]{32}")
 
-    def open_slot(self, data: bytes, name: str, opener: Opener) -> tuple[int, bytes] | None:
-        if len(data) > MAX_SLOT:
-            raise Damage(name, "too large")
-        slot, slot_id = load_json(data, name), name[5:21]
+    def open_slot(self, data: bytes, name: str, opener: Opener) -> dict[int, bytes]:
+        slot, slot_id = Fields(data, name), name[5:21]
         for key, want in (("format", "baktainer-key"), ("repository", self.id), ("id", slot_id)):
-            json_value(slot, name, key, str, want)
-        if json_value(slot, name, "version", int) != 1:
-            return None
-        kind, generation = json_value(slot, name, "type", str), json_value(slot, name, "generation", int)
-        wrap = opener(slot, name)
-        if wrap is None:
-            return None
+            slot.text(key, want)
+        kind, generation = slot.text("type"), slot.number("generation", 1, U32)
+        wrap = opener(slot) if slot.number("version", 1, U64) == 1 and len(data) <= MAX_SLOT else None
+        if not wrap:
+            return {}
         aad = f"baktainer/1 slot {kind} {self.id} {slot_id} {generation}".encode()
-        master = unseal(name, 1, wrap, 0, json_bytes(slot, name, "wrapped"), aad)
-        if len(master) != 32 or not 1 <= generation < 1 << 32:
-            raise Damage(name, "holds no master key")
-        return generation, master
+        return {generation: unseal(name, 1, wrap, 0, slot.bytes("wrapped"), aad)}
 
-    def open_earlier(self, data: bytes, name: str, generation: int) -> bytes:
-        p = Parser(data, name)
-        key = derive(self.masters[generation], "baktainer/1 earlier key", p.take(32))
-        master = unseal(name, 1, key, 0, p.rest(), f"baktainer/1 earlier {self.id} {generation}".encode())
-        if len(master) != 32:
-            raise Damage(name, "holds no master key")
-        return master
+    def open_earlier(self, data: bytes, name: str) -> dict[int, bytes]:
+        generation = int(name[13:23])
+        key = derive(self.master(generation, name), "baktainer/1 earlier key", data[:32])
+        aad = f"baktainer/1 earlier {self.id} {generation}".encode()
+        return {generation - 1: unseal(name, 1, key, 0, data[32:], aad)}
 
     def master(self, generation: int, name: str) -> bytes:
         if generation not in self.masters:
             raise Damage(name, f"is of generation {generation}, whose key is not at hand")
         return self.masters[generation]
 
-    def source_key(self, source: str, generation: int, name: str) -> SourceKey:
-        secret = derive(self.master(generation, name), "baktainer/1 source", source.encode())
-        return SourceKey(source, generation, secret)
+    def source_key(self, source: str, generation: int, name: str) -> bytes:
+        return derive(self.master(generation, name), "baktainer/1 source", source.encode())
 
 
 # --- 5. Packs -----------------------------------------------------------------
 
 
-@dataclass
-class Frame:
-    offset: int
-    size: int
-    raw: int
-    depth: int
-    packs: list[bytes]  # those of its dictionary
-    first: int  # number in the pack of its first chunk
-    chunks: list[tuple[bytes, int]] = field(default_factory=list)  # id, length
-
-
-@dataclass(frozen=True)
-class PackRef:
+class PackRef(NamedTuple):
     """What a manifest's header says of a pack."""
 
-    id: bytes
+    id: str
     sha256: bytes
     size: int
     tail: int
     live: int
 
 
+class Frame(NamedTuple):
+    offset: int
+    size: int
+    raw: int
+    depth: int
+    packs: list[str]  # that its dictionary lies in
+    first: int  # number in the pack of its first chunk
+    chunks: list[tuple[bytes, int]]  # id, length
+
+
 class Pack:
     """The index of one pack."""
 
-    def __init__(self, store: Store, key: SourceKey, cipher: int, ref: PackRef) -> None:
-        self.id, self.name, self.cipher = ref.id, pack_name(key.source, ref.id), cipher
-        self.key = key.pack(ref.id)
-        header = store.read(self.name, HEADER, 0, HEADER)
-        want = struct.pack("<8sBBHI16s", b"BAKTPACK", 1, cipher, 0, key.generation, ref.id)
-        Parser(header, self.name).expect(want, "the header")
-        tail = store.read(self.name, MAX_TAIL, ref.size - ref.tail, ref.tail)
-        p = Parser(tail[-TRAILER:], self.name)
-        at, length, frames = p.uint(8), p.uint(4), p.uint(4)
-        p.expect(b"\x01" + bytes(7), "the version of the trailer")
+    def __init__(self, store: Store, name: str, key: bytes, cipher: int, generation: int, ref: PackRef) -> None:
+        self.name, self.cipher, self.id = name, cipher, bytes.fromhex(ref.id)
+        self.key = derive(key, "baktainer/1 pack", self.id)
+        header = store.read(name, HEADER, 0, HEADER)
+        want = b"BAKTPACK" + struct.pack("<BBHI", 1, cipher, 0, generation) + self.id
+        Parser(header, name).expect(want, "the header")
+        tail = store.read(name, MAX_TAIL, ref.size - ref.tail, ref.tail)
+        index, trailer = tail[:-TRAILER], tail[-TRAILER:]
+        p = Parser(trailer, name)
+        end, length, frames = p.uint(8), p.uint(4), p.uint(4)
+        p.expect(b"\x01" + bytes(7), "version in the trailer")
         self.sum = p.take(32)
         p.expect(b"BAKTPEND", "the end")
-        if at < HEADER or length + TRAILER != ref.tail or at + ref.tail != ref.size:
+        if length != len(index) or end + ref.tail != ref.size:
             p.fail("the trailer does not fit the pack")
-        index = unseal(self.name, cipher, self.key, INDEX_NUMBER, tail[:-TRAILER], header + tail[-TRAILER:][:24])
+        p = Parser(unseal(name, cipher, self.key, U32, index, header + trailer[:24]), name)
         self.frames: list[Frame] = []
-        self.parse_index(Parser(index, self.name), frames, at)
-        self.firsts = [f.first for f in self.frames]
-
-    def parse_index(self, p: Parser, frames: int, end: int) -> None:
         offset, first = HEADER, 0
         for _ in range(frames):
-            size = p.uvarint("size of a frame", 16 + TAG, end - offset)
-            raw, depth = p.uvarint("raw length", 1, MAX_FRAME), p.uvarint("depth", 0, MAX_DEPTH)
-            packs = [p.take(16) for _ in range(p.count("packs", 16, 1, MAX_DICTIONARY_PACKS))] if depth else []
-            frame = Frame(offset, size, raw, depth, packs, first)
-            for _ in range(p.count("chunks", 17, 1)):
-                frame.chunks.append((p.take(16), p.uvarint("length of a chunk", 1, MAX_CHUNK)))
-            if sum(length for _, length in frame.chunks) != raw:
+            size, raw = p.uvarint("size of a frame", 16 + TAG, end - offset), p.uvarint("raw length", 1, MAX_FRAME)
+            depth = p.uvarint("depth", 0, 8)
+            packs = [p.take(16).hex() for _ in range(p.count("packs", 16, 1, 1024))] if depth else []
+            count = p.count("chunks", 17, 1)
+            chunks = [(p.take(16), p.uvarint("length of a chunk", 1, MAX_CHUNK)) for _ in range(count)]
+            if sum(length for _, length in chunks) != raw:
                 p.fail("the chunks of a frame do not add up to its raw length")
-            self.frames.append(frame)
-            offset, first = offset + size, first + len(frame.chunks)
-        p.end()
-        if offset != end:
+            self.frames.append(Frame(offset, size, raw, depth, packs, first, chunks))
+            offset, first = offset + size, first + len(chunks)
+        if offset != end or p.rest():
             p.fail("the frames do not end where the index begins")
-        self.chunks = first
+        self.firsts, self.chunks = [f.first for f in self.frames], first
+        self.leans = {pack for f in self.frames for pack in f.packs}
 
 
 class Reader:
     """Reads chunks of the packs that one manifest lists."""
 
-    def __init__(self, store: Store, key: SourceKey, cipher: int, refs: list[PackRef]) -> None:
-        self.store, self.key, self.cipher = store, key, cipher
-        self.refs = {ref.id: ref for ref in refs}
-        self.packs: dict[bytes, Pack] = {}
-        self.cache: collections.OrderedDict[tuple[bytes, int], list[bytes]] = collections.OrderedDict()
+    def __init__(self, store: Store, key: bytes, manifest: Manifest) -> None:
+        self.store, self.key, self.manifest = store, key, manifest
+        self.chunk_key = derive(key, "baktainer/1 chunk")
+        self.refs = {ref.id: ref for ref in manifest.packs}
+        self.packs: dict[str, Pack] = {}
+        self.cache: OrderedDict[tuple[bytes, int], list[bytes]] = OrderedDict()
         self.cached = 0
 
-    def pack(self, pack: bytes) -> Pack:
+    def pack(self, pack: str) -> Pack:
+        if pack not in self.refs:
+            raise Damage(self.manifest.name, f"does not list pack {pack}, which is needed")
         if pack not in self.packs:
-            self.packs[pack] = Pack(self.store, self.key, self.cipher, self.refs[pack])
+            name, m = object_name(self.manifest.source, "packs", pack), self.manifest
+            self.packs[pack] = Pack(self.store, name, self.key, m.cipher, m.generation, self.refs[pack])
         return self.packs[pack]
 
-    def spans(self, pack: Pack, first: int, count: int) -> Iterator[tuple[int, int, int]]:
-        """The run cut by frames: number of the frame, first chunk and end within it."""
-        if count < 1 or first + count > pack.chunks:
-            raise Damage(pack.name, f"has no chunks {first} to {first + count - 1}")
-        at = bisect.bisect_right(pack.firsts, first) - 1
-        while count:
-            frame = pack.frames[at]
-            begin = first - frame.first
-            end = min(begin + count, len(frame.chunks))
-            yield at, begin, end
-            first, count, at = first + end - begin, count - end + begin, at + 1
-
-    def chunks(self, pack_id: bytes, first: int, count: int) -> Iterator[bytes]:
-        pack = self.pack(pack_id)
-        for number, begin, end in self.spans(pack, first, count):
-            yield from self.frame(pack, number)[begin:end]
+    def chunks(self, pack: str, first: int, count: int) -> Iterator[bytes]:
+        for number, begin, end in spans(self.pack(pack), first, count):
+            yield from self.frame(self.pack(pack), number)[begin:end]
 
     def frame(self, pack: Pack, number: int) -> list[bytes]:
         """The chunks of a frame, each checked by its id."""
@@ -543,60 +400,110 @@ class Reader:
         if at in self.cache:
             self.cache.move_to_end(at)
             return self.cache[at]
-        frame, where = pack.frames[number], f"{pack.name}: frame {number}"
+        frame = pack.frames[number]
+        codec, p = self.open_frame(pack, number)
+        dictionary = b""
+        if codec == 3:
+            runs = self.dictionary(p, frame)
+            dictionary = b"".join(chunk for run in runs for chunk in self.chunks(*run))
+        raw, chunks, offset = decode(pack.name, codec, p.rest(), frame.raw, dictionary), [], 0
+        for chunk_id, length in frame.chunks:
+            chunks.append(raw[offset : offset + length])
+            offset += length
+            if hmac.digest(self.chunk_key, chunks[-1], "sha256")[:16] != chunk_id:
+                p.fail(f"frame {number} holds another chunk than the one named {chunk_id.hex()}")
+        self.cache[at], self.cached = chunks, self.cached + frame.raw
+        while self.cached > CACHE:
+            self.cached -= sum(map(len, self.cache.popitem(last=False)[1]))
+        return chunks
+
+    def open_frame(self, pack: Pack, number: int) -> tuple[int, Parser]:
+        """The codec of a frame, and what it seals."""
+        frame = pack.frames[number]
         data = self.store.read(pack.name, MAX_PACK, frame.offset, frame.size)
         p = Parser(data, pack.name)
         p.expect(b"BF\x01", "begin of a frame")
         codec = p.uint(1)
         p.expect(struct.pack("<III", number, frame.raw, frame.size - 16), "header of a frame")
         plain = unseal(pack.name, pack.cipher, pack.key, number, p.rest(), pack.id + data[:16])
-        dictionary = b""
         if (codec == 3) != (frame.depth > 0):
             p.fail(f"frame {number} has codec {codec}, but depth {frame.depth}")
-        if codec == 3:
-            dictionary, plain = self.dictionary(Parser(plain, pack.name), frame)
-        raw, chunks, offset = decode(pack.name, codec, plain, frame.raw, dictionary), [], 0
-        chunk_key = self.key.chunk
-        for chunk_id, length in frame.chunks:
-            chunks.append(raw[offset : offset + length])
-            offset += length
-            if hmac.digest(chunk_key, chunks[-1], "sha256")[:16] != chunk_id:
-                raise Damage(pack.name, f"{where} holds a chunk that is not the one named {chunk_id.hex()}")
-        self.cache[at] = chunks
-        self.cached += frame.raw
-        while self.cached > CACHE:
-            (old, gone), _ = self.cache.popitem(last=False), None
-            self.cached -= sum(map(len, gone))
-        return chunks
+        return codec, Parser(plain, pack.name)
 
-    def dictionary(self, p: Parser, frame: Frame) -> tuple[bytes, bytes]:
-        """The dictionary of a frame of codec 3, and its Zstandard frame."""
-        packs = [p.take(16) for _ in range(p.count("packs", 16, 1, MAX_DICTIONARY_PACKS))]
+    def dictionary(self, p: Parser, frame: Frame) -> list[tuple[str, int, int]]:
+        """The runs of the dictionary of a frame of codec 3: pack, first chunk, number of chunks."""
+        packs = [p.take(16).hex() for _ in range(p.count("packs", 16, 1, 1024))]
         if packs != frame.packs:
             p.fail("a dictionary lies in other packs than the index says")
         runs, size, depth = [], 0, 0
-        for _ in range(p.count("runs", 3, 1, MAX_DICTIONARY_RUNS)):
-            ref = packs[p.uvarint("pack of a run", 0, len(packs) - 1)]
-            first, count = p.uvarint("first chunk"), p.uvarint("number of chunks", 1)
-            if ref not in self.refs:
-                p.fail(f"a dictionary lies in pack {ref.hex()}, which the manifest does not list")
-            pack = self.pack(ref)
-            for number, begin, end in self.spans(pack, first, count):
-                depth = max(depth, pack.frames[number].depth)
-                size += sum(length for _, length in pack.frames[number].chunks[begin:end])
-                if size > MAX_DICTIONARY:
-                    p.fail("a dictionary is too large")
-            runs.append((ref, first, count))
+        for _ in range(p.count("runs", 3, 1, 65536)):
+            run = packs[p.uvarint("pack of a run", 0, len(packs) - 1)], p.uvarint("chunk"), p.uvarint("chunks", 1)
+            runs.append(run)
+            for number, begin, end in spans(self.pack(run[0]), *run[1:]):
+                lies_in = self.packs[run[0]].frames[number]
+                depth = max(depth, lies_in.depth)
+                size += sum(length for _, length in lies_in.chunks[begin:end])
+            if size > MAX_DICTIONARY:
+                p.fail("a dictionary is too large")
         if frame.depth != depth + 1:  # so a chain of dictionaries ends, whatever they say
             p.fail(f"a frame of depth {frame.depth} has a dictionary of depth {depth}")
-        return b"".join(chunk for run in runs for chunk in self.chunks(*run)), p.rest()
+        return runs
+
+
+def spans(pack: Pack, first: int, count: int) -> Iterator[tuple[int, int, int]]:
+    """A run cut by frames: number of the frame, first chunk and end within it."""
+    if first + count > pack.chunks:
+        raise Damage(pack.name, f"has no chunks {first} to {first + count - 1}")
+    at = bisect.bisect_right(pack.firsts, first) - 1
+    while count:
+        begin = first - pack.firsts[at]
+        end = min(begin + count, len(pack.frames[at].chunks))
+        yield at, begin, end
+        first, count, at = first + end - begin, count - end + begin, at + 1
+
+
+def decode(name: str, codec: int, data: bytes, raw: int, dictionary: bytes = b"") -> bytes:
+    """Decompresses to exactly raw bytes, and never to more."""
+    if codec in (1, 3):
+        known = zstandard.ZstdCompressionDict(dictionary, zstandard.DICT_TYPE_RAWCONTENT) if dictionary else None
+        try:
+            with zstandard.ZstdDecompressor(known, 8 * MIB).stream_reader(io.BytesIO(data)) as reader:
+                data = reader.read(raw + 1)
+        except (zstandard.ZstdError, MemoryError) as e:
+            raise Damage(name, f"Zstandard: {e}") from None
+    elif codec == 2:
+        data = snappy(Parser(data, name), raw)
+    elif codec != 0:
+        raise Damage(name, f"codec {codec} is not known")
+    if len(data) != raw:
+        raise Damage(name, f"{len(data)} bytes or more after decompression, not {raw}")
+    return data
+
+
+def snappy(p: Parser, raw: int) -> bytes:
+    out = bytearray()
+    p.uvarint("raw length of Snappy", raw, raw)
+    while p.at < len(p.data) and len(out) <= raw:
+        tag = p.uint(1)
+        kind, length = tag & 3, (tag >> 2) + 1
+        if kind == 0:  # a literal
+            out += p.take(length if length <= 60 else p.uint(length - 60) + 1)
+            continue
+        if kind == 1:  # a copy of what came before, which may run into itself
+            length, offset = (tag >> 2 & 7) + 4, tag >> 5 << 8 | p.uint(1)
+        else:
+            offset = p.uint(2 * kind - 2)
+        if not 0 < offset <= len(out):
+            p.fail("Snappy: a copy of what is not there")
+        piece = out[len(out) - offset :][:length]
+        out += (piece * (length // len(piece) + 1))[:length]
+    return bytes(out)
 
 
 # --- 6. Manifests -------------------------------------------------------------
 
 
-@dataclass
-class Stream:
+class Stream(NamedTuple):
     name: str
     kind: str
     database: str
@@ -604,63 +511,60 @@ class Stream:
     size: int
     sha256: bytes
     chunks: int
-    runs: list[tuple[int, int, int]] = field(default_factory=list)  # pack in the list, first, count
-    objects: list[tuple[str, str, int]] = field(default_factory=list)  # kind, name, rows or -1
-    notes: list[str] = field(default_factory=list)
+    runs: list[tuple[int, int, int]]  # pack in the list, first chunk, number of chunks
+    objects: list[tuple[str, str, int]]  # kind, name, rows or -1
+    notes: list[str]
 
 
 class Manifest:
-    """The manifest of one snapshot, opened."""
+    """A manifest. Its header is read at once, its body when it is opened."""
 
-    def __init__(self, data: bytes, name: str, snapshot: str, source: str) -> None:
+    def __init__(self, data: bytes, name: str) -> None:
         self.data, self.name = data, name
         p = Parser(data, name)
         p.expect(b"BAKTMANI\x01", "the begin")
         self.codec, self.cipher = p.uint(1), p.uint(1)
-        p.expect(b"\0", "reserved")
-        self.length, self.raw, sealed = p.uint(4), p.uint(8), p.uint(8)
-        self.salt, self.chunking, self.generation = p.take(16), [p.uint(4) for _ in range(3)], p.uint(4)
-        self.snapshot = p.take(26).decode("latin-1")
-        self.source = p.string("source", MAX_NAME)
-        if (self.snapshot, self.source) != (snapshot, source):
-            p.fail(f"is the manifest of snapshot {self.snapshot!r} of {self.source!r}")
+        p.expect(b"\0", "a reserved byte")
+        self.length, self.raw, sealed, self.salt = p.uint(4), p.uint(8), p.uint(8), p.take(16)
+        self.chunking, self.generation = [p.uint(4) for _ in range(3)], p.uint(4)
+        self.snapshot, self.source = p.take(26).decode(errors="replace"), p.text("source", 128)
         if self.codec > 1 or self.length > MAX_HEADER or self.raw > MAX_BODY or len(data) != self.length + sealed:
-            p.fail("the header asks for too much, or is not of this manifest")
-        self.packs = []
+            p.fail("the header cannot be that of this manifest")
+        self.packs: list[PackRef] = []
         for _ in range(p.uint(4)):
-            self.packs.append(PackRef(p.take(16), p.take(32), p.uint(8), p.uint(8), p.uint(8)))
-            ref = self.packs[-1]
+            ref = PackRef(p.take(16).hex(), p.take(32), p.uint(8), p.uint(8), p.uint(8))
             if ref.size > MAX_PACK or not TAG + TRAILER <= ref.tail <= min(MAX_TAIL, ref.size - HEADER):
-                p.fail(f"pack {ref.id.hex()} cannot be of {ref.size} bytes")
-        if p.at != self.length:
-            p.fail("the header has another length than it says")
-        if len({ref.id for ref in self.packs}) != len(self.packs):
-            p.fail("lists a pack twice")
+                p.fail(f"pack {ref.id} cannot be of {ref.size} bytes")
+            self.packs.append(ref)
+        if p.at != self.length or len({ref.id for ref in self.packs}) != len(self.packs):
+            p.fail("the header has another length than it says, or lists a pack twice")
 
-    def open(self, key: SourceKey) -> None:
+    def open(self, key: bytes) -> None:
         header, sealed = self.data[: self.length], self.data[self.length :]
-        body = unseal(self.name, self.cipher, key.manifest(self.salt, self.snapshot), 0, sealed, header)
+        key = derive(key, "baktainer/1 manifest", self.salt + self.snapshot.encode())
+        body = unseal(self.name, self.cipher, key, 0, sealed, header)
         p = Parser(decode(self.name, self.codec, body, self.raw), self.name)
-        self.root, self.chunks, self.streams = p.take(32), p.uvarint("chunks"), list[Stream]()
-        for _ in range(p.count("streams", 40)):
-            name = p.string("name of a stream", MAX_NAME)
-            texts = [p.string(what, MAX_STRING) for what in ("kind", "database", "format")]
-            stream = Stream(name, *texts, p.uvarint("size"), p.take(32), p.uvarint("chunks"))
-            for _ in range(p.count("runs", 3)):
-                pack = p.uvarint("pack of a run", 0, len(self.packs) - 1)
-                stream.runs.append((pack, p.uvarint("first chunk"), p.uvarint("number of chunks", 1)))
-            for _ in range(p.count("objects", 3)):
-                kind, thing = p.string("kind", MAX_STRING), p.string("name", MAX_STRING)
-                stream.objects.append((kind, thing, p.uvarint("rows") - 1))
-            stream.notes = [p.string("note", MAX_STRING) for _ in range(p.count("notes", 1))]
-            if sum(count for _, _, count in stream.runs) != stream.chunks:
-                p.fail(f"the runs of stream {name!r} have not its number of chunks")
-            self.streams.append(stream)
-        p.end()
-        if sum(s.chunks for s in self.streams) != self.chunks:
-            p.fail("the streams have not the number of chunks of the snapshot")
+        self.root, self.chunks = p.take(32), p.uvarint("chunks")
+        self.streams = [self.stream(p) for _ in range(p.count("streams", 40))]
+        if p.rest() or sum(s.chunks for s in self.streams) != self.chunks:
+            p.fail("the streams have not the chunks of the snapshot")
         if len({s.name for s in self.streams}) != len(self.streams):
             p.fail("has two streams of one name")
+
+    def stream(self, p: Parser) -> Stream:
+        name = p.text("name of a stream", 255)
+        if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f-\x9f\ufffd]", name):
+            p.fail(f"{name!r} cannot be the name of a stream")
+        texts = p.text("kind"), p.text("database"), p.text("format")
+        size, sha256, chunks = p.uvarint("size"), p.take(32), p.uvarint("chunks")
+        last = len(self.packs) - 1
+        runs = [(p.uvarint("pack of a run", 0, last), p.uvarint("first chunk"), p.uvarint("chunks of a run", 1))
+                for _ in range(p.count("runs", 3))]  # fmt: skip
+        objects = [(p.text("kind"), p.text("name"), p.uvarint("rows") - 1) for _ in range(p.count("objects", 3))]
+        notes = [p.text("note") for _ in range(p.count("notes", 1))]
+        if sum(count for _, _, count in runs) != chunks:
+            p.fail(f"the runs of stream {name!r} have not its number of chunks")
+        return Stream(name, *texts, size, sha256, chunks, runs, objects, notes)
 
 
 class Merkle:
@@ -672,83 +576,66 @@ class Merkle:
     def add(self, chunk_id: bytes, length: int) -> None:
         size, node = 1, hashlib.sha256(b"\0" + chunk_id + struct.pack("<I", length)).digest()
         while self.trees and self.trees[-1][0] == size:
-            node = hashlib.sha256(b"\x01" + self.trees.pop()[1] + node).digest()
-            size *= 2
+            size, node = 2 * size, hashlib.sha256(b"\x01" + self.trees.pop()[1] + node).digest()
         self.trees.append((size, node))
 
     def root(self) -> bytes:
-        if not self.trees:
-            return hashlib.sha256().digest()
-        node = self.trees[-1][1]
-        for _, left in reversed(self.trees[:-1]):
-            node = hashlib.sha256(b"\x01" + left + node).digest()
-        return node
+        root = b""
+        for _, tree in reversed(self.trees):
+            root = hashlib.sha256(b"\x01" + tree + root).digest() if root else tree
+        return root or hashlib.sha256().digest()
 
 
-# --- 7. Ledger copies, and 8. reading a snapshot ------------------------------
+# --- 7. Copies of ledger entries, and 8. how to read a snapshot ---------------
 
 
-@dataclass(frozen=True)
 class Entry:
-    index: int
-    snapshot: str
-    source: str
-    generation: int
-    manifest: str
-    size: int
-    root: str
-    streams: Any
-    previous: str
-    hash: str
-    text: bytes
+    """A ledger entry, from its copy."""
+
+    def __init__(self, repo: Repository, index: int) -> None:
+        name = f"ledger/{index:020}"
+        p = Parser(repo.store.read(name, MAX_LEDGER), name)
+        p.expect(b"BAKTLEDG\x01\0\0\0", "the begin")
+        master = repo.master(p.uint(4), name)
+        p.expect(struct.pack("<Q", index), "the index")
+        self.json = unseal(name, 1, derive(master, "baktainer/1 ledger", p.take(16)), 0, p.rest(), p.data[:40])
+        f = Fields(self.json, name)
+        self.index, self.snapshot = f.number("index", index, index), f.text("snapshot", SNAPSHOT)
+        self.source, self.manifest = f.text("source", SOURCE), f.text("manifest", HASH)
+        self.size, self.root = f.number("manifest_size", 0, U64), f.text("root", HASH)
+        self.generation = f.number("generation", 0, U32) if "generation" in f.all else 1
+        self.previous, self.hash, self.streams = f.text("previous", HASH), f.text("hash", HASH), f.all.get("streams")
+        parts = self.json.split(b'"hash":"%s"' % self.hash.encode())
+        if hashlib.sha256((b'"hash":"%s"' % (b"0" * 64)).join(parts)).hexdigest() != self.hash:
+            raise Damage(name, "the entry has not the hash that it says")
 
 
-def open_entry(repo: Repository, index: int) -> Entry:
-    name = f"ledger/{index:020}"
-    p = Parser(repo.store.read(name, MAX_LEDGER), name)
-    p.expect(b"BAKTLEDG\x01\0\0\0", "the begin")
-    generation = p.uint(4)
-    p.expect(struct.pack("<Q", index), "index")
-    key = derive(repo.master(generation, name), "baktainer/1 ledger", p.take(16))
-    text = unseal(name, 1, key, 0, p.data[40:], p.data[:40])
-    value = load_json(text, name)
-    digits = {key: json_value(value, name, key, str, "[0-9a-f]{64}") for key in ("manifest", "root", "previous", "hash")}
-    entry = Entry(json_value(value, name, "index", int), json_value(value, name, "snapshot", str, SNAPSHOT),
-                  json_value(value, name, "source", str, f"{SEGMENT}(/{SEGMENT})?"), value.get("generation", 1),
-                  digits["manifest"], json_value(value, name, "manifest_size", int), digits["root"],
-                  value.get("streams"), digits["previous"], digits["hash"], text)  # fmt: skip
-    parts = text.split(b'"hash":"%s"' % entry.hash.encode())
-    if len(parts) != 2 or hashlib.sha256((b'"hash":"%s"' % (b"0" * 64)).join(parts)).hexdigest() != entry.hash:
-        raise Damage(name, "the entry has not the hash that it says")
-    if entry.index != index:
-        raise Damage(name, f"is entry {entry.index}")
-    return entry
-
-
-def entries(repo: Repository) -> Iterator[Entry | Damage]:
+def entries(repo: Repository) -> Iterator[tuple[int, Entry | Damage]]:
     for name in repo.store.names("ledger", "[0-9]{20}"):
         try:
-            yield open_entry(repo, int(name))
+            yield int(name), Entry(repo, int(name))
         except Damage as e:
-            yield e
+            yield int(name), e
 
 
 class Snapshot:
     """A snapshot that a ledger entry records, its manifest compared with the entry and opened."""
 
     def __init__(self, repo: Repository, entry: Entry) -> None:
-        name = f"{source_folder(entry.source)}/manifests/{entry.snapshot}"
+        name = object_name(entry.source, "manifests", entry.snapshot)
         data = repo.store.read(name, MAX_HEADER + MAX_BODY + TAG)
         if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.manifest:
             raise Damage(name, "is not the manifest that the ledger records")
-        self.manifest = Manifest(data, name, entry.snapshot, entry.source)
-        if self.manifest.generation != entry.generation:
-            raise Damage(name, f"is of another generation than ledger entry {entry.index} says")
-        key = repo.source_key(entry.source, entry.generation, name)
-        self.manifest.open(key)
-        if self.manifest.root.hex() != entry.root:
-            raise Damage(name, "has another Merkle root than the ledger records")
-        self.reader = Reader(repo.store, key, self.manifest.cipher, self.manifest.packs)
+        self.manifest = m = Manifest(data, name)
+        if (m.snapshot, m.source, m.generation) != (entry.snapshot, entry.source, entry.generation):
+            raise Damage(name, "is of another snapshot, source or generation than the ledger records")
+        key = repo.source_key(m.source, m.generation, name)
+        m.open(key)
+        streams = [{"name": s.name, "size": s.size, "sha256": s.sha256.hex()} for s in m.streams]
+        recorded = [{k: s.get(k) for k in ("name", "size", "sha256")} for s in entry.streams or []]
+        if m.root.hex() != entry.root or streams != recorded:
+            raise Damage(name, "has another Merkle root, or other streams, than the ledger records")
+        self.reader = Reader(repo.store, key, m)
 
     def chunks(self, stream: Stream) -> Iterator[bytes]:
         """The chunks of a stream, the last one only when size and hash of the whole are right."""
@@ -766,128 +653,114 @@ class Snapshot:
 
     def check(self) -> None:
         """All that the manifest says, but for the hashes of packs."""
-        manifest, merkle, used = self.manifest, Merkle(), {ref.id: set[int]() for ref in self.manifest.packs}
-        for stream in manifest.streams:
+        m, merkle, used = self.manifest, Merkle(), {ref.id: set[int]() for ref in self.manifest.packs}
+        for stream in m.streams:
             for chunk in self.chunks(stream):
-                merkle.add(self.reader.key.chunk_id(chunk), len(chunk))
+                merkle.add(hmac.digest(self.reader.chunk_key, chunk, "sha256")[:16], len(chunk))
             for pack, first, count in stream.runs:
-                used[manifest.packs[pack].id].update(range(first, first + count))
-        if merkle.root() != manifest.root:
-            raise Damage(manifest.name, "has another Merkle root than its chunks")
-        needed = {pack for pack, numbers in used.items() if numbers}
-        for ref in manifest.packs:
-            lengths = [length for f in self.reader.pack(ref.id).frames for _, length in f.chunks]
+                used[m.packs[pack].id].update(range(first, first + count))
+        if merkle.root() != m.root:
+            raise Damage(m.name, "has another Merkle root than its chunks")
+        for ref in m.packs:
+            lengths = [length for frame in self.reader.pack(ref.id).frames for _, length in frame.chunks]
             if sum(lengths[n] for n in used[ref.id]) != ref.live:
-                raise Damage(manifest.name, f"says {ref.live} live bytes for pack {ref.id.hex()}, which is wrong")
-        todo = list(needed)
+                raise Damage(m.name, f"{ref.live} live bytes in pack {ref.id} is wrong")
+        needed: set[str] = set()
+        todo = {pack for pack, numbers in used.items() if numbers}
         while todo:
-            pack = self.reader.pack(todo.pop())
-            leans = {p for f in pack.frames for p in f.packs} - needed
-            if leans - used.keys():
-                raise Damage(manifest.name, f"does not list a pack that dictionaries of {pack.id.hex()} lie in")
-            needed |= leans
-            todo += leans
-        if used.keys() - needed:
-            raise Damage(manifest.name, "lists a pack that it does not need")
+            needed |= todo
+            todo = set().union(*(self.reader.pack(pack).leans for pack in todo)) - needed
+        if needed != used.keys():
+            raise Damage(m.name, f"lists {len(used)} packs, but {len(needed)} are needed")
 
 
-def check_pack(store: Store, source: str, ref: PackRef) -> None:
-    """The hashes of a whole pack: its own, which finds damage, and the manifest's, which proves."""
-    name = pack_name(source, ref.id)
-    data = store.read(name, MAX_PACK)
-    if len(data) != ref.size:
-        raise Damage(name, f"has {len(data)} bytes, not {ref.size}")
-    if hashlib.sha256(data).digest() != ref.sha256:
-        raise Damage(name, "is not the pack that the manifest lists: its SHA-256 differs")
-    if hashlib.sha256(data[: -TRAILER + 24]).digest() != data[-TRAILER + 24 : -8]:
-        raise Damage(name, "the SHA-256 in its trailer is wrong")
+def check_pack(store: Store, name: str, ref: PackRef) -> Damage | None:
+    """Both hashes of a whole pack: the manifest's, which proves, and its own, which needs no manifest."""
+    try:
+        data = store.read(name, MAX_PACK)
+    except Damage as e:
+        return e
+    if len(data) != ref.size or hashlib.sha256(data).digest() != ref.sha256:
+        return Damage(name, "is not the pack that the manifest lists: its SHA-256 differs")
+    if hashlib.sha256(data[: 24 - TRAILER]).digest() != data[24 - TRAILER : -8]:
+        return Damage(name, "the SHA-256 in its trailer is wrong")
+    return None
 
 
 # --- Commands -----------------------------------------------------------------
 
 
 def ls(repo: Repository) -> None:
-    for entry in entries(repo):
+    for _, entry in entries(repo):
         if isinstance(entry, Damage):
             print(f"damaged: {entry}", file=sys.stderr)
-            continue
-        try:
-            streams = " ".join(f"{s.name}:{s.size}" for s in Snapshot(repo, entry).manifest.streams)
-        except Damage as e:
-            streams = f"({e})"
-        print(f"{entry.index} {entry.snapshot} {entry.source} {streams}")
+        else:
+            streams = " ".join(f"{s['name']}:{s['size']}" for s in entry.streams or [])
+            print(f"{entry.index} {entry.snapshot} {entry.source} {streams}")
 
 
-def dump(repo: Repository, snapshot: str, stream: str, out: BinaryIO) -> None:
+def dump(repo: Repository, snapshot: str, name: str, out: BinaryIO) -> None:
     damaged = 0
-    for entry in entries(repo):
+    for _, entry in entries(repo):
         if isinstance(entry, Damage):
             damaged += 1
         elif entry.snapshot == snapshot:
             opened = Snapshot(repo, entry)
-            for s in opened.manifest.streams:
-                if s.name == stream:
-                    for chunk in opened.chunks(s):
+            for stream in opened.manifest.streams:
+                if stream.name == name:
+                    for chunk in opened.chunks(stream):
                         out.write(chunk)
                     return out.flush()
-            raise Problem(f"snapshot {snapshot} has no stream {stream!r}")
-    raise Problem(f"no ledger entry records snapshot {snapshot} ({damaged} entries are damaged)")
+            raise Problem(f"snapshot {snapshot} has no stream {name!r}")
+    raise Problem(f"no ledger entry records snapshot {snapshot}; {damaged} are damaged")
 
 
 def check(repo: Repository) -> int:
-    """Looks at everything; prints one line for each damaged object. Gives their number."""
-    damaged: dict[str, str] = {}
-    hits: dict[str, list[str]] = {}
+    """Looks at everything, prints one line for each damaged object, and gives their number."""
+    damaged: dict[str, tuple[str, dict[str, None]]] = {}
 
     def note(e: Damage, snapshot: str = "") -> None:
-        damaged.setdefault(e.name, e.reason)
-        if snapshot and snapshot not in hits.setdefault(e.name, []):
-            hits[e.name].append(snapshot)
+        hits = damaged.setdefault(e.name, (e.reason, {}))[1]
+        if snapshot:
+            hits[snapshot] = None
 
     for e in repo.damaged:
         note(e)
-    packs: dict[tuple[str, PackRef], Damage | None] = {}
-    index, previous, good, gone = 0, "0" * 64, 0, 0
-    for entry in entries(repo):
+    packs: dict[tuple[str, bytes], Damage | None] = {}  # what is wrong with them
+    before, previous, good, depth = 0, "0" * 64, 0, 0  # the index and the hash of the entry before
+    for index, entry in entries(repo):
+        for missing in range(before + 1, min(index, before + 100)):
+            note(Damage(f"ledger/{missing:020}", "missing"))
+        before, follows = index, previous if index == before + 1 else ""
         if isinstance(entry, Damage):
             note(entry)
-            previous, index = "", int(entry.name[-20:])
+            previous = ""
             continue
-        if index + 1 != entry.index:
-            note(Damage(f"ledger/{index + 1:020}", "missing"))
-        elif previous and previous != entry.previous:
-            note(Damage(f"ledger/{entry.index:020}", "does not follow from the entry before"))
-        previous, index = entry.hash, entry.index
+        if follows and entry.previous != follows:
+            note(Damage(f"ledger/{index:020}", "does not follow from the entry before"))
+        previous = entry.hash
+        found: list[Damage] = []
         try:
             snapshot = Snapshot(repo, entry)
-        except Damage as e:
-            if e.reason == "missing":
-                gone += 1
-                print(f"snapshot {entry.snapshot} of {entry.source}: no manifest: forgotten and pruned, or lost")
-            else:
-                note(e, entry.snapshot)
-            continue
-        before = len(damaged), sum(map(len, hits.values()))
-        for ref in snapshot.manifest.packs:
-            if (entry.source, ref) not in packs:
-                try:
-                    packs[entry.source, ref] = check_pack(repo.store, entry.source, ref)
-                except Damage as e:
-                    packs[entry.source, ref] = e
-            found = packs[entry.source, ref]
-            if found:
-                note(found, entry.snapshot)
-        try:
+            for ref in snapshot.manifest.packs:
+                name = object_name(entry.source, "packs", ref.id)
+                if (name, ref.sha256) not in packs:
+                    packs[name, ref.sha256] = check_pack(repo.store, name, ref)
+                found += filter(None, [packs[name, ref.sha256]])
             snapshot.check()
+            depth = max([depth, *(f.depth for pack in snapshot.reader.packs.values() for f in pack.frames)])
         except Damage as e:
+            if e.name == object_name(entry.source, "manifests", entry.snapshot) and e.reason == "missing":
+                print(f"{entry.source} {entry.snapshot}: has no manifest: forgotten and deleted, or lost")
+                continue
+            found.append(e)
+        for e in found:
             note(e, entry.snapshot)
-        if before == (len(damaged), sum(map(len, hits.values()))):
-            good += 1
-            print(f"snapshot {entry.snapshot} of {entry.source}: fine")
-    for name, reason in damaged.items():
-        hit = f" (hits {', '.join(hits[name])})" if name in hits else ""
-        print(f"damaged: {name}: {reason}{hit}", file=sys.stderr)
-    print(f"{good} snapshots fine, {gone} without manifest, {len(packs)} packs read, {len(damaged)} objects damaged")
+        good += not found
+        print(f"{entry.source} {entry.snapshot}: {'damaged' if found else 'fine'}")
+    for name, (reason, hits) in damaged.items():
+        print(f"damaged: {name}: {reason}{'; hits ' if hits else ''}{', '.join(hits)}", file=sys.stderr)
+    print(f"{good} snapshots fine, {len(packs)} packs read, dictionaries {depth} deep, {len(damaged)} objects damaged")
     return len(damaged)
 
 
@@ -900,23 +773,23 @@ def main() -> int:
             command.add_argument(argument)
         key = command.add_mutually_exclusive_group(required=True)
         key.add_argument("--key", metavar="FILE", help="the key file")
-        key.add_argument("--passphrase-file", metavar="FILE", help="a file with the passphrase in its first line")
+        key.add_argument("--passphrase-file", metavar="FILE", help="a file whose first line is the passphrase")
     commands.add_parser("selftest").add_argument("folder")
     args = parser.parse_args()
     try:
         if args.command == "selftest":
-            return selftest(Path(args.folder))
-        if args.key:
-            opener = key_file_opener(parse_key_file(Path(args.key).read_text("utf-8")))
-        else:
-            opener = passphrase_opener(Path(args.passphrase_file).read_text("utf-8").split("\n")[0])
-        repo = Repository(Store(args.store), opener)
+            sys.dont_write_bytecode, sys.modules["baktainer_reader"] = True, sys.modules[__name__]
+            import selftest
+
+            return selftest.run(Path(args.folder))
+        text = Path(args.key or args.passphrase_file).read_text("utf-8")
+        repo = Repository(Store(args.store), key_file(text) if args.key else passphrase(text.split("\n")[0]))
         if args.command == "ls":
             ls(repo)
         elif args.command == "dump":
             dump(repo, args.snapshot, args.stream, sys.stdout.buffer)
-        elif check(repo):
-            return 1
+        else:
+            return min(check(repo), 1)
     except (Problem, OSError, UnicodeDecodeError) as e:
         print(f"{'damaged: ' if isinstance(e, Damage) else ''}{e}", file=sys.stderr)
         return 1
