@@ -1100,7 +1100,9 @@ type ListSnapshotsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	// Newest first, at most this many; 0: 1000.
-	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Those that are forgotten, rather than those that are not.
+	Forgotten     bool `protobuf:"varint,3,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1147,6 +1149,13 @@ func (x *ListSnapshotsRequest) GetLimit() int32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *ListSnapshotsRequest) GetForgotten() bool {
+	if x != nil {
+		return x.Forgotten
+	}
+	return false
 }
 
 type ListSnapshotsResponse struct {
@@ -1561,6 +1570,1110 @@ func (x *DumpSnapshotResponse) GetData() []byte {
 	return nil
 }
 
+type ForgetSnapshotsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids, or unique beginnings of ids.
+	Snapshots []string `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// Say what would be done, and change nothing.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetSnapshotsRequest) Reset() {
+	*x = ForgetSnapshotsRequest{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetSnapshotsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetSnapshotsRequest) ProtoMessage() {}
+
+func (x *ForgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetSnapshotsRequest.ProtoReflect.Descriptor instead.
+func (*ForgetSnapshotsRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ForgetSnapshotsRequest) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+func (x *ForgetSnapshotsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type ForgetSnapshotsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshots     []*Snapshot            `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetSnapshotsResponse) Reset() {
+	*x = ForgetSnapshotsResponse{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetSnapshotsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetSnapshotsResponse) ProtoMessage() {}
+
+func (x *ForgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetSnapshotsResponse.ProtoReflect.Descriptor instead.
+func (*ForgetSnapshotsResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ForgetSnapshotsResponse) GetSnapshots() []*Snapshot {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+type UnforgetSnapshotsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whole ids.
+	Snapshots     []string `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnforgetSnapshotsRequest) Reset() {
+	*x = UnforgetSnapshotsRequest{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnforgetSnapshotsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnforgetSnapshotsRequest) ProtoMessage() {}
+
+func (x *UnforgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnforgetSnapshotsRequest.ProtoReflect.Descriptor instead.
+func (*UnforgetSnapshotsRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *UnforgetSnapshotsRequest) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+type UnforgetSnapshotsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshots     []*Snapshot            `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnforgetSnapshotsResponse) Reset() {
+	*x = UnforgetSnapshotsResponse{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnforgetSnapshotsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnforgetSnapshotsResponse) ProtoMessage() {}
+
+func (x *UnforgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnforgetSnapshotsResponse.ProtoReflect.Descriptor instead.
+func (*UnforgetSnapshotsResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *UnforgetSnapshotsResponse) GetSnapshots() []*Snapshot {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+type PlanPruneRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Sources []string               `protobuf:"bytes,1,rep,name=sources,proto3" json:"sources,omitempty"`
+	// All sources; excludes sources.
+	All           bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanPruneRequest) Reset() {
+	*x = PlanPruneRequest{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanPruneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanPruneRequest) ProtoMessage() {}
+
+func (x *PlanPruneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanPruneRequest.ProtoReflect.Descriptor instead.
+func (*PlanPruneRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *PlanPruneRequest) GetSources() []string {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *PlanPruneRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+type PlanPruneResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Plans         []*PrunePlan           `protobuf:"bytes,1,rep,name=plans,proto3" json:"plans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanPruneResponse) Reset() {
+	*x = PlanPruneResponse{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanPruneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanPruneResponse) ProtoMessage() {}
+
+func (x *PlanPruneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanPruneResponse.ProtoReflect.Descriptor instead.
+func (*PlanPruneResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PlanPruneResponse) GetPlans() []*PrunePlan {
+	if x != nil {
+		return x.Plans
+	}
+	return nil
+}
+
+// PrunePlan says what a prune of one source deletes, and why.
+type PrunePlan struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// SHA-256 of the plan: what Prune is told to carry out.
+	Hash []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	// The forgotten snapshots that it deletes.
+	Snapshots []string `protobuf:"bytes,3,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// In the order of their deletion; at most 10,000 of them are listed.
+	Delete []*PruneObject `protobuf:"bytes,4,rep,name=delete,proto3" json:"delete,omitempty"`
+	// Of all that is deleted, listed or not, and of what is kept.
+	Objects     int64 `protobuf:"varint,5,opt,name=objects,proto3" json:"objects,omitempty"`
+	Bytes       int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	KeptObjects int64 `protobuf:"varint,7,opt,name=kept_objects,json=keptObjects,proto3" json:"kept_objects,omitempty"`
+	KeptBytes   int64 `protobuf:"varint,8,opt,name=kept_bytes,json=keptBytes,proto3" json:"kept_bytes,omitempty"`
+	// What is kept although nothing needs it, and why.
+	Notes []string `protobuf:"bytes,9,rep,name=notes,proto3" json:"notes,omitempty"`
+	// Why nothing can be deleted at present.
+	Failure       *Failure `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrunePlan) Reset() {
+	*x = PrunePlan{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrunePlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrunePlan) ProtoMessage() {}
+
+func (x *PrunePlan) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrunePlan.ProtoReflect.Descriptor instead.
+func (*PrunePlan) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *PrunePlan) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *PrunePlan) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *PrunePlan) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+func (x *PrunePlan) GetDelete() []*PruneObject {
+	if x != nil {
+		return x.Delete
+	}
+	return nil
+}
+
+func (x *PrunePlan) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *PrunePlan) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PrunePlan) GetKeptObjects() int64 {
+	if x != nil {
+		return x.KeptObjects
+	}
+	return 0
+}
+
+func (x *PrunePlan) GetKeptBytes() int64 {
+	if x != nil {
+		return x.KeptBytes
+	}
+	return 0
+}
+
+func (x *PrunePlan) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+func (x *PrunePlan) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+type PruneObject struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Size          int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneObject) Reset() {
+	*x = PruneObject{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneObject) ProtoMessage() {}
+
+func (x *PruneObject) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneObject.ProtoReflect.Descriptor instead.
+func (*PruneObject) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *PruneObject) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PruneObject) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *PruneObject) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type PruneRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// Carry out the plan with this hash, or refuse when it would be another now; empty: carry out what is planned now.
+	PlanHash      []byte `protobuf:"bytes,2,opt,name=plan_hash,json=planHash,proto3" json:"plan_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneRequest) Reset() {
+	*x = PruneRequest{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneRequest) ProtoMessage() {}
+
+func (x *PruneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneRequest.ProtoReflect.Descriptor instead.
+func (*PruneRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *PruneRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *PruneRequest) GetPlanHash() []byte {
+	if x != nil {
+		return x.PlanHash
+	}
+	return nil
+}
+
+type PruneResponse struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ObjectsDone  int64                  `protobuf:"varint,1,opt,name=objects_done,json=objectsDone,proto3" json:"objects_done,omitempty"`
+	ObjectsTotal int64                  `protobuf:"varint,2,opt,name=objects_total,json=objectsTotal,proto3" json:"objects_total,omitempty"`
+	BytesDone    int64                  `protobuf:"varint,3,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	BytesTotal   int64                  `protobuf:"varint,4,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"`
+	// Set on the last message.
+	Prune         *Prune `protobuf:"bytes,5,opt,name=prune,proto3" json:"prune,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneResponse) Reset() {
+	*x = PruneResponse{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneResponse) ProtoMessage() {}
+
+func (x *PruneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneResponse.ProtoReflect.Descriptor instead.
+func (*PruneResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *PruneResponse) GetObjectsDone() int64 {
+	if x != nil {
+		return x.ObjectsDone
+	}
+	return 0
+}
+
+func (x *PruneResponse) GetObjectsTotal() int64 {
+	if x != nil {
+		return x.ObjectsTotal
+	}
+	return 0
+}
+
+func (x *PruneResponse) GetBytesDone() int64 {
+	if x != nil {
+		return x.BytesDone
+	}
+	return 0
+}
+
+func (x *PruneResponse) GetBytesTotal() int64 {
+	if x != nil {
+		return x.BytesTotal
+	}
+	return 0
+}
+
+func (x *PruneResponse) GetPrune() *Prune {
+	if x != nil {
+		return x.Prune
+	}
+	return nil
+}
+
+type CheckStoreRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Read every pack and compare its hash, rather than its size alone.
+	ReadData      bool `protobuf:"varint,1,opt,name=read_data,json=readData,proto3" json:"read_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckStoreRequest) Reset() {
+	*x = CheckStoreRequest{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckStoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckStoreRequest) ProtoMessage() {}
+
+func (x *CheckStoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckStoreRequest.ProtoReflect.Descriptor instead.
+func (*CheckStoreRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *CheckStoreRequest) GetReadData() bool {
+	if x != nil {
+		return x.ReadData
+	}
+	return false
+}
+
+type CheckStoreResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Objects looked at, and bytes of packs read.
+	ObjectsDone int64 `protobuf:"varint,1,opt,name=objects_done,json=objectsDone,proto3" json:"objects_done,omitempty"`
+	BytesDone   int64 `protobuf:"varint,2,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	// What is being looked at.
+	Phase string `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"`
+	// Set on the last message.
+	Report        *StoreReport `protobuf:"bytes,4,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckStoreResponse) Reset() {
+	*x = CheckStoreResponse{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckStoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckStoreResponse) ProtoMessage() {}
+
+func (x *CheckStoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckStoreResponse.ProtoReflect.Descriptor instead.
+func (*CheckStoreResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *CheckStoreResponse) GetObjectsDone() int64 {
+	if x != nil {
+		return x.ObjectsDone
+	}
+	return 0
+}
+
+func (x *CheckStoreResponse) GetBytesDone() int64 {
+	if x != nil {
+		return x.BytesDone
+	}
+	return 0
+}
+
+func (x *CheckStoreResponse) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *CheckStoreResponse) GetReport() *StoreReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+type RepairStoreRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	ReadData bool                   `protobuf:"varint,1,opt,name=read_data,json=readData,proto3" json:"read_data,omitempty"`
+	// Say what would be done, and change nothing.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairStoreRequest) Reset() {
+	*x = RepairStoreRequest{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairStoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairStoreRequest) ProtoMessage() {}
+
+func (x *RepairStoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairStoreRequest.ProtoReflect.Descriptor instead.
+func (*RepairStoreRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RepairStoreRequest) GetReadData() bool {
+	if x != nil {
+		return x.ReadData
+	}
+	return false
+}
+
+func (x *RepairStoreRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type RepairStoreResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ObjectsDone   int64                  `protobuf:"varint,1,opt,name=objects_done,json=objectsDone,proto3" json:"objects_done,omitempty"`
+	BytesDone     int64                  `protobuf:"varint,2,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	Phase         string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"`
+	Report        *StoreReport           `protobuf:"bytes,4,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairStoreResponse) Reset() {
+	*x = RepairStoreResponse{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairStoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairStoreResponse) ProtoMessage() {}
+
+func (x *RepairStoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairStoreResponse.ProtoReflect.Descriptor instead.
+func (*RepairStoreResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RepairStoreResponse) GetObjectsDone() int64 {
+	if x != nil {
+		return x.ObjectsDone
+	}
+	return 0
+}
+
+func (x *RepairStoreResponse) GetBytesDone() int64 {
+	if x != nil {
+		return x.BytesDone
+	}
+	return 0
+}
+
+func (x *RepairStoreResponse) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *RepairStoreResponse) GetReport() *StoreReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+// StoreReport is what a check of the store found.
+type StoreReport struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Store     string                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
+	Objects   int64                  `protobuf:"varint,2,opt,name=objects,proto3" json:"objects,omitempty"`
+	Bytes     int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Packs     int64                  `protobuf:"varint,4,opt,name=packs,proto3" json:"packs,omitempty"`
+	Snapshots int64                  `protobuf:"varint,5,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// Objects that no snapshot needs: left over from runs that failed, of forgotten snapshots, or of backups at work.
+	UnreferencedObjects int64           `protobuf:"varint,6,opt,name=unreferenced_objects,json=unreferencedObjects,proto3" json:"unreferenced_objects,omitempty"`
+	UnreferencedBytes   int64           `protobuf:"varint,7,opt,name=unreferenced_bytes,json=unreferencedBytes,proto3" json:"unreferenced_bytes,omitempty"`
+	Findings            []*StoreFinding `protobuf:"bytes,8,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Names of objects that are none of a repository's, at most 100, and how many there are.
+	Unknown        []string `protobuf:"bytes,9,rep,name=unknown,proto3" json:"unknown,omitempty"`
+	UnknownObjects int64    `protobuf:"varint,10,opt,name=unknown_objects,json=unknownObjects,proto3" json:"unknown_objects,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *StoreReport) Reset() {
+	*x = StoreReport{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreReport) ProtoMessage() {}
+
+func (x *StoreReport) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreReport.ProtoReflect.Descriptor instead.
+func (*StoreReport) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *StoreReport) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *StoreReport) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *StoreReport) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *StoreReport) GetPacks() int64 {
+	if x != nil {
+		return x.Packs
+	}
+	return 0
+}
+
+func (x *StoreReport) GetSnapshots() int64 {
+	if x != nil {
+		return x.Snapshots
+	}
+	return 0
+}
+
+func (x *StoreReport) GetUnreferencedObjects() int64 {
+	if x != nil {
+		return x.UnreferencedObjects
+	}
+	return 0
+}
+
+func (x *StoreReport) GetUnreferencedBytes() int64 {
+	if x != nil {
+		return x.UnreferencedBytes
+	}
+	return 0
+}
+
+func (x *StoreReport) GetFindings() []*StoreFinding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *StoreReport) GetUnknown() []string {
+	if x != nil {
+		return x.Unknown
+	}
+	return nil
+}
+
+func (x *StoreReport) GetUnknownObjects() int64 {
+	if x != nil {
+		return x.UnknownObjects
+	}
+	return 0
+}
+
+// StoreFinding is one thing that is wrong in a store.
+type StoreFinding struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Object string                 `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	// One line: what is wrong.
+	Problem string `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	// It can be derived from what is there.
+	Repairable bool `protobuf:"varint,3,opt,name=repairable,proto3" json:"repairable,omitempty"`
+	// What a repair did, or would do; empty: nothing.
+	Repair        string            `protobuf:"bytes,4,opt,name=repair,proto3" json:"repair,omitempty"`
+	Damage        []*SnapshotDamage `protobuf:"bytes,5,rep,name=damage,proto3" json:"damage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreFinding) Reset() {
+	*x = StoreFinding{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreFinding) ProtoMessage() {}
+
+func (x *StoreFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreFinding.ProtoReflect.Descriptor instead.
+func (*StoreFinding) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *StoreFinding) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *StoreFinding) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *StoreFinding) GetRepairable() bool {
+	if x != nil {
+		return x.Repairable
+	}
+	return false
+}
+
+func (x *StoreFinding) GetRepair() string {
+	if x != nil {
+		return x.Repair
+	}
+	return ""
+}
+
+func (x *StoreFinding) GetDamage() []*SnapshotDamage {
+	if x != nil {
+		return x.Damage
+	}
+	return nil
+}
+
+// SnapshotDamage is what a snapshot has lost.
+type SnapshotDamage struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Source   string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Snapshot string                 `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Streams that cannot be read to their end; those that are not named can. Meaningful when streams_read.
+	Streams []string `protobuf:"bytes,3,rep,name=streams,proto3" json:"streams,omitempty"`
+	// The streams were read, to see.
+	StreamsRead   bool `protobuf:"varint,4,opt,name=streams_read,json=streamsRead,proto3" json:"streams_read,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotDamage) Reset() {
+	*x = SnapshotDamage{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotDamage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotDamage) ProtoMessage() {}
+
+func (x *SnapshotDamage) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotDamage.ProtoReflect.Descriptor instead.
+func (*SnapshotDamage) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *SnapshotDamage) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *SnapshotDamage) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *SnapshotDamage) GetStreams() []string {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *SnapshotDamage) GetStreamsRead() bool {
+	if x != nil {
+		return x.StreamsRead
+	}
+	return false
+}
+
 var File_baktainer_v1_admin_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_admin_proto_rawDesc = "" +
@@ -1636,10 +2749,11 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\x10CancelRunRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"8\n" +
 	"\x11CancelRunResponse\x12#\n" +
-	"\x03run\x18\x01 \x01(\v2\x11.baktainer.v1.RunR\x03run\"D\n" +
+	"\x03run\x18\x01 \x01(\v2\x11.baktainer.v1.RunR\x03run\"b\n" +
 	"\x14ListSnapshotsRequest\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\"M\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x1c\n" +
+	"\tforgotten\x18\x03 \x01(\bR\tforgotten\"M\n" +
 	"\x15ListSnapshotsResponse\x124\n" +
 	"\tsnapshots\x18\x01 \x03(\v2\x16.baktainer.v1.SnapshotR\tsnapshots\"0\n" +
 	"\x12GetSnapshotRequest\x12\x1a\n" +
@@ -1664,7 +2778,91 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x16\n" +
 	"\x06select\x18\x02 \x01(\tR\x06select\"*\n" +
 	"\x14DumpSnapshotResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\xba\b\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"O\n" +
+	"\x16ForgetSnapshotsRequest\x12\x1c\n" +
+	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"O\n" +
+	"\x17ForgetSnapshotsResponse\x124\n" +
+	"\tsnapshots\x18\x01 \x03(\v2\x16.baktainer.v1.SnapshotR\tsnapshots\"8\n" +
+	"\x18UnforgetSnapshotsRequest\x12\x1c\n" +
+	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\"Q\n" +
+	"\x19UnforgetSnapshotsResponse\x124\n" +
+	"\tsnapshots\x18\x01 \x03(\v2\x16.baktainer.v1.SnapshotR\tsnapshots\">\n" +
+	"\x10PlanPruneRequest\x12\x18\n" +
+	"\asources\x18\x01 \x03(\tR\asources\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\"B\n" +
+	"\x11PlanPruneResponse\x12-\n" +
+	"\x05plans\x18\x01 \x03(\v2\x17.baktainer.v1.PrunePlanR\x05plans\"\xc1\x02\n" +
+	"\tPrunePlan\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x1c\n" +
+	"\tsnapshots\x18\x03 \x03(\tR\tsnapshots\x121\n" +
+	"\x06delete\x18\x04 \x03(\v2\x19.baktainer.v1.PruneObjectR\x06delete\x12\x18\n" +
+	"\aobjects\x18\x05 \x01(\x03R\aobjects\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\x12!\n" +
+	"\fkept_objects\x18\a \x01(\x03R\vkeptObjects\x12\x1d\n" +
+	"\n" +
+	"kept_bytes\x18\b \x01(\x03R\tkeptBytes\x12\x14\n" +
+	"\x05notes\x18\t \x03(\tR\x05notes\x12/\n" +
+	"\afailure\x18\n" +
+	" \x01(\v2\x15.baktainer.v1.FailureR\afailure\"M\n" +
+	"\vPruneObject\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"C\n" +
+	"\fPruneRequest\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
+	"\tplan_hash\x18\x02 \x01(\fR\bplanHash\"\xc2\x01\n" +
+	"\rPruneResponse\x12!\n" +
+	"\fobjects_done\x18\x01 \x01(\x03R\vobjectsDone\x12#\n" +
+	"\robjects_total\x18\x02 \x01(\x03R\fobjectsTotal\x12\x1d\n" +
+	"\n" +
+	"bytes_done\x18\x03 \x01(\x03R\tbytesDone\x12\x1f\n" +
+	"\vbytes_total\x18\x04 \x01(\x03R\n" +
+	"bytesTotal\x12)\n" +
+	"\x05prune\x18\x05 \x01(\v2\x13.baktainer.v1.PruneR\x05prune\"0\n" +
+	"\x11CheckStoreRequest\x12\x1b\n" +
+	"\tread_data\x18\x01 \x01(\bR\breadData\"\x9f\x01\n" +
+	"\x12CheckStoreResponse\x12!\n" +
+	"\fobjects_done\x18\x01 \x01(\x03R\vobjectsDone\x12\x1d\n" +
+	"\n" +
+	"bytes_done\x18\x02 \x01(\x03R\tbytesDone\x12\x14\n" +
+	"\x05phase\x18\x03 \x01(\tR\x05phase\x121\n" +
+	"\x06report\x18\x04 \x01(\v2\x19.baktainer.v1.StoreReportR\x06report\"J\n" +
+	"\x12RepairStoreRequest\x12\x1b\n" +
+	"\tread_data\x18\x01 \x01(\bR\breadData\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"\xa0\x01\n" +
+	"\x13RepairStoreResponse\x12!\n" +
+	"\fobjects_done\x18\x01 \x01(\x03R\vobjectsDone\x12\x1d\n" +
+	"\n" +
+	"bytes_done\x18\x02 \x01(\x03R\tbytesDone\x12\x14\n" +
+	"\x05phase\x18\x03 \x01(\tR\x05phase\x121\n" +
+	"\x06report\x18\x04 \x01(\v2\x19.baktainer.v1.StoreReportR\x06report\"\xe4\x02\n" +
+	"\vStoreReport\x12\x14\n" +
+	"\x05store\x18\x01 \x01(\tR\x05store\x12\x18\n" +
+	"\aobjects\x18\x02 \x01(\x03R\aobjects\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x14\n" +
+	"\x05packs\x18\x04 \x01(\x03R\x05packs\x12\x1c\n" +
+	"\tsnapshots\x18\x05 \x01(\x03R\tsnapshots\x121\n" +
+	"\x14unreferenced_objects\x18\x06 \x01(\x03R\x13unreferencedObjects\x12-\n" +
+	"\x12unreferenced_bytes\x18\a \x01(\x03R\x11unreferencedBytes\x126\n" +
+	"\bfindings\x18\b \x03(\v2\x1a.baktainer.v1.StoreFindingR\bfindings\x12\x18\n" +
+	"\aunknown\x18\t \x03(\tR\aunknown\x12'\n" +
+	"\x0funknown_objects\x18\n" +
+	" \x01(\x03R\x0eunknownObjects\"\xae\x01\n" +
+	"\fStoreFinding\x12\x16\n" +
+	"\x06object\x18\x01 \x01(\tR\x06object\x12\x18\n" +
+	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x1e\n" +
+	"\n" +
+	"repairable\x18\x03 \x01(\bR\n" +
+	"repairable\x12\x16\n" +
+	"\x06repair\x18\x04 \x01(\tR\x06repair\x124\n" +
+	"\x06damage\x18\x05 \x03(\v2\x1c.baktainer.v1.SnapshotDamageR\x06damage\"\x81\x01\n" +
+	"\x0eSnapshotDamage\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1a\n" +
+	"\bsnapshot\x18\x02 \x01(\tR\bsnapshot\x12\x18\n" +
+	"\astreams\x18\x03 \x03(\tR\astreams\x12!\n" +
+	"\fstreams_read\x18\x04 \x01(\bR\vstreamsRead2\xbb\f\n" +
 	"\fAdminService\x12L\n" +
 	"\tGetStatus\x12\x1e.baktainer.v1.GetStatusRequest\x1a\x1f.baktainer.v1.GetStatusResponse\x12R\n" +
 	"\vListSources\x12 .baktainer.v1.ListSourcesRequest\x1a!.baktainer.v1.ListSourcesResponse\x12L\n" +
@@ -1678,7 +2876,14 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\rListSnapshots\x12\".baktainer.v1.ListSnapshotsRequest\x1a#.baktainer.v1.ListSnapshotsResponse\x12R\n" +
 	"\vGetSnapshot\x12 .baktainer.v1.GetSnapshotRequest\x1a!.baktainer.v1.GetSnapshotResponse\x12]\n" +
 	"\x0eVerifySnapshot\x12#.baktainer.v1.VerifySnapshotRequest\x1a$.baktainer.v1.VerifySnapshotResponse0\x01\x12W\n" +
-	"\fDumpSnapshot\x12!.baktainer.v1.DumpSnapshotRequest\x1a\".baktainer.v1.DumpSnapshotResponse0\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
+	"\fDumpSnapshot\x12!.baktainer.v1.DumpSnapshotRequest\x1a\".baktainer.v1.DumpSnapshotResponse0\x01\x12^\n" +
+	"\x0fForgetSnapshots\x12$.baktainer.v1.ForgetSnapshotsRequest\x1a%.baktainer.v1.ForgetSnapshotsResponse\x12d\n" +
+	"\x11UnforgetSnapshots\x12&.baktainer.v1.UnforgetSnapshotsRequest\x1a'.baktainer.v1.UnforgetSnapshotsResponse\x12L\n" +
+	"\tPlanPrune\x12\x1e.baktainer.v1.PlanPruneRequest\x1a\x1f.baktainer.v1.PlanPruneResponse\x12B\n" +
+	"\x05Prune\x12\x1a.baktainer.v1.PruneRequest\x1a\x1b.baktainer.v1.PruneResponse0\x01\x12Q\n" +
+	"\n" +
+	"CheckStore\x12\x1f.baktainer.v1.CheckStoreRequest\x1a .baktainer.v1.CheckStoreResponse0\x01\x12T\n" +
+	"\vRepairStore\x12 .baktainer.v1.RepairStoreRequest\x1a!.baktainer.v1.RepairStoreResponse0\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
 
 var (
 	file_baktainer_v1_admin_proto_rawDescOnce sync.Once
@@ -1692,98 +2897,138 @@ func file_baktainer_v1_admin_proto_rawDescGZIP() []byte {
 	return file_baktainer_v1_admin_proto_rawDescData
 }
 
-var file_baktainer_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_baktainer_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_baktainer_v1_admin_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),       // 0: baktainer.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),      // 1: baktainer.v1.GetStatusResponse
-	(*StoreInfo)(nil),              // 2: baktainer.v1.StoreInfo
-	(*ListSourcesRequest)(nil),     // 3: baktainer.v1.ListSourcesRequest
-	(*ListSourcesResponse)(nil),    // 4: baktainer.v1.ListSourcesResponse
-	(*SourceStatus)(nil),           // 5: baktainer.v1.SourceStatus
-	(*GetSourceRequest)(nil),       // 6: baktainer.v1.GetSourceRequest
-	(*GetSourceResponse)(nil),      // 7: baktainer.v1.GetSourceResponse
-	(*StartBackupRequest)(nil),     // 8: baktainer.v1.StartBackupRequest
-	(*StartBackupResponse)(nil),    // 9: baktainer.v1.StartBackupResponse
-	(*StartRestoreRequest)(nil),    // 10: baktainer.v1.StartRestoreRequest
-	(*StartRestoreResponse)(nil),   // 11: baktainer.v1.StartRestoreResponse
-	(*ListRunsRequest)(nil),        // 12: baktainer.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),       // 13: baktainer.v1.ListRunsResponse
-	(*GetRunRequest)(nil),          // 14: baktainer.v1.GetRunRequest
-	(*GetRunResponse)(nil),         // 15: baktainer.v1.GetRunResponse
-	(*WatchRunRequest)(nil),        // 16: baktainer.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),       // 17: baktainer.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),       // 18: baktainer.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),      // 19: baktainer.v1.CancelRunResponse
-	(*ListSnapshotsRequest)(nil),   // 20: baktainer.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),  // 21: baktainer.v1.ListSnapshotsResponse
-	(*GetSnapshotRequest)(nil),     // 22: baktainer.v1.GetSnapshotRequest
-	(*GetSnapshotResponse)(nil),    // 23: baktainer.v1.GetSnapshotResponse
-	(*VerifySnapshotRequest)(nil),  // 24: baktainer.v1.VerifySnapshotRequest
-	(*VerifySnapshotResponse)(nil), // 25: baktainer.v1.VerifySnapshotResponse
-	(*VerifyReport)(nil),           // 26: baktainer.v1.VerifyReport
-	(*DumpSnapshotRequest)(nil),    // 27: baktainer.v1.DumpSnapshotRequest
-	(*DumpSnapshotResponse)(nil),   // 28: baktainer.v1.DumpSnapshotResponse
-	(*timestamppb.Timestamp)(nil),  // 29: google.protobuf.Timestamp
-	(*AgentInfo)(nil),              // 30: baktainer.v1.AgentInfo
-	(*Source)(nil),                 // 31: baktainer.v1.Source
-	(*Snapshot)(nil),               // 32: baktainer.v1.Snapshot
-	(*Run)(nil),                    // 33: baktainer.v1.Run
-	(*RestoreRequest)(nil),         // 34: baktainer.v1.RestoreRequest
-	(*Failure)(nil),                // 35: baktainer.v1.Failure
+	(*GetStatusRequest)(nil),          // 0: baktainer.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),         // 1: baktainer.v1.GetStatusResponse
+	(*StoreInfo)(nil),                 // 2: baktainer.v1.StoreInfo
+	(*ListSourcesRequest)(nil),        // 3: baktainer.v1.ListSourcesRequest
+	(*ListSourcesResponse)(nil),       // 4: baktainer.v1.ListSourcesResponse
+	(*SourceStatus)(nil),              // 5: baktainer.v1.SourceStatus
+	(*GetSourceRequest)(nil),          // 6: baktainer.v1.GetSourceRequest
+	(*GetSourceResponse)(nil),         // 7: baktainer.v1.GetSourceResponse
+	(*StartBackupRequest)(nil),        // 8: baktainer.v1.StartBackupRequest
+	(*StartBackupResponse)(nil),       // 9: baktainer.v1.StartBackupResponse
+	(*StartRestoreRequest)(nil),       // 10: baktainer.v1.StartRestoreRequest
+	(*StartRestoreResponse)(nil),      // 11: baktainer.v1.StartRestoreResponse
+	(*ListRunsRequest)(nil),           // 12: baktainer.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),          // 13: baktainer.v1.ListRunsResponse
+	(*GetRunRequest)(nil),             // 14: baktainer.v1.GetRunRequest
+	(*GetRunResponse)(nil),            // 15: baktainer.v1.GetRunResponse
+	(*WatchRunRequest)(nil),           // 16: baktainer.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),          // 17: baktainer.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),          // 18: baktainer.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),         // 19: baktainer.v1.CancelRunResponse
+	(*ListSnapshotsRequest)(nil),      // 20: baktainer.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),     // 21: baktainer.v1.ListSnapshotsResponse
+	(*GetSnapshotRequest)(nil),        // 22: baktainer.v1.GetSnapshotRequest
+	(*GetSnapshotResponse)(nil),       // 23: baktainer.v1.GetSnapshotResponse
+	(*VerifySnapshotRequest)(nil),     // 24: baktainer.v1.VerifySnapshotRequest
+	(*VerifySnapshotResponse)(nil),    // 25: baktainer.v1.VerifySnapshotResponse
+	(*VerifyReport)(nil),              // 26: baktainer.v1.VerifyReport
+	(*DumpSnapshotRequest)(nil),       // 27: baktainer.v1.DumpSnapshotRequest
+	(*DumpSnapshotResponse)(nil),      // 28: baktainer.v1.DumpSnapshotResponse
+	(*ForgetSnapshotsRequest)(nil),    // 29: baktainer.v1.ForgetSnapshotsRequest
+	(*ForgetSnapshotsResponse)(nil),   // 30: baktainer.v1.ForgetSnapshotsResponse
+	(*UnforgetSnapshotsRequest)(nil),  // 31: baktainer.v1.UnforgetSnapshotsRequest
+	(*UnforgetSnapshotsResponse)(nil), // 32: baktainer.v1.UnforgetSnapshotsResponse
+	(*PlanPruneRequest)(nil),          // 33: baktainer.v1.PlanPruneRequest
+	(*PlanPruneResponse)(nil),         // 34: baktainer.v1.PlanPruneResponse
+	(*PrunePlan)(nil),                 // 35: baktainer.v1.PrunePlan
+	(*PruneObject)(nil),               // 36: baktainer.v1.PruneObject
+	(*PruneRequest)(nil),              // 37: baktainer.v1.PruneRequest
+	(*PruneResponse)(nil),             // 38: baktainer.v1.PruneResponse
+	(*CheckStoreRequest)(nil),         // 39: baktainer.v1.CheckStoreRequest
+	(*CheckStoreResponse)(nil),        // 40: baktainer.v1.CheckStoreResponse
+	(*RepairStoreRequest)(nil),        // 41: baktainer.v1.RepairStoreRequest
+	(*RepairStoreResponse)(nil),       // 42: baktainer.v1.RepairStoreResponse
+	(*StoreReport)(nil),               // 43: baktainer.v1.StoreReport
+	(*StoreFinding)(nil),              // 44: baktainer.v1.StoreFinding
+	(*SnapshotDamage)(nil),            // 45: baktainer.v1.SnapshotDamage
+	(*timestamppb.Timestamp)(nil),     // 46: google.protobuf.Timestamp
+	(*AgentInfo)(nil),                 // 47: baktainer.v1.AgentInfo
+	(*Source)(nil),                    // 48: baktainer.v1.Source
+	(*Snapshot)(nil),                  // 49: baktainer.v1.Snapshot
+	(*Run)(nil),                       // 50: baktainer.v1.Run
+	(*RestoreRequest)(nil),            // 51: baktainer.v1.RestoreRequest
+	(*Failure)(nil),                   // 52: baktainer.v1.Failure
+	(*Prune)(nil),                     // 53: baktainer.v1.Prune
 }
 var file_baktainer_v1_admin_proto_depIdxs = []int32{
-	29, // 0: baktainer.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	30, // 1: baktainer.v1.GetStatusResponse.agents:type_name -> baktainer.v1.AgentInfo
+	46, // 0: baktainer.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	47, // 1: baktainer.v1.GetStatusResponse.agents:type_name -> baktainer.v1.AgentInfo
 	2,  // 2: baktainer.v1.GetStatusResponse.stores:type_name -> baktainer.v1.StoreInfo
-	29, // 3: baktainer.v1.GetStatusResponse.next_fire_at:type_name -> google.protobuf.Timestamp
+	46, // 3: baktainer.v1.GetStatusResponse.next_fire_at:type_name -> google.protobuf.Timestamp
 	5,  // 4: baktainer.v1.ListSourcesResponse.sources:type_name -> baktainer.v1.SourceStatus
-	31, // 5: baktainer.v1.SourceStatus.source:type_name -> baktainer.v1.Source
-	32, // 6: baktainer.v1.SourceStatus.last_snapshot:type_name -> baktainer.v1.Snapshot
-	33, // 7: baktainer.v1.SourceStatus.last_run:type_name -> baktainer.v1.Run
-	29, // 8: baktainer.v1.SourceStatus.next_fire_at:type_name -> google.protobuf.Timestamp
+	48, // 5: baktainer.v1.SourceStatus.source:type_name -> baktainer.v1.Source
+	49, // 6: baktainer.v1.SourceStatus.last_snapshot:type_name -> baktainer.v1.Snapshot
+	50, // 7: baktainer.v1.SourceStatus.last_run:type_name -> baktainer.v1.Run
+	46, // 8: baktainer.v1.SourceStatus.next_fire_at:type_name -> google.protobuf.Timestamp
 	5,  // 9: baktainer.v1.GetSourceResponse.source:type_name -> baktainer.v1.SourceStatus
-	33, // 10: baktainer.v1.StartBackupResponse.runs:type_name -> baktainer.v1.Run
-	34, // 11: baktainer.v1.StartRestoreRequest.restore:type_name -> baktainer.v1.RestoreRequest
-	33, // 12: baktainer.v1.StartRestoreResponse.run:type_name -> baktainer.v1.Run
-	33, // 13: baktainer.v1.ListRunsResponse.runs:type_name -> baktainer.v1.Run
-	33, // 14: baktainer.v1.GetRunResponse.run:type_name -> baktainer.v1.Run
-	33, // 15: baktainer.v1.WatchRunResponse.run:type_name -> baktainer.v1.Run
-	33, // 16: baktainer.v1.CancelRunResponse.run:type_name -> baktainer.v1.Run
-	32, // 17: baktainer.v1.ListSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
-	32, // 18: baktainer.v1.GetSnapshotResponse.snapshot:type_name -> baktainer.v1.Snapshot
+	50, // 10: baktainer.v1.StartBackupResponse.runs:type_name -> baktainer.v1.Run
+	51, // 11: baktainer.v1.StartRestoreRequest.restore:type_name -> baktainer.v1.RestoreRequest
+	50, // 12: baktainer.v1.StartRestoreResponse.run:type_name -> baktainer.v1.Run
+	50, // 13: baktainer.v1.ListRunsResponse.runs:type_name -> baktainer.v1.Run
+	50, // 14: baktainer.v1.GetRunResponse.run:type_name -> baktainer.v1.Run
+	50, // 15: baktainer.v1.WatchRunResponse.run:type_name -> baktainer.v1.Run
+	50, // 16: baktainer.v1.CancelRunResponse.run:type_name -> baktainer.v1.Run
+	49, // 17: baktainer.v1.ListSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
+	49, // 18: baktainer.v1.GetSnapshotResponse.snapshot:type_name -> baktainer.v1.Snapshot
 	26, // 19: baktainer.v1.VerifySnapshotResponse.report:type_name -> baktainer.v1.VerifyReport
-	35, // 20: baktainer.v1.VerifyReport.problems:type_name -> baktainer.v1.Failure
-	0,  // 21: baktainer.v1.AdminService.GetStatus:input_type -> baktainer.v1.GetStatusRequest
-	3,  // 22: baktainer.v1.AdminService.ListSources:input_type -> baktainer.v1.ListSourcesRequest
-	6,  // 23: baktainer.v1.AdminService.GetSource:input_type -> baktainer.v1.GetSourceRequest
-	8,  // 24: baktainer.v1.AdminService.StartBackup:input_type -> baktainer.v1.StartBackupRequest
-	10, // 25: baktainer.v1.AdminService.StartRestore:input_type -> baktainer.v1.StartRestoreRequest
-	12, // 26: baktainer.v1.AdminService.ListRuns:input_type -> baktainer.v1.ListRunsRequest
-	14, // 27: baktainer.v1.AdminService.GetRun:input_type -> baktainer.v1.GetRunRequest
-	16, // 28: baktainer.v1.AdminService.WatchRun:input_type -> baktainer.v1.WatchRunRequest
-	18, // 29: baktainer.v1.AdminService.CancelRun:input_type -> baktainer.v1.CancelRunRequest
-	20, // 30: baktainer.v1.AdminService.ListSnapshots:input_type -> baktainer.v1.ListSnapshotsRequest
-	22, // 31: baktainer.v1.AdminService.GetSnapshot:input_type -> baktainer.v1.GetSnapshotRequest
-	24, // 32: baktainer.v1.AdminService.VerifySnapshot:input_type -> baktainer.v1.VerifySnapshotRequest
-	27, // 33: baktainer.v1.AdminService.DumpSnapshot:input_type -> baktainer.v1.DumpSnapshotRequest
-	1,  // 34: baktainer.v1.AdminService.GetStatus:output_type -> baktainer.v1.GetStatusResponse
-	4,  // 35: baktainer.v1.AdminService.ListSources:output_type -> baktainer.v1.ListSourcesResponse
-	7,  // 36: baktainer.v1.AdminService.GetSource:output_type -> baktainer.v1.GetSourceResponse
-	9,  // 37: baktainer.v1.AdminService.StartBackup:output_type -> baktainer.v1.StartBackupResponse
-	11, // 38: baktainer.v1.AdminService.StartRestore:output_type -> baktainer.v1.StartRestoreResponse
-	13, // 39: baktainer.v1.AdminService.ListRuns:output_type -> baktainer.v1.ListRunsResponse
-	15, // 40: baktainer.v1.AdminService.GetRun:output_type -> baktainer.v1.GetRunResponse
-	17, // 41: baktainer.v1.AdminService.WatchRun:output_type -> baktainer.v1.WatchRunResponse
-	19, // 42: baktainer.v1.AdminService.CancelRun:output_type -> baktainer.v1.CancelRunResponse
-	21, // 43: baktainer.v1.AdminService.ListSnapshots:output_type -> baktainer.v1.ListSnapshotsResponse
-	23, // 44: baktainer.v1.AdminService.GetSnapshot:output_type -> baktainer.v1.GetSnapshotResponse
-	25, // 45: baktainer.v1.AdminService.VerifySnapshot:output_type -> baktainer.v1.VerifySnapshotResponse
-	28, // 46: baktainer.v1.AdminService.DumpSnapshot:output_type -> baktainer.v1.DumpSnapshotResponse
-	34, // [34:47] is the sub-list for method output_type
-	21, // [21:34] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	52, // 20: baktainer.v1.VerifyReport.problems:type_name -> baktainer.v1.Failure
+	49, // 21: baktainer.v1.ForgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
+	49, // 22: baktainer.v1.UnforgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
+	35, // 23: baktainer.v1.PlanPruneResponse.plans:type_name -> baktainer.v1.PrunePlan
+	36, // 24: baktainer.v1.PrunePlan.delete:type_name -> baktainer.v1.PruneObject
+	52, // 25: baktainer.v1.PrunePlan.failure:type_name -> baktainer.v1.Failure
+	53, // 26: baktainer.v1.PruneResponse.prune:type_name -> baktainer.v1.Prune
+	43, // 27: baktainer.v1.CheckStoreResponse.report:type_name -> baktainer.v1.StoreReport
+	43, // 28: baktainer.v1.RepairStoreResponse.report:type_name -> baktainer.v1.StoreReport
+	44, // 29: baktainer.v1.StoreReport.findings:type_name -> baktainer.v1.StoreFinding
+	45, // 30: baktainer.v1.StoreFinding.damage:type_name -> baktainer.v1.SnapshotDamage
+	0,  // 31: baktainer.v1.AdminService.GetStatus:input_type -> baktainer.v1.GetStatusRequest
+	3,  // 32: baktainer.v1.AdminService.ListSources:input_type -> baktainer.v1.ListSourcesRequest
+	6,  // 33: baktainer.v1.AdminService.GetSource:input_type -> baktainer.v1.GetSourceRequest
+	8,  // 34: baktainer.v1.AdminService.StartBackup:input_type -> baktainer.v1.StartBackupRequest
+	10, // 35: baktainer.v1.AdminService.StartRestore:input_type -> baktainer.v1.StartRestoreRequest
+	12, // 36: baktainer.v1.AdminService.ListRuns:input_type -> baktainer.v1.ListRunsRequest
+	14, // 37: baktainer.v1.AdminService.GetRun:input_type -> baktainer.v1.GetRunRequest
+	16, // 38: baktainer.v1.AdminService.WatchRun:input_type -> baktainer.v1.WatchRunRequest
+	18, // 39: baktainer.v1.AdminService.CancelRun:input_type -> baktainer.v1.CancelRunRequest
+	20, // 40: baktainer.v1.AdminService.ListSnapshots:input_type -> baktainer.v1.ListSnapshotsRequest
+	22, // 41: baktainer.v1.AdminService.GetSnapshot:input_type -> baktainer.v1.GetSnapshotRequest
+	24, // 42: baktainer.v1.AdminService.VerifySnapshot:input_type -> baktainer.v1.VerifySnapshotRequest
+	27, // 43: baktainer.v1.AdminService.DumpSnapshot:input_type -> baktainer.v1.DumpSnapshotRequest
+	29, // 44: baktainer.v1.AdminService.ForgetSnapshots:input_type -> baktainer.v1.ForgetSnapshotsRequest
+	31, // 45: baktainer.v1.AdminService.UnforgetSnapshots:input_type -> baktainer.v1.UnforgetSnapshotsRequest
+	33, // 46: baktainer.v1.AdminService.PlanPrune:input_type -> baktainer.v1.PlanPruneRequest
+	37, // 47: baktainer.v1.AdminService.Prune:input_type -> baktainer.v1.PruneRequest
+	39, // 48: baktainer.v1.AdminService.CheckStore:input_type -> baktainer.v1.CheckStoreRequest
+	41, // 49: baktainer.v1.AdminService.RepairStore:input_type -> baktainer.v1.RepairStoreRequest
+	1,  // 50: baktainer.v1.AdminService.GetStatus:output_type -> baktainer.v1.GetStatusResponse
+	4,  // 51: baktainer.v1.AdminService.ListSources:output_type -> baktainer.v1.ListSourcesResponse
+	7,  // 52: baktainer.v1.AdminService.GetSource:output_type -> baktainer.v1.GetSourceResponse
+	9,  // 53: baktainer.v1.AdminService.StartBackup:output_type -> baktainer.v1.StartBackupResponse
+	11, // 54: baktainer.v1.AdminService.StartRestore:output_type -> baktainer.v1.StartRestoreResponse
+	13, // 55: baktainer.v1.AdminService.ListRuns:output_type -> baktainer.v1.ListRunsResponse
+	15, // 56: baktainer.v1.AdminService.GetRun:output_type -> baktainer.v1.GetRunResponse
+	17, // 57: baktainer.v1.AdminService.WatchRun:output_type -> baktainer.v1.WatchRunResponse
+	19, // 58: baktainer.v1.AdminService.CancelRun:output_type -> baktainer.v1.CancelRunResponse
+	21, // 59: baktainer.v1.AdminService.ListSnapshots:output_type -> baktainer.v1.ListSnapshotsResponse
+	23, // 60: baktainer.v1.AdminService.GetSnapshot:output_type -> baktainer.v1.GetSnapshotResponse
+	25, // 61: baktainer.v1.AdminService.VerifySnapshot:output_type -> baktainer.v1.VerifySnapshotResponse
+	28, // 62: baktainer.v1.AdminService.DumpSnapshot:output_type -> baktainer.v1.DumpSnapshotResponse
+	30, // 63: baktainer.v1.AdminService.ForgetSnapshots:output_type -> baktainer.v1.ForgetSnapshotsResponse
+	32, // 64: baktainer.v1.AdminService.UnforgetSnapshots:output_type -> baktainer.v1.UnforgetSnapshotsResponse
+	34, // 65: baktainer.v1.AdminService.PlanPrune:output_type -> baktainer.v1.PlanPruneResponse
+	38, // 66: baktainer.v1.AdminService.Prune:output_type -> baktainer.v1.PruneResponse
+	40, // 67: baktainer.v1.AdminService.CheckStore:output_type -> baktainer.v1.CheckStoreResponse
+	42, // 68: baktainer.v1.AdminService.RepairStore:output_type -> baktainer.v1.RepairStoreResponse
+	50, // [50:69] is the sub-list for method output_type
+	31, // [31:50] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_admin_proto_init() }
@@ -1798,7 +3043,7 @@ func file_baktainer_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_admin_proto_rawDesc), len(file_baktainer_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,19 +21,25 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_GetStatus_FullMethodName      = "/baktainer.v1.AdminService/GetStatus"
-	AdminService_ListSources_FullMethodName    = "/baktainer.v1.AdminService/ListSources"
-	AdminService_GetSource_FullMethodName      = "/baktainer.v1.AdminService/GetSource"
-	AdminService_StartBackup_FullMethodName    = "/baktainer.v1.AdminService/StartBackup"
-	AdminService_StartRestore_FullMethodName   = "/baktainer.v1.AdminService/StartRestore"
-	AdminService_ListRuns_FullMethodName       = "/baktainer.v1.AdminService/ListRuns"
-	AdminService_GetRun_FullMethodName         = "/baktainer.v1.AdminService/GetRun"
-	AdminService_WatchRun_FullMethodName       = "/baktainer.v1.AdminService/WatchRun"
-	AdminService_CancelRun_FullMethodName      = "/baktainer.v1.AdminService/CancelRun"
-	AdminService_ListSnapshots_FullMethodName  = "/baktainer.v1.AdminService/ListSnapshots"
-	AdminService_GetSnapshot_FullMethodName    = "/baktainer.v1.AdminService/GetSnapshot"
-	AdminService_VerifySnapshot_FullMethodName = "/baktainer.v1.AdminService/VerifySnapshot"
-	AdminService_DumpSnapshot_FullMethodName   = "/baktainer.v1.AdminService/DumpSnapshot"
+	AdminService_GetStatus_FullMethodName         = "/baktainer.v1.AdminService/GetStatus"
+	AdminService_ListSources_FullMethodName       = "/baktainer.v1.AdminService/ListSources"
+	AdminService_GetSource_FullMethodName         = "/baktainer.v1.AdminService/GetSource"
+	AdminService_StartBackup_FullMethodName       = "/baktainer.v1.AdminService/StartBackup"
+	AdminService_StartRestore_FullMethodName      = "/baktainer.v1.AdminService/StartRestore"
+	AdminService_ListRuns_FullMethodName          = "/baktainer.v1.AdminService/ListRuns"
+	AdminService_GetRun_FullMethodName            = "/baktainer.v1.AdminService/GetRun"
+	AdminService_WatchRun_FullMethodName          = "/baktainer.v1.AdminService/WatchRun"
+	AdminService_CancelRun_FullMethodName         = "/baktainer.v1.AdminService/CancelRun"
+	AdminService_ListSnapshots_FullMethodName     = "/baktainer.v1.AdminService/ListSnapshots"
+	AdminService_GetSnapshot_FullMethodName       = "/baktainer.v1.AdminService/GetSnapshot"
+	AdminService_VerifySnapshot_FullMethodName    = "/baktainer.v1.AdminService/VerifySnapshot"
+	AdminService_DumpSnapshot_FullMethodName      = "/baktainer.v1.AdminService/DumpSnapshot"
+	AdminService_ForgetSnapshots_FullMethodName   = "/baktainer.v1.AdminService/ForgetSnapshots"
+	AdminService_UnforgetSnapshots_FullMethodName = "/baktainer.v1.AdminService/UnforgetSnapshots"
+	AdminService_PlanPrune_FullMethodName         = "/baktainer.v1.AdminService/PlanPrune"
+	AdminService_Prune_FullMethodName             = "/baktainer.v1.AdminService/Prune"
+	AdminService_CheckStore_FullMethodName        = "/baktainer.v1.AdminService/CheckStore"
+	AdminService_RepairStore_FullMethodName       = "/baktainer.v1.AdminService/RepairStore"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -58,6 +64,20 @@ type AdminServiceClient interface {
 	// DumpSnapshot sends one stream of a snapshot as the dump tool wrote it. The stream ends with an error, before its
 	// last chunk, when anything does not match its hash.
 	DumpSnapshot(ctx context.Context, in *DumpSnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpSnapshotResponse], error)
+	// ForgetSnapshots marks snapshots: they are no longer offered or built upon, and the next prune deletes what only they
+	// need. All are checked before any is marked.
+	ForgetSnapshots(ctx context.Context, in *ForgetSnapshotsRequest, opts ...grpc.CallOption) (*ForgetSnapshotsResponse, error)
+	// UnforgetSnapshots takes the marks away, which is possible until a prune of the snapshots begins.
+	UnforgetSnapshots(ctx context.Context, in *UnforgetSnapshotsRequest, opts ...grpc.CallOption) (*UnforgetSnapshotsResponse, error)
+	// PlanPrune says what a prune would delete, and why. Nothing is changed.
+	PlanPrune(ctx context.Context, in *PlanPruneRequest, opts ...grpc.CallOption) (*PlanPruneResponse, error)
+	// Prune deletes what no snapshot of a source needs. It goes on when the caller leaves.
+	Prune(ctx context.Context, in *PruneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PruneResponse], error)
+	// CheckStore looks for what is missing from the store, or damaged.
+	CheckStore(ctx context.Context, in *CheckStoreRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckStoreResponse], error)
+	// RepairStore is CheckStore, and rebuilds what can be derived. What cannot is marked, so that no backup builds on it.
+	// Data is never deleted.
+	RepairStore(ctx context.Context, in *RepairStoreRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RepairStoreResponse], error)
 }
 
 type adminServiceClient struct {
@@ -225,6 +245,93 @@ func (c *adminServiceClient) DumpSnapshot(ctx context.Context, in *DumpSnapshotR
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_DumpSnapshotClient = grpc.ServerStreamingClient[DumpSnapshotResponse]
 
+func (c *adminServiceClient) ForgetSnapshots(ctx context.Context, in *ForgetSnapshotsRequest, opts ...grpc.CallOption) (*ForgetSnapshotsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForgetSnapshotsResponse)
+	err := c.cc.Invoke(ctx, AdminService_ForgetSnapshots_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) UnforgetSnapshots(ctx context.Context, in *UnforgetSnapshotsRequest, opts ...grpc.CallOption) (*UnforgetSnapshotsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnforgetSnapshotsResponse)
+	err := c.cc.Invoke(ctx, AdminService_UnforgetSnapshots_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) PlanPrune(ctx context.Context, in *PlanPruneRequest, opts ...grpc.CallOption) (*PlanPruneResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanPruneResponse)
+	err := c.cc.Invoke(ctx, AdminService_PlanPrune_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) Prune(ctx context.Context, in *PruneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PruneResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[3], AdminService_Prune_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PruneRequest, PruneResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_PruneClient = grpc.ServerStreamingClient[PruneResponse]
+
+func (c *adminServiceClient) CheckStore(ctx context.Context, in *CheckStoreRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckStoreResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[4], AdminService_CheckStore_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CheckStoreRequest, CheckStoreResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_CheckStoreClient = grpc.ServerStreamingClient[CheckStoreResponse]
+
+func (c *adminServiceClient) RepairStore(ctx context.Context, in *RepairStoreRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RepairStoreResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[5], AdminService_RepairStore_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RepairStoreRequest, RepairStoreResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_RepairStoreClient = grpc.ServerStreamingClient[RepairStoreResponse]
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -247,6 +354,20 @@ type AdminServiceServer interface {
 	// DumpSnapshot sends one stream of a snapshot as the dump tool wrote it. The stream ends with an error, before its
 	// last chunk, when anything does not match its hash.
 	DumpSnapshot(*DumpSnapshotRequest, grpc.ServerStreamingServer[DumpSnapshotResponse]) error
+	// ForgetSnapshots marks snapshots: they are no longer offered or built upon, and the next prune deletes what only they
+	// need. All are checked before any is marked.
+	ForgetSnapshots(context.Context, *ForgetSnapshotsRequest) (*ForgetSnapshotsResponse, error)
+	// UnforgetSnapshots takes the marks away, which is possible until a prune of the snapshots begins.
+	UnforgetSnapshots(context.Context, *UnforgetSnapshotsRequest) (*UnforgetSnapshotsResponse, error)
+	// PlanPrune says what a prune would delete, and why. Nothing is changed.
+	PlanPrune(context.Context, *PlanPruneRequest) (*PlanPruneResponse, error)
+	// Prune deletes what no snapshot of a source needs. It goes on when the caller leaves.
+	Prune(*PruneRequest, grpc.ServerStreamingServer[PruneResponse]) error
+	// CheckStore looks for what is missing from the store, or damaged.
+	CheckStore(*CheckStoreRequest, grpc.ServerStreamingServer[CheckStoreResponse]) error
+	// RepairStore is CheckStore, and rebuilds what can be derived. What cannot is marked, so that no backup builds on it.
+	// Data is never deleted.
+	RepairStore(*RepairStoreRequest, grpc.ServerStreamingServer[RepairStoreResponse]) error
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -295,6 +416,24 @@ func (UnimplementedAdminServiceServer) VerifySnapshot(*VerifySnapshotRequest, gr
 }
 func (UnimplementedAdminServiceServer) DumpSnapshot(*DumpSnapshotRequest, grpc.ServerStreamingServer[DumpSnapshotResponse]) error {
 	return status.Error(codes.Unimplemented, "method DumpSnapshot not implemented")
+}
+func (UnimplementedAdminServiceServer) ForgetSnapshots(context.Context, *ForgetSnapshotsRequest) (*ForgetSnapshotsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ForgetSnapshots not implemented")
+}
+func (UnimplementedAdminServiceServer) UnforgetSnapshots(context.Context, *UnforgetSnapshotsRequest) (*UnforgetSnapshotsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnforgetSnapshots not implemented")
+}
+func (UnimplementedAdminServiceServer) PlanPrune(context.Context, *PlanPruneRequest) (*PlanPruneResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanPrune not implemented")
+}
+func (UnimplementedAdminServiceServer) Prune(*PruneRequest, grpc.ServerStreamingServer[PruneResponse]) error {
+	return status.Error(codes.Unimplemented, "method Prune not implemented")
+}
+func (UnimplementedAdminServiceServer) CheckStore(*CheckStoreRequest, grpc.ServerStreamingServer[CheckStoreResponse]) error {
+	return status.Error(codes.Unimplemented, "method CheckStore not implemented")
+}
+func (UnimplementedAdminServiceServer) RepairStore(*RepairStoreRequest, grpc.ServerStreamingServer[RepairStoreResponse]) error {
+	return status.Error(codes.Unimplemented, "method RepairStore not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -530,6 +669,93 @@ func _AdminService_DumpSnapshot_Handler(srv interface{}, stream grpc.ServerStrea
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_DumpSnapshotServer = grpc.ServerStreamingServer[DumpSnapshotResponse]
 
+func _AdminService_ForgetSnapshots_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForgetSnapshotsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ForgetSnapshots(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ForgetSnapshots_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ForgetSnapshots(ctx, req.(*ForgetSnapshotsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_UnforgetSnapshots_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnforgetSnapshotsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).UnforgetSnapshots(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_UnforgetSnapshots_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).UnforgetSnapshots(ctx, req.(*UnforgetSnapshotsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_PlanPrune_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanPruneRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).PlanPrune(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_PlanPrune_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).PlanPrune(ctx, req.(*PlanPruneRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_Prune_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(PruneRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).Prune(m, &grpc.GenericServerStream[PruneRequest, PruneResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_PruneServer = grpc.ServerStreamingServer[PruneResponse]
+
+func _AdminService_CheckStore_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CheckStoreRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).CheckStore(m, &grpc.GenericServerStream[CheckStoreRequest, CheckStoreResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_CheckStoreServer = grpc.ServerStreamingServer[CheckStoreResponse]
+
+func _AdminService_RepairStore_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RepairStoreRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).RepairStore(m, &grpc.GenericServerStream[RepairStoreRequest, RepairStoreResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_RepairStoreServer = grpc.ServerStreamingServer[RepairStoreResponse]
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -577,6 +803,18 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetSnapshot",
 			Handler:    _AdminService_GetSnapshot_Handler,
 		},
+		{
+			MethodName: "ForgetSnapshots",
+			Handler:    _AdminService_ForgetSnapshots_Handler,
+		},
+		{
+			MethodName: "UnforgetSnapshots",
+			Handler:    _AdminService_UnforgetSnapshots_Handler,
+		},
+		{
+			MethodName: "PlanPrune",
+			Handler:    _AdminService_PlanPrune_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -592,6 +830,21 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "DumpSnapshot",
 			Handler:       _AdminService_DumpSnapshot_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Prune",
+			Handler:       _AdminService_Prune_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "CheckStore",
+			Handler:       _AdminService_CheckStore_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "RepairStore",
+			Handler:       _AdminService_RepairStore_Handler,
 			ServerStreams: true,
 		},
 	},

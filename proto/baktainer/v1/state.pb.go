@@ -49,6 +49,11 @@ type Command struct {
 	//	*Command_RecordVerification
 	//	*Command_RegisterStore
 	//	*Command_SetCluster
+	//	*Command_ForgetSnapshots
+	//	*Command_UnforgetSnapshots
+	//	*Command_BeginPrune
+	//	*Command_EndPrune
+	//	*Command_RecordDamage
 	Command       isCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -234,6 +239,51 @@ func (x *Command) GetSetCluster() *SetCluster {
 	return nil
 }
 
+func (x *Command) GetForgetSnapshots() *ForgetSnapshots {
+	if x != nil {
+		if x, ok := x.Command.(*Command_ForgetSnapshots); ok {
+			return x.ForgetSnapshots
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUnforgetSnapshots() *UnforgetSnapshots {
+	if x != nil {
+		if x, ok := x.Command.(*Command_UnforgetSnapshots); ok {
+			return x.UnforgetSnapshots
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetBeginPrune() *BeginPrune {
+	if x != nil {
+		if x, ok := x.Command.(*Command_BeginPrune); ok {
+			return x.BeginPrune
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEndPrune() *EndPrune {
+	if x != nil {
+		if x, ok := x.Command.(*Command_EndPrune); ok {
+			return x.EndPrune
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecordDamage() *RecordDamage {
+	if x != nil {
+		if x, ok := x.Command.(*Command_RecordDamage); ok {
+			return x.RecordDamage
+		}
+	}
+	return nil
+}
+
 type isCommand_Command interface {
 	isCommand_Command()
 }
@@ -286,6 +336,26 @@ type Command_SetCluster struct {
 	SetCluster *SetCluster `protobuf:"bytes,21,opt,name=set_cluster,json=setCluster,proto3,oneof"`
 }
 
+type Command_ForgetSnapshots struct {
+	ForgetSnapshots *ForgetSnapshots `protobuf:"bytes,22,opt,name=forget_snapshots,json=forgetSnapshots,proto3,oneof"`
+}
+
+type Command_UnforgetSnapshots struct {
+	UnforgetSnapshots *UnforgetSnapshots `protobuf:"bytes,23,opt,name=unforget_snapshots,json=unforgetSnapshots,proto3,oneof"`
+}
+
+type Command_BeginPrune struct {
+	BeginPrune *BeginPrune `protobuf:"bytes,24,opt,name=begin_prune,json=beginPrune,proto3,oneof"`
+}
+
+type Command_EndPrune struct {
+	EndPrune *EndPrune `protobuf:"bytes,25,opt,name=end_prune,json=endPrune,proto3,oneof"`
+}
+
+type Command_RecordDamage struct {
+	RecordDamage *RecordDamage `protobuf:"bytes,26,opt,name=record_damage,json=recordDamage,proto3,oneof"`
+}
+
 func (*Command_ReportSources) isCommand_Command() {}
 
 func (*Command_QueueRuns) isCommand_Command() {}
@@ -309,6 +379,16 @@ func (*Command_RecordVerification) isCommand_Command() {}
 func (*Command_RegisterStore) isCommand_Command() {}
 
 func (*Command_SetCluster) isCommand_Command() {}
+
+func (*Command_ForgetSnapshots) isCommand_Command() {}
+
+func (*Command_UnforgetSnapshots) isCommand_Command() {}
+
+func (*Command_BeginPrune) isCommand_Command() {}
+
+func (*Command_EndPrune) isCommand_Command() {}
+
+func (*Command_RecordDamage) isCommand_Command() {}
 
 // ReportSources replaces the sources of an agent; those no longer named become gone. A source that another agent has
 // stays with that agent, unless it is gone there or the agent is named in away.
@@ -444,7 +524,8 @@ func (x *QueueRuns) GetNextFireAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// GrantLease leases a queued run to an agent and raises its epoch. Refused while another run of the same source is leased.
+// GrantLease leases a queued run to an agent and raises its epoch. Refused while another run of the same source is
+// leased, or while the source is being pruned.
 type GrantLease struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Run       string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -1043,6 +1124,318 @@ func (x *RecordVerification) GetVerifiedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// RecordDamage says that bytes of snapshots were found damaged or missing.
+type RecordDamage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshots     []string               `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordDamage) Reset() {
+	*x = RecordDamage{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordDamage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordDamage) ProtoMessage() {}
+
+func (x *RecordDamage) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordDamage.ProtoReflect.Descriptor instead.
+func (*RecordDamage) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RecordDamage) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+// ForgetSnapshots marks snapshots, all or none. Refused for the newest snapshot of a source, and when a source that has
+// verified snapshots would be left without one; all refusals are named. One that is forgotten already is left as it is.
+type ForgetSnapshots struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whole ids.
+	Snapshots     []string `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetSnapshots) Reset() {
+	*x = ForgetSnapshots{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetSnapshots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetSnapshots) ProtoMessage() {}
+
+func (x *ForgetSnapshots) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetSnapshots.ProtoReflect.Descriptor instead.
+func (*ForgetSnapshots) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ForgetSnapshots) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+// UnforgetSnapshots takes the marks away, all or none. Refused once a prune of the snapshot has begun.
+type UnforgetSnapshots struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshots     []string               `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnforgetSnapshots) Reset() {
+	*x = UnforgetSnapshots{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnforgetSnapshots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnforgetSnapshots) ProtoMessage() {}
+
+func (x *UnforgetSnapshots) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnforgetSnapshots.ProtoReflect.Descriptor instead.
+func (*UnforgetSnapshots) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *UnforgetSnapshots) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+// BeginPrune marks the snapshots as pruned and keeps leases of the source from being granted until EndPrune. Refused
+// while a run that touches the source is leased, and when the plan does not fit the state any more.
+type BeginPrune struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// Id of the plan (a ULID), and SHA-256 of the object that holds it.
+	Plan       string `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	PlanSha256 []byte `protobuf:"bytes,3,opt,name=plan_sha256,json=planSha256,proto3" json:"plan_sha256,omitempty"`
+	// Newest entry of the source in the ledger when the plan was made.
+	Basis uint64 `protobuf:"varint,4,opt,name=basis,proto3" json:"basis,omitempty"`
+	// The forgotten snapshots that it deletes, by whole ids.
+	Snapshots []string `protobuf:"bytes,5,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// What is to be deleted.
+	Objects       int64 `protobuf:"varint,6,opt,name=objects,proto3" json:"objects,omitempty"`
+	Bytes         int64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginPrune) Reset() {
+	*x = BeginPrune{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginPrune) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginPrune) ProtoMessage() {}
+
+func (x *BeginPrune) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginPrune.ProtoReflect.Descriptor instead.
+func (*BeginPrune) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *BeginPrune) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *BeginPrune) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *BeginPrune) GetPlanSha256() []byte {
+	if x != nil {
+		return x.PlanSha256
+	}
+	return nil
+}
+
+func (x *BeginPrune) GetBasis() uint64 {
+	if x != nil {
+		return x.Basis
+	}
+	return 0
+}
+
+func (x *BeginPrune) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+func (x *BeginPrune) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *BeginPrune) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// EndPrune ends a prune that was carried out, or that failed.
+type EndPrune struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Plan          string                 `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	Objects       int64                  `protobuf:"varint,3,opt,name=objects,proto3" json:"objects,omitempty"`
+	Bytes         int64                  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Failure       *Failure               `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndPrune) Reset() {
+	*x = EndPrune{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndPrune) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndPrune) ProtoMessage() {}
+
+func (x *EndPrune) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndPrune.ProtoReflect.Descriptor instead.
+func (*EndPrune) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *EndPrune) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *EndPrune) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *EndPrune) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *EndPrune) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *EndPrune) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 type RegisterStore struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1053,7 +1446,7 @@ type RegisterStore struct {
 
 func (x *RegisterStore) Reset() {
 	*x = RegisterStore{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[13]
+	mi := &file_baktainer_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1458,7 @@ func (x *RegisterStore) String() string {
 func (*RegisterStore) ProtoMessage() {}
 
 func (x *RegisterStore) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[13]
+	mi := &file_baktainer_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1471,7 @@ func (x *RegisterStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterStore.ProtoReflect.Descriptor instead.
 func (*RegisterStore) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RegisterStore) GetName() string {
@@ -1104,7 +1497,7 @@ type SetCluster struct {
 
 func (x *SetCluster) Reset() {
 	*x = SetCluster{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[14]
+	mi := &file_baktainer_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1509,7 @@ func (x *SetCluster) String() string {
 func (*SetCluster) ProtoMessage() {}
 
 func (x *SetCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[14]
+	mi := &file_baktainer_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1522,7 @@ func (x *SetCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCluster.ProtoReflect.Descriptor instead.
 func (*SetCluster) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetCluster) GetId() string {
@@ -1152,6 +1545,7 @@ type StateRecord struct {
 	//	*StateRecord_Store
 	//	*StateRecord_Cluster
 	//	*StateRecord_RunTotal
+	//	*StateRecord_Prune
 	Record        isStateRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1159,7 +1553,7 @@ type StateRecord struct {
 
 func (x *StateRecord) Reset() {
 	*x = StateRecord{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[15]
+	mi := &file_baktainer_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1565,7 @@ func (x *StateRecord) String() string {
 func (*StateRecord) ProtoMessage() {}
 
 func (x *StateRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[15]
+	mi := &file_baktainer_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1578,7 @@ func (x *StateRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRecord.ProtoReflect.Descriptor instead.
 func (*StateRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StateRecord) GetRecord() isStateRecord_Record {
@@ -1266,6 +1660,15 @@ func (x *StateRecord) GetRunTotal() *RunTotal {
 	return nil
 }
 
+func (x *StateRecord) GetPrune() *Prune {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Prune); ok {
+			return x.Prune
+		}
+	}
+	return nil
+}
+
 type isStateRecord_Record interface {
 	isStateRecord_Record()
 }
@@ -1302,6 +1705,10 @@ type StateRecord_RunTotal struct {
 	RunTotal *RunTotal `protobuf:"bytes,8,opt,name=run_total,json=runTotal,proto3,oneof"`
 }
 
+type StateRecord_Prune struct {
+	Prune *Prune `protobuf:"bytes,9,opt,name=prune,proto3,oneof"`
+}
+
 func (*StateRecord_Source) isStateRecord_Record() {}
 
 func (*StateRecord_Run) isStateRecord_Record() {}
@@ -1318,6 +1725,8 @@ func (*StateRecord_Cluster) isStateRecord_Record() {}
 
 func (*StateRecord_RunTotal) isStateRecord_Record() {}
 
+func (*StateRecord_Prune) isStateRecord_Record() {}
+
 type AppliedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -1329,7 +1738,7 @@ type AppliedRequest struct {
 
 func (x *AppliedRequest) Reset() {
 	*x = AppliedRequest{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[16]
+	mi := &file_baktainer_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1750,7 @@ func (x *AppliedRequest) String() string {
 func (*AppliedRequest) ProtoMessage() {}
 
 func (x *AppliedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[16]
+	mi := &file_baktainer_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1763,7 @@ func (x *AppliedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppliedRequest.ProtoReflect.Descriptor instead.
 func (*AppliedRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AppliedRequest) GetRequestId() string {
@@ -1388,7 +1797,7 @@ type StoreRecord struct {
 
 func (x *StoreRecord) Reset() {
 	*x = StoreRecord{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[17]
+	mi := &file_baktainer_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1809,7 @@ func (x *StoreRecord) String() string {
 func (*StoreRecord) ProtoMessage() {}
 
 func (x *StoreRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[17]
+	mi := &file_baktainer_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1822,7 @@ func (x *StoreRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreRecord.ProtoReflect.Descriptor instead.
 func (*StoreRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StoreRecord) GetName() string {
@@ -1439,7 +1848,7 @@ type ClusterRecord struct {
 
 func (x *ClusterRecord) Reset() {
 	*x = ClusterRecord{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[18]
+	mi := &file_baktainer_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1860,7 @@ func (x *ClusterRecord) String() string {
 func (*ClusterRecord) ProtoMessage() {}
 
 func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[18]
+	mi := &file_baktainer_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1873,7 @@ func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRecord.ProtoReflect.Descriptor instead.
 func (*ClusterRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ClusterRecord) GetId() string {
@@ -1489,7 +1898,7 @@ type RunTotal struct {
 
 func (x *RunTotal) Reset() {
 	*x = RunTotal{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[19]
+	mi := &file_baktainer_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1910,7 @@ func (x *RunTotal) String() string {
 func (*RunTotal) ProtoMessage() {}
 
 func (x *RunTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[19]
+	mi := &file_baktainer_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1923,7 @@ func (x *RunTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunTotal.ProtoReflect.Descriptor instead.
 func (*RunTotal) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RunTotal) GetKind() RunKind {
@@ -1556,7 +1965,8 @@ var File_baktainer_v1_state_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x18baktainer/v1/state.proto\x12\fbaktainer.v1\x1a\x18baktainer/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\a\n" +
+	"\x18baktainer/v1/state.proto\x12\fbaktainer.v1\x1a\x18baktainer/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\n" +
+	"\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -1581,7 +1991,13 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x13record_verification\x18\x13 \x01(\v2 .baktainer.v1.RecordVerificationH\x00R\x12recordVerification\x12D\n" +
 	"\x0eregister_store\x18\x14 \x01(\v2\x1b.baktainer.v1.RegisterStoreH\x00R\rregisterStore\x12;\n" +
 	"\vset_cluster\x18\x15 \x01(\v2\x18.baktainer.v1.SetClusterH\x00R\n" +
-	"setClusterB\t\n" +
+	"setCluster\x12J\n" +
+	"\x10forget_snapshots\x18\x16 \x01(\v2\x1d.baktainer.v1.ForgetSnapshotsH\x00R\x0fforgetSnapshots\x12P\n" +
+	"\x12unforget_snapshots\x18\x17 \x01(\v2\x1f.baktainer.v1.UnforgetSnapshotsH\x00R\x11unforgetSnapshots\x12;\n" +
+	"\vbegin_prune\x18\x18 \x01(\v2\x18.baktainer.v1.BeginPruneH\x00R\n" +
+	"beginPrune\x125\n" +
+	"\tend_prune\x18\x19 \x01(\v2\x16.baktainer.v1.EndPruneH\x00R\bendPrune\x12A\n" +
+	"\rrecord_damage\x18\x1a \x01(\v2\x1a.baktainer.v1.RecordDamageH\x00R\frecordDamageB\t\n" +
 	"\acommand\"i\n" +
 	"\rReportSources\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12.\n" +
@@ -1636,13 +2052,35 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x12RecordVerification\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12;\n" +
 	"\vverified_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"verifiedAt\"?\n" +
+	"verifiedAt\",\n" +
+	"\fRecordDamage\x12\x1c\n" +
+	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\"/\n" +
+	"\x0fForgetSnapshots\x12\x1c\n" +
+	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\"1\n" +
+	"\x11UnforgetSnapshots\x12\x1c\n" +
+	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\"\xbd\x01\n" +
+	"\n" +
+	"BeginPrune\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04plan\x18\x02 \x01(\tR\x04plan\x12\x1f\n" +
+	"\vplan_sha256\x18\x03 \x01(\fR\n" +
+	"planSha256\x12\x14\n" +
+	"\x05basis\x18\x04 \x01(\x04R\x05basis\x12\x1c\n" +
+	"\tsnapshots\x18\x05 \x03(\tR\tsnapshots\x12\x18\n" +
+	"\aobjects\x18\x06 \x01(\x03R\aobjects\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x03R\x05bytes\"\x97\x01\n" +
+	"\bEndPrune\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04plan\x18\x02 \x01(\tR\x04plan\x12\x18\n" +
+	"\aobjects\x18\x03 \x01(\x03R\aobjects\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12/\n" +
+	"\afailure\x18\x05 \x01(\v2\x15.baktainer.v1.FailureR\afailure\"?\n" +
 	"\rRegisterStore\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\blocation\x18\x02 \x01(\tR\blocation\"\x1c\n" +
 	"\n" +
 	"SetCluster\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xb7\x03\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xe4\x03\n" +
 	"\vStateRecord\x12.\n" +
 	"\x06source\x18\x01 \x01(\v2\x14.baktainer.v1.SourceH\x00R\x06source\x12%\n" +
 	"\x03run\x18\x02 \x01(\v2\x11.baktainer.v1.RunH\x00R\x03run\x124\n" +
@@ -1651,7 +2089,8 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\aapplied\x18\x05 \x01(\v2\x1c.baktainer.v1.AppliedRequestH\x00R\aapplied\x121\n" +
 	"\x05store\x18\x06 \x01(\v2\x19.baktainer.v1.StoreRecordH\x00R\x05store\x127\n" +
 	"\acluster\x18\a \x01(\v2\x1b.baktainer.v1.ClusterRecordH\x00R\acluster\x125\n" +
-	"\trun_total\x18\b \x01(\v2\x16.baktainer.v1.RunTotalH\x00R\brunTotalB\b\n" +
+	"\trun_total\x18\b \x01(\v2\x16.baktainer.v1.RunTotalH\x00R\brunTotal\x12+\n" +
+	"\x05prune\x18\t \x01(\v2\x13.baktainer.v1.PruneH\x00R\x05pruneB\b\n" +
 	"\x06record\"v\n" +
 	"\x0eAppliedRequest\x12\x1d\n" +
 	"\n" +
@@ -1682,7 +2121,7 @@ func file_baktainer_v1_state_proto_rawDescGZIP() []byte {
 	return file_baktainer_v1_state_proto_rawDescData
 }
 
-var file_baktainer_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_baktainer_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_baktainer_v1_state_proto_goTypes = []any{
 	(*Command)(nil),               // 0: baktainer.v1.Command
 	(*ReportSources)(nil),         // 1: baktainer.v1.ReportSources
@@ -1697,24 +2136,30 @@ var file_baktainer_v1_state_proto_goTypes = []any{
 	(*SetSchedule)(nil),           // 10: baktainer.v1.SetSchedule
 	(*Schedule)(nil),              // 11: baktainer.v1.Schedule
 	(*RecordVerification)(nil),    // 12: baktainer.v1.RecordVerification
-	(*RegisterStore)(nil),         // 13: baktainer.v1.RegisterStore
-	(*SetCluster)(nil),            // 14: baktainer.v1.SetCluster
-	(*StateRecord)(nil),           // 15: baktainer.v1.StateRecord
-	(*AppliedRequest)(nil),        // 16: baktainer.v1.AppliedRequest
-	(*StoreRecord)(nil),           // 17: baktainer.v1.StoreRecord
-	(*ClusterRecord)(nil),         // 18: baktainer.v1.ClusterRecord
-	(*RunTotal)(nil),              // 19: baktainer.v1.RunTotal
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*Source)(nil),                // 21: baktainer.v1.Source
-	(*Run)(nil),                   // 22: baktainer.v1.Run
-	(*Failure)(nil),               // 23: baktainer.v1.Failure
-	(*Snapshot)(nil),              // 24: baktainer.v1.Snapshot
-	(*LogLine)(nil),               // 25: baktainer.v1.LogLine
-	(RunState)(0),                 // 26: baktainer.v1.RunState
-	(RunKind)(0),                  // 27: baktainer.v1.RunKind
+	(*RecordDamage)(nil),          // 13: baktainer.v1.RecordDamage
+	(*ForgetSnapshots)(nil),       // 14: baktainer.v1.ForgetSnapshots
+	(*UnforgetSnapshots)(nil),     // 15: baktainer.v1.UnforgetSnapshots
+	(*BeginPrune)(nil),            // 16: baktainer.v1.BeginPrune
+	(*EndPrune)(nil),              // 17: baktainer.v1.EndPrune
+	(*RegisterStore)(nil),         // 18: baktainer.v1.RegisterStore
+	(*SetCluster)(nil),            // 19: baktainer.v1.SetCluster
+	(*StateRecord)(nil),           // 20: baktainer.v1.StateRecord
+	(*AppliedRequest)(nil),        // 21: baktainer.v1.AppliedRequest
+	(*StoreRecord)(nil),           // 22: baktainer.v1.StoreRecord
+	(*ClusterRecord)(nil),         // 23: baktainer.v1.ClusterRecord
+	(*RunTotal)(nil),              // 24: baktainer.v1.RunTotal
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*Source)(nil),                // 26: baktainer.v1.Source
+	(*Run)(nil),                   // 27: baktainer.v1.Run
+	(*Failure)(nil),               // 28: baktainer.v1.Failure
+	(*Snapshot)(nil),              // 29: baktainer.v1.Snapshot
+	(*LogLine)(nil),               // 30: baktainer.v1.LogLine
+	(RunState)(0),                 // 31: baktainer.v1.RunState
+	(*Prune)(nil),                 // 32: baktainer.v1.Prune
+	(RunKind)(0),                  // 33: baktainer.v1.RunKind
 }
 var file_baktainer_v1_state_proto_depIdxs = []int32{
-	20, // 0: baktainer.v1.Command.proposed_at:type_name -> google.protobuf.Timestamp
+	25, // 0: baktainer.v1.Command.proposed_at:type_name -> google.protobuf.Timestamp
 	1,  // 1: baktainer.v1.Command.report_sources:type_name -> baktainer.v1.ReportSources
 	2,  // 2: baktainer.v1.Command.queue_runs:type_name -> baktainer.v1.QueueRuns
 	3,  // 3: baktainer.v1.Command.grant_lease:type_name -> baktainer.v1.GrantLease
@@ -1725,40 +2170,47 @@ var file_baktainer_v1_state_proto_depIdxs = []int32{
 	9,  // 8: baktainer.v1.Command.request_cancel:type_name -> baktainer.v1.RequestCancel
 	10, // 9: baktainer.v1.Command.set_schedule:type_name -> baktainer.v1.SetSchedule
 	12, // 10: baktainer.v1.Command.record_verification:type_name -> baktainer.v1.RecordVerification
-	13, // 11: baktainer.v1.Command.register_store:type_name -> baktainer.v1.RegisterStore
-	14, // 12: baktainer.v1.Command.set_cluster:type_name -> baktainer.v1.SetCluster
-	21, // 13: baktainer.v1.ReportSources.sources:type_name -> baktainer.v1.Source
-	22, // 14: baktainer.v1.QueueRuns.runs:type_name -> baktainer.v1.Run
-	20, // 15: baktainer.v1.QueueRuns.due_at:type_name -> google.protobuf.Timestamp
-	20, // 16: baktainer.v1.QueueRuns.next_fire_at:type_name -> google.protobuf.Timestamp
-	20, // 17: baktainer.v1.GrantLease.expires_at:type_name -> google.protobuf.Timestamp
-	5,  // 18: baktainer.v1.RenewLeases.renewals:type_name -> baktainer.v1.LeaseRenewal
-	20, // 19: baktainer.v1.LeaseRenewal.expires_at:type_name -> google.protobuf.Timestamp
-	23, // 20: baktainer.v1.ReleaseLease.failure:type_name -> baktainer.v1.Failure
-	24, // 21: baktainer.v1.CommitRun.snapshot:type_name -> baktainer.v1.Snapshot
-	25, // 22: baktainer.v1.CommitRun.logs:type_name -> baktainer.v1.LogLine
-	26, // 23: baktainer.v1.EndRun.state:type_name -> baktainer.v1.RunState
-	23, // 24: baktainer.v1.EndRun.failure:type_name -> baktainer.v1.Failure
-	25, // 25: baktainer.v1.EndRun.logs:type_name -> baktainer.v1.LogLine
-	11, // 26: baktainer.v1.SetSchedule.schedule:type_name -> baktainer.v1.Schedule
-	20, // 27: baktainer.v1.Schedule.next_fire_at:type_name -> google.protobuf.Timestamp
-	20, // 28: baktainer.v1.RecordVerification.verified_at:type_name -> google.protobuf.Timestamp
-	21, // 29: baktainer.v1.StateRecord.source:type_name -> baktainer.v1.Source
-	22, // 30: baktainer.v1.StateRecord.run:type_name -> baktainer.v1.Run
-	24, // 31: baktainer.v1.StateRecord.snapshot:type_name -> baktainer.v1.Snapshot
-	11, // 32: baktainer.v1.StateRecord.schedule:type_name -> baktainer.v1.Schedule
-	16, // 33: baktainer.v1.StateRecord.applied:type_name -> baktainer.v1.AppliedRequest
-	17, // 34: baktainer.v1.StateRecord.store:type_name -> baktainer.v1.StoreRecord
-	18, // 35: baktainer.v1.StateRecord.cluster:type_name -> baktainer.v1.ClusterRecord
-	19, // 36: baktainer.v1.StateRecord.run_total:type_name -> baktainer.v1.RunTotal
-	23, // 37: baktainer.v1.AppliedRequest.failure:type_name -> baktainer.v1.Failure
-	27, // 38: baktainer.v1.RunTotal.kind:type_name -> baktainer.v1.RunKind
-	26, // 39: baktainer.v1.RunTotal.state:type_name -> baktainer.v1.RunState
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	18, // 11: baktainer.v1.Command.register_store:type_name -> baktainer.v1.RegisterStore
+	19, // 12: baktainer.v1.Command.set_cluster:type_name -> baktainer.v1.SetCluster
+	14, // 13: baktainer.v1.Command.forget_snapshots:type_name -> baktainer.v1.ForgetSnapshots
+	15, // 14: baktainer.v1.Command.unforget_snapshots:type_name -> baktainer.v1.UnforgetSnapshots
+	16, // 15: baktainer.v1.Command.begin_prune:type_name -> baktainer.v1.BeginPrune
+	17, // 16: baktainer.v1.Command.end_prune:type_name -> baktainer.v1.EndPrune
+	13, // 17: baktainer.v1.Command.record_damage:type_name -> baktainer.v1.RecordDamage
+	26, // 18: baktainer.v1.ReportSources.sources:type_name -> baktainer.v1.Source
+	27, // 19: baktainer.v1.QueueRuns.runs:type_name -> baktainer.v1.Run
+	25, // 20: baktainer.v1.QueueRuns.due_at:type_name -> google.protobuf.Timestamp
+	25, // 21: baktainer.v1.QueueRuns.next_fire_at:type_name -> google.protobuf.Timestamp
+	25, // 22: baktainer.v1.GrantLease.expires_at:type_name -> google.protobuf.Timestamp
+	5,  // 23: baktainer.v1.RenewLeases.renewals:type_name -> baktainer.v1.LeaseRenewal
+	25, // 24: baktainer.v1.LeaseRenewal.expires_at:type_name -> google.protobuf.Timestamp
+	28, // 25: baktainer.v1.ReleaseLease.failure:type_name -> baktainer.v1.Failure
+	29, // 26: baktainer.v1.CommitRun.snapshot:type_name -> baktainer.v1.Snapshot
+	30, // 27: baktainer.v1.CommitRun.logs:type_name -> baktainer.v1.LogLine
+	31, // 28: baktainer.v1.EndRun.state:type_name -> baktainer.v1.RunState
+	28, // 29: baktainer.v1.EndRun.failure:type_name -> baktainer.v1.Failure
+	30, // 30: baktainer.v1.EndRun.logs:type_name -> baktainer.v1.LogLine
+	11, // 31: baktainer.v1.SetSchedule.schedule:type_name -> baktainer.v1.Schedule
+	25, // 32: baktainer.v1.Schedule.next_fire_at:type_name -> google.protobuf.Timestamp
+	25, // 33: baktainer.v1.RecordVerification.verified_at:type_name -> google.protobuf.Timestamp
+	28, // 34: baktainer.v1.EndPrune.failure:type_name -> baktainer.v1.Failure
+	26, // 35: baktainer.v1.StateRecord.source:type_name -> baktainer.v1.Source
+	27, // 36: baktainer.v1.StateRecord.run:type_name -> baktainer.v1.Run
+	29, // 37: baktainer.v1.StateRecord.snapshot:type_name -> baktainer.v1.Snapshot
+	11, // 38: baktainer.v1.StateRecord.schedule:type_name -> baktainer.v1.Schedule
+	21, // 39: baktainer.v1.StateRecord.applied:type_name -> baktainer.v1.AppliedRequest
+	22, // 40: baktainer.v1.StateRecord.store:type_name -> baktainer.v1.StoreRecord
+	23, // 41: baktainer.v1.StateRecord.cluster:type_name -> baktainer.v1.ClusterRecord
+	24, // 42: baktainer.v1.StateRecord.run_total:type_name -> baktainer.v1.RunTotal
+	32, // 43: baktainer.v1.StateRecord.prune:type_name -> baktainer.v1.Prune
+	28, // 44: baktainer.v1.AppliedRequest.failure:type_name -> baktainer.v1.Failure
+	33, // 45: baktainer.v1.RunTotal.kind:type_name -> baktainer.v1.RunKind
+	31, // 46: baktainer.v1.RunTotal.state:type_name -> baktainer.v1.RunState
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_state_proto_init() }
@@ -1780,8 +2232,13 @@ func file_baktainer_v1_state_proto_init() {
 		(*Command_RecordVerification)(nil),
 		(*Command_RegisterStore)(nil),
 		(*Command_SetCluster)(nil),
+		(*Command_ForgetSnapshots)(nil),
+		(*Command_UnforgetSnapshots)(nil),
+		(*Command_BeginPrune)(nil),
+		(*Command_EndPrune)(nil),
+		(*Command_RecordDamage)(nil),
 	}
-	file_baktainer_v1_state_proto_msgTypes[15].OneofWrappers = []any{
+	file_baktainer_v1_state_proto_msgTypes[20].OneofWrappers = []any{
 		(*StateRecord_Source)(nil),
 		(*StateRecord_Run)(nil),
 		(*StateRecord_Snapshot)(nil),
@@ -1790,6 +2247,7 @@ func file_baktainer_v1_state_proto_init() {
 		(*StateRecord_Store)(nil),
 		(*StateRecord_Cluster)(nil),
 		(*StateRecord_RunTotal)(nil),
+		(*StateRecord_Prune)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1797,7 +2255,7 @@ func file_baktainer_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_state_proto_rawDesc), len(file_baktainer_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

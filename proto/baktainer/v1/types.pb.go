@@ -1037,7 +1037,11 @@ type Snapshot struct {
 	// Generation of the repository's key that it was written under; 0 means 1.
 	KeyGeneration uint32 `protobuf:"varint,22,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
 	// When it was forgotten: it is no longer offered, and what only it needs may be pruned.
-	ForgottenAt   *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=forgotten_at,json=forgottenAt,proto3" json:"forgotten_at,omitempty"`
+	ForgottenAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=forgotten_at,json=forgottenAt,proto3" json:"forgotten_at,omitempty"`
+	// When the prune began that deletes it: nothing can be read of it since.
+	PrunedAt *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=pruned_at,json=prunedAt,proto3" json:"pruned_at,omitempty"`
+	// When some of its bytes were found damaged or missing; unset again by a verification that finds it right.
+	DamagedAt     *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=damaged_at,json=damagedAt,proto3" json:"damaged_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1233,6 +1237,20 @@ func (x *Snapshot) GetForgottenAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Snapshot) GetPrunedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PrunedAt
+	}
+	return nil
+}
+
+func (x *Snapshot) GetDamagedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DamagedAt
+	}
+	return nil
+}
+
 // Stream is one dump inside a snapshot.
 type Stream struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1319,6 +1337,135 @@ func (x *Stream) GetSha256() []byte {
 	return nil
 }
 
+// Prune is the newest prune of a source: the deletion of what only forgotten snapshots need, and of what none does.
+type Prune struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// Id of its plan, and SHA-256 of the object that holds it.
+	Plan       string `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	PlanSha256 []byte `protobuf:"bytes,3,opt,name=plan_sha256,json=planSha256,proto3" json:"plan_sha256,omitempty"`
+	// Newest entry of the source in the ledger when it was planned.
+	Basis   uint64                 `protobuf:"varint,4,opt,name=basis,proto3" json:"basis,omitempty"`
+	BeganAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=began_at,json=beganAt,proto3" json:"began_at,omitempty"`
+	// Unset: it is under way, and the source is neither backed up nor restored.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// What was planned to be deleted, and what was.
+	PlannedObjects int64    `protobuf:"varint,7,opt,name=planned_objects,json=plannedObjects,proto3" json:"planned_objects,omitempty"`
+	PlannedBytes   int64    `protobuf:"varint,8,opt,name=planned_bytes,json=plannedBytes,proto3" json:"planned_bytes,omitempty"`
+	DeletedObjects int64    `protobuf:"varint,9,opt,name=deleted_objects,json=deletedObjects,proto3" json:"deleted_objects,omitempty"`
+	DeletedBytes   int64    `protobuf:"varint,10,opt,name=deleted_bytes,json=deletedBytes,proto3" json:"deleted_bytes,omitempty"`
+	Failure        *Failure `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Prune) Reset() {
+	*x = Prune{}
+	mi := &file_baktainer_v1_types_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prune) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prune) ProtoMessage() {}
+
+func (x *Prune) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_types_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prune.ProtoReflect.Descriptor instead.
+func (*Prune) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Prune) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Prune) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *Prune) GetPlanSha256() []byte {
+	if x != nil {
+		return x.PlanSha256
+	}
+	return nil
+}
+
+func (x *Prune) GetBasis() uint64 {
+	if x != nil {
+		return x.Basis
+	}
+	return 0
+}
+
+func (x *Prune) GetBeganAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BeganAt
+	}
+	return nil
+}
+
+func (x *Prune) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *Prune) GetPlannedObjects() int64 {
+	if x != nil {
+		return x.PlannedObjects
+	}
+	return 0
+}
+
+func (x *Prune) GetPlannedBytes() int64 {
+	if x != nil {
+		return x.PlannedBytes
+	}
+	return 0
+}
+
+func (x *Prune) GetDeletedObjects() int64 {
+	if x != nil {
+		return x.DeletedObjects
+	}
+	return 0
+}
+
+func (x *Prune) GetDeletedBytes() int64 {
+	if x != nil {
+		return x.DeletedBytes
+	}
+	return 0
+}
+
+func (x *Prune) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 // AgentInfo is an agent as the controller knows it.
 type AgentInfo struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -1337,7 +1484,7 @@ type AgentInfo struct {
 
 func (x *AgentInfo) Reset() {
 	*x = AgentInfo{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[10]
+	mi := &file_baktainer_v1_types_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1496,7 @@ func (x *AgentInfo) String() string {
 func (*AgentInfo) ProtoMessage() {}
 
 func (x *AgentInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[10]
+	mi := &file_baktainer_v1_types_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1509,7 @@ func (x *AgentInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentInfo.ProtoReflect.Descriptor instead.
 func (*AgentInfo) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{10}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AgentInfo) GetId() string {
@@ -1434,7 +1581,7 @@ type ProviderHealth struct {
 
 func (x *ProviderHealth) Reset() {
 	*x = ProviderHealth{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[11]
+	mi := &file_baktainer_v1_types_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1593,7 @@ func (x *ProviderHealth) String() string {
 func (*ProviderHealth) ProtoMessage() {}
 
 func (x *ProviderHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[11]
+	mi := &file_baktainer_v1_types_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1606,7 @@ func (x *ProviderHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderHealth.ProtoReflect.Descriptor instead.
 func (*ProviderHealth) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{11}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProviderHealth) GetName() string {
@@ -1573,7 +1720,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x19\n" +
 	"\bno_owner\x18\x06 \x01(\bR\anoOwner\x12)\n" +
 	"\x10target_container\x18\a \x01(\tR\x0ftargetContainer\x12!\n" +
-	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\"\xb6\x06\n" +
+	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\"\xaa\a\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x10\n" +
@@ -1600,14 +1747,31 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\vverified_at\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"verifiedAt\x12%\n" +
 	"\x0ekey_generation\x18\x16 \x01(\rR\rkeyGeneration\x12=\n" +
-	"\fforgotten_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\vforgottenAt\"\x90\x01\n" +
+	"\fforgotten_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\vforgottenAt\x127\n" +
+	"\tpruned_at\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\bprunedAt\x129\n" +
+	"\n" +
+	"damaged_at\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\tdamagedAt\"\x90\x01\n" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1a\n" +
 	"\bdatabase\x18\x03 \x01(\tR\bdatabase\x12\x16\n" +
 	"\x06format\x18\x04 \x01(\tR\x06format\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x16\n" +
-	"\x06sha256\x18\x06 \x01(\fR\x06sha256\"\x9d\x02\n" +
+	"\x06sha256\x18\x06 \x01(\fR\x06sha256\"\xa5\x03\n" +
+	"\x05Prune\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04plan\x18\x02 \x01(\tR\x04plan\x12\x1f\n" +
+	"\vplan_sha256\x18\x03 \x01(\fR\n" +
+	"planSha256\x12\x14\n" +
+	"\x05basis\x18\x04 \x01(\x04R\x05basis\x125\n" +
+	"\bbegan_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\abeganAt\x125\n" +
+	"\bended_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12'\n" +
+	"\x0fplanned_objects\x18\a \x01(\x03R\x0eplannedObjects\x12#\n" +
+	"\rplanned_bytes\x18\b \x01(\x03R\fplannedBytes\x12'\n" +
+	"\x0fdeleted_objects\x18\t \x01(\x03R\x0edeletedObjects\x12#\n" +
+	"\rdeleted_bytes\x18\n" +
+	" \x01(\x03R\fdeletedBytes\x12/\n" +
+	"\afailure\x18\v \x01(\v2\x15.baktainer.v1.FailureR\afailure\"\x9d\x02\n" +
 	"\tAgentInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
@@ -1654,7 +1818,7 @@ func file_baktainer_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_baktainer_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_baktainer_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_baktainer_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_baktainer_v1_types_proto_goTypes = []any{
 	(SourceState)(0),              // 0: baktainer.v1.SourceState
 	(RunKind)(0),                  // 1: baktainer.v1.RunKind
@@ -1669,43 +1833,49 @@ var file_baktainer_v1_types_proto_goTypes = []any{
 	(*RestoreRequest)(nil),        // 10: baktainer.v1.RestoreRequest
 	(*Snapshot)(nil),              // 11: baktainer.v1.Snapshot
 	(*Stream)(nil),                // 12: baktainer.v1.Stream
-	(*AgentInfo)(nil),             // 13: baktainer.v1.AgentInfo
-	(*ProviderHealth)(nil),        // 14: baktainer.v1.ProviderHealth
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
+	(*Prune)(nil),                 // 13: baktainer.v1.Prune
+	(*AgentInfo)(nil),             // 14: baktainer.v1.AgentInfo
+	(*ProviderHealth)(nil),        // 15: baktainer.v1.ProviderHealth
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
 }
 var file_baktainer_v1_types_proto_depIdxs = []int32{
 	0,  // 0: baktainer.v1.Source.state:type_name -> baktainer.v1.SourceState
 	4,  // 1: baktainer.v1.Source.container:type_name -> baktainer.v1.Container
 	5,  // 2: baktainer.v1.Source.problems:type_name -> baktainer.v1.LabelProblem
-	15, // 3: baktainer.v1.Source.reported_at:type_name -> google.protobuf.Timestamp
+	16, // 3: baktainer.v1.Source.reported_at:type_name -> google.protobuf.Timestamp
 	1,  // 4: baktainer.v1.Run.kind:type_name -> baktainer.v1.RunKind
 	2,  // 5: baktainer.v1.Run.state:type_name -> baktainer.v1.RunState
-	15, // 6: baktainer.v1.Run.fire_time:type_name -> google.protobuf.Timestamp
-	15, // 7: baktainer.v1.Run.queued_at:type_name -> google.protobuf.Timestamp
-	15, // 8: baktainer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	15, // 9: baktainer.v1.Run.ended_at:type_name -> google.protobuf.Timestamp
-	15, // 10: baktainer.v1.Run.lease_expires_at:type_name -> google.protobuf.Timestamp
+	16, // 6: baktainer.v1.Run.fire_time:type_name -> google.protobuf.Timestamp
+	16, // 7: baktainer.v1.Run.queued_at:type_name -> google.protobuf.Timestamp
+	16, // 8: baktainer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	16, // 9: baktainer.v1.Run.ended_at:type_name -> google.protobuf.Timestamp
+	16, // 10: baktainer.v1.Run.lease_expires_at:type_name -> google.protobuf.Timestamp
 	7,  // 11: baktainer.v1.Run.failure:type_name -> baktainer.v1.Failure
 	10, // 12: baktainer.v1.Run.restore:type_name -> baktainer.v1.RestoreRequest
 	8,  // 13: baktainer.v1.Run.logs:type_name -> baktainer.v1.LogLine
 	9,  // 14: baktainer.v1.Run.progress:type_name -> baktainer.v1.Progress
-	15, // 15: baktainer.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	15, // 16: baktainer.v1.Progress.reported_at:type_name -> google.protobuf.Timestamp
-	15, // 17: baktainer.v1.Snapshot.fire_time:type_name -> google.protobuf.Timestamp
-	15, // 18: baktainer.v1.Snapshot.started_at:type_name -> google.protobuf.Timestamp
-	15, // 19: baktainer.v1.Snapshot.committed_at:type_name -> google.protobuf.Timestamp
+	16, // 15: baktainer.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	16, // 16: baktainer.v1.Progress.reported_at:type_name -> google.protobuf.Timestamp
+	16, // 17: baktainer.v1.Snapshot.fire_time:type_name -> google.protobuf.Timestamp
+	16, // 18: baktainer.v1.Snapshot.started_at:type_name -> google.protobuf.Timestamp
+	16, // 19: baktainer.v1.Snapshot.committed_at:type_name -> google.protobuf.Timestamp
 	12, // 20: baktainer.v1.Snapshot.streams:type_name -> baktainer.v1.Stream
-	15, // 21: baktainer.v1.Snapshot.verified_at:type_name -> google.protobuf.Timestamp
-	15, // 22: baktainer.v1.Snapshot.forgotten_at:type_name -> google.protobuf.Timestamp
-	15, // 23: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
-	14, // 24: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
-	16, // 25: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	16, // 21: baktainer.v1.Snapshot.verified_at:type_name -> google.protobuf.Timestamp
+	16, // 22: baktainer.v1.Snapshot.forgotten_at:type_name -> google.protobuf.Timestamp
+	16, // 23: baktainer.v1.Snapshot.pruned_at:type_name -> google.protobuf.Timestamp
+	16, // 24: baktainer.v1.Snapshot.damaged_at:type_name -> google.protobuf.Timestamp
+	16, // 25: baktainer.v1.Prune.began_at:type_name -> google.protobuf.Timestamp
+	16, // 26: baktainer.v1.Prune.ended_at:type_name -> google.protobuf.Timestamp
+	7,  // 27: baktainer.v1.Prune.failure:type_name -> baktainer.v1.Failure
+	16, // 28: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
+	15, // 29: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
+	17, // 30: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_types_proto_init() }
@@ -1719,7 +1889,7 @@ func file_baktainer_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_types_proto_rawDesc), len(file_baktainer_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
