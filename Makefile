@@ -51,6 +51,19 @@ cover: ## coverage of the unit tests, by package
 	go test -coverprofile=.test/cover.out $$(go list ./... | grep -v /internal/e2e)
 	@go tool cover -func=.test/cover.out | tail -n 1
 
+BENCH_ROUNDS ?= 3
+BENCH_SCALE ?= 1
+BENCH_BIG ?= 1
+BENCH_DOCS ?= docs
+.PHONY: bench bench-micro
+bench: build ## measure beside restic and borg, and write docs/benchmarks.md (BENCH_ROUNDS, BENCH_SCALE, BENCH_BIG)
+	internal/bench/peers.sh
+	deploy/setup/docker.sh
+	deploy/setup/images.sh base postgres
+	go run ./internal/bench/cmd -rounds $(BENCH_ROUNDS) -scale $(BENCH_SCALE) -big $(BENCH_BIG) -docs $(BENCH_DOCS)
+bench-micro: ## measure the parts of the data plane: chunker, hash, frame, pack, known set
+	go test -run '^$$' -bench . -benchtime 1s ./internal/repo
+
 .PHONY: lint
 lint: proto-check docs-check $(call stamp,golangci-lint) ## formatting, vet, golangci-lint, protos, docs, shell scripts
 	tools/lint.sh

@@ -180,7 +180,8 @@ func document(b []byte, seed uint64, id int, days []int) []byte {
 	return append(b, '\n')
 }
 
-// event: id, account, kind, amount, session, latency, at.
+// event: id, account, kind, amount, session, latency, at. Eight of them are one
+// visitor's session.
 func event(b []byte, seed uint64, id int, days []int) []byte {
 	r := at(seed, 5, uint64(id)) //nolint:gosec // a number of a row
 	b = number(b, id)
@@ -195,7 +196,7 @@ func event(b []byte, seed uint64, id int, days []int) []byte {
 	}
 	b = cents(b, amount)
 	b = append(b, '\t')
-	b = uuid(b, r)
+	b = uuid(b, at(seed, 7, uint64(id/8))) //nolint:gosec // likewise
 	b = append(b, '\t')
 	b = cents(b, r.below(30_000))
 	b = append(b, '\t')

@@ -52,9 +52,17 @@ var (
 	cities      = strings.Fields(`Linz Graz Wien Salzburg Bregenz Krems Steyr Wels Villach Leoben Passau Augsburg Ulm Bamberg Jena Weimar Erfurt Gera Halle Trier Mainz Worms Speyer Koblenz Bonn Basel Bern Zug Chur Luzern`)
 )
 
-// sentence appends a sentence of six to twenty-five words. No character in it
-// needs escaping, neither in COPY nor in JSON.
+// sentence appends a sentence. Every other one is a stock phrase, as in letters
+// of an office. No character in it needs escaping, neither in COPY nor in JSON.
 func sentence(b []byte, r *random) []byte {
+	if r.below(2) == 0 {
+		return fresh(b, at(8, uint64(r.skewed(1500)))) //nolint:gosec // not below 0
+	}
+	return fresh(b, r)
+}
+
+// fresh appends a sentence of six to twenty-five words.
+func fresh(b []byte, r *random) []byte {
 	begin := len(b)
 	for i := 6 + r.below(20); i > 0; i-- {
 		switch r.below(30) {
