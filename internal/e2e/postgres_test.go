@@ -16,7 +16,8 @@ var postgres = database{
 			env: map[string]string{"POSTGRES_PASSWORD": password(), "POSTGRES_DB": "shop", "POSTGRES_INITDB_ARGS": "--auth-local=scram-sha-256 --auth-host=scram-sha-256"},
 		}
 	},
-	ready: func(t testing.TB, c *container) result { return psql(t, c, "shop", "SELECT 1") },
+	// Over TCP: the server that only sets up the database, and soon stops, listens on the socket alone.
+	ready: func(t testing.TB, c *container) result { return psql(t, c, "host=127.0.0.1 dbname=shop", "SELECT 1") },
 	seed: func(t testing.TB, c *container, bulk int) {
 		query(t, c, "shop", postgresSeed)
 		if bulk > 0 {
