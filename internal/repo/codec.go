@@ -77,12 +77,27 @@ func (c *compressor) compressDelta(dst, raw, dict []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	if err := e.ResetWithOptions(nil, zstd.WithEncoderDictRaw(0, dict)); err != nil {
+	// As a stream: EncodeAll would take in the dictionary once more.
+	out := appender(dst)
+	if err := e.ResetWithOptions(&out, zstd.WithEncoderDictRaw(0, dict)); err != nil {
 		return dst, fmt.Errorf("set dictionary: %w", err)
 	}
-	dst = e.EncodeAll(raw, dst)
+	if _, err = e.Write(raw); err == nil {
+		err = e.Close()
+	}
+	if err != nil {
+		return dst, fmt.Errorf("compress: %w", err)
+	}
 	c.deltas.Put(e)
-	return dst, nil
+	return out, nil
+}
+
+// appender is a writer into memory.
+type appender []byte
+
+func (a *appender) Write(p []byte) (int, error) {
+	*a = append(*a, p...)
+	return len(p), nil
 }
 
 func encoder(pool *sync.Pool, level zstd.EncoderLevel) (*zstd.Encoder, error) {

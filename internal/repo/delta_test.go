@@ -103,13 +103,22 @@ func (d *diary) check(streams ...stream) *Snapshot {
 	for _, p := range s.header.Packs {
 		listed.names[PackName(testSource, p.ID)] = true
 	}
-	r := newNearReader(d.t.Context(), WriterOptions{Near: listed, Key: testKey, Source: testSource}, s.header.Cipher, s.header.Packs)
+	base := &Base{cipher: s.header.Cipher}
+	for _, p := range s.header.Packs {
+		id, _ := parsePackID(p.ID)
+		base.packs = append(base.packs, basePack{PackRef: p, id: id})
+	}
+	r := newDictionaries(d.t.Context(), WriterOptions{Near: listed, Key: testKey, Source: testSource}, base).read
 	for i, want := range streams {
 		var got []byte
 		for _, run := range s.body.streams[i].runs {
 			id, _ := parsePackID(s.header.Packs[run.pack].ID)
-			if got, err = r.chunks(id, run.first, run.count, got); err != nil {
-				d.t.Fatal(err)
+			for n := run.first; n < run.first+run.count; n++ {
+				chunk, err := r.chunks(id, n, 1, nil)
+				if err != nil {
+					d.t.Fatal(err)
+				}
+				got = append(got, chunk...)
 			}
 		}
 		if !bytes.Equal(got, want.data) {

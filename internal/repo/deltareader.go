@@ -1,23 +1,24 @@
 package repo
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"io"
+)
 
-// newDictionaries makes what looks up dictionaries in the packs of base.
-func newDictionaries(ctx context.Context, o WriterOptions, base *Base) *dictionaries {
-	refs := make([]PackRef, len(base.packs))
-	for i, p := range base.packs {
-		refs[i] = p.PackRef
-	}
-	return &dictionaries{base: base, read: newNearReader(ctx, o, base.cipher, refs), lost: map[baseFrameKey]bool{}, packs: map[int]uint32{}}
-}
-
-func newNearReader(ctx context.Context, o WriterOptions, c Cipher, refs []PackRef) *nearReader {
-	r := &nearReader{ctx: ctx, o: o, cipher: c, indexes: newCache[packID, *packIndex](8 << 20), frames: newCache[frameOfPack, []byte](deltaCache), refs: map[packID]PackRef{}}
-	for _, p := range refs {
-		id, _ := parsePackID(p.ID)
-		r.refs[id] = p
-	}
-	return r
+// nearReader reads chunks of the packs of a base, for dictionaries. It is for one
+// goroutine.
+type nearReader struct {
+	ctx     context.Context // the snapshot's
+	objects ObjectReader
+	key     SourceKey
+	cipher  Cipher
+	source  string
+	packs   map[packID]PackRef
+	indexes *cache[packID, *packIndex]
+	frames  *cache[frameOfPack, []byte]
+	spare   [2][]byte // of small and of large frames, to be used again
+	levels  [maxDepth + 1]struct{ sealed, dict []byte }
 }
 
 type frameOfPack struct {
@@ -25,62 +26,112 @@ type frameOfPack struct {
 	frame int
 }
 
-type nearReader struct {
-	ctx     context.Context
-	o       WriterOptions
-	cipher  Cipher
-	refs    map[packID]PackRef
-	indexes *cache[packID, *packIndex]
-	frames  *cache[frameOfPack, []byte]
+// nearIndexes is the memory for the chunk lists of packs that dictionaries are taken from.
+const nearIndexes = 4 << 20
+
+// newDictionaries makes what looks up dictionaries in the packs of base.
+func newDictionaries(ctx context.Context, o WriterOptions, base *Base) *dictionaries {
+	r := &nearReader{
+		ctx: ctx, objects: o.Near, key: o.Key, cipher: base.cipher, source: o.Source, packs: make(map[packID]PackRef, len(base.packs)),
+		indexes: newCache[packID, *packIndex](nearIndexes), frames: newCache[frameOfPack, []byte](deltaCache),
+	}
+	for _, p := range base.packs {
+		r.packs[p.id] = p.PackRef
+	}
+	return &dictionaries{base: base, read: r, lost: map[baseFrameKey]bool{}, packs: map[int]uint32{}}
 }
 
 func (r *nearReader) chunks(pack packID, first, count uint32, dst []byte) ([]byte, error) {
 	return r.read(pack, first, count, dst, 0)
 }
 
-func (r *nearReader) read(pack packID, first, count uint32, dst []byte, depth int) ([]byte, error) {
-	ref, ok := r.refs[pack]
-	if !ok || depth > maxDepth {
-		return dst, malformed("pack %s", pack)
+// read appends chunks to dst. level counts the frames that wait for them.
+func (r *nearReader) read(pack packID, first, count uint32, dst []byte, level int) ([]byte, error) {
+	x, err := r.index(pack)
+	if err != nil {
+		return dst, err
 	}
-	x, ok := r.indexes.get(pack)
-	if !ok {
-		var err error
-		if x, err = readTail(r.ctx, r.o.Near, r.o.Key, r.cipher, r.o.Source, ref); err != nil {
+	if uint64(first)+uint64(count) > uint64(len(x.ids)) {
+		return dst, malformed("pack %s has no chunk %d", pack, first+count-1)
+	}
+	for end := first + count; first < end; {
+		n := x.frameOf(first)
+		raw, err := r.frame(x, n, level)
+		if err != nil {
 			return dst, err
 		}
-		r.indexes.put(pack, x, x.memory())
-	}
-	if int(first)+int(count) > len(x.ids) {
-		return dst, malformed("chunk %d", first)
-	}
-	for n := first; n < first+count; {
-		key := frameOfPack{pack, x.frameOf(n)}
-		f := x.frames[key.frame]
-		raw, ok := r.frames.get(key)
-		if !ok {
-			sealed, err := readObject(r.ctx, r.o.Near, r.o.Source, PackName(r.o.Source, ref.ID), f.offset, int64(f.size), 0)
-			if err != nil {
-				return dst, err
-			}
-			raw, err = openFrame(sealed, x.seal, x.id, uint32(key.frame), int(f.raw), nil, func(d dictionary) (dict []byte, err error) {
-				for _, run := range d.runs {
-					if dict, err = r.read(d.packs[run.pack], run.first, run.count, dict, depth+1); err != nil {
-						return nil, err
-					}
-				}
-				return dict, nil
-			})
-			if err != nil {
-				return dst, err
-			}
-			r.frames.put(key, raw, int64(cap(raw)))
+		last := min(end, x.frames[n].next) - 1
+		from, _ := x.bounds(first)
+		_, to := x.bounds(last)
+		if len(dst)+int(to-from) > maxDictionary {
+			return dst, malformed("a dictionary of more than %d bytes", maxDictionary)
 		}
-		end := min(f.next, first+count)
-		from, _ := x.bounds(n)
-		_, to := x.bounds(end - 1)
 		dst = append(dst, raw[from:to]...)
-		n = end
+		first = last + 1
 	}
 	return dst, nil
+}
+
+func (r *nearReader) index(pack packID) (*packIndex, error) {
+	if x, ok := r.indexes.get(pack); ok {
+		return x, nil
+	}
+	ref, ok := r.packs[pack]
+	if !ok {
+		return nil, malformed("pack %s is not in the base", pack)
+	}
+	x, err := readTail(r.ctx, r.objects, r.key, r.cipher, r.source, ref)
+	if err != nil {
+		return nil, err
+	}
+	r.indexes.put(pack, x, x.memory())
+	return x, nil
+}
+
+// frame gives the content of a frame, valid until the next call.
+func (r *nearReader) frame(x *packIndex, n, level int) ([]byte, error) {
+	if level > maxDepth {
+		return nil, malformed("a chain of more than %d dictionaries", maxDepth)
+	}
+	key, f, l := frameOfPack{x.id, n}, x.frames[n], &r.levels[level]
+	if raw, ok := r.frames.get(key); ok {
+		return raw, nil
+	}
+	rc, err := r.objects.Get(r.ctx, PackName(r.source, x.id.String()), f.offset, int64(f.size))
+	if err != nil {
+		return nil, fmt.Errorf("read frame %d: %w", n, err)
+	}
+	defer rc.Close()
+	if cap(l.sealed) < int(f.size) {
+		l.sealed = make([]byte, (f.size+1<<16-1)>>16<<16)
+	}
+	sealed := l.sealed[:f.size]
+	if _, err := io.ReadFull(rc, sealed); err != nil {
+		return nil, fmt.Errorf("read frame %d: %w", n, err)
+	}
+	dict := func(d dictionary) (_ []byte, err error) {
+		l.dict = l.dict[:0]
+		for _, run := range d.runs {
+			if l.dict, err = r.read(d.packs[run.pack], run.first, run.count, l.dict, level+1); err != nil {
+				return nil, err
+			}
+		}
+		return l.dict, nil
+	}
+	large := 0
+	if f.raw > deltaDictionary {
+		large = 1
+	}
+	spare := r.spare[large]
+	r.spare[large] = nil
+	raw, err := openFrame(sealed, x.seal, x.id, uint32(n), int(f.raw), spare, dict)
+	if err != nil {
+		return nil, err
+	}
+	if gone := r.frames.put(key, raw, int64(cap(raw))); cap(gone) > 2*deltaDictionary {
+		r.spare[1] = gone
+	} else if gone != nil {
+		r.spare[0] = gone
+	}
+	return raw, nil
 }
