@@ -83,6 +83,45 @@ func verified(snapshot, when int) *pb.Command {
 	return &pb.Command{Command: &pb.Command_RecordVerification{RecordVerification: &pb.RecordVerification{Snapshot: ulid(snapshot), VerifiedAt: at(when)}}}
 }
 
+func ulids(snapshots ...int) []string {
+	ids := make([]string, len(snapshots))
+	for i, n := range snapshots {
+		ids[i] = ulid(n)
+	}
+	return ids
+}
+
+func forget(snapshots ...int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_ForgetSnapshots{ForgetSnapshots: &pb.ForgetSnapshots{Snapshots: ulids(snapshots...)}}}
+}
+
+func unforget(snapshots ...int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_UnforgetSnapshots{UnforgetSnapshots: &pb.UnforgetSnapshots{Snapshots: ulids(snapshots...)}}}
+}
+
+func damage(snapshots ...int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_RecordDamage{RecordDamage: &pb.RecordDamage{Snapshots: ulids(snapshots...)}}}
+}
+
+func beginPrune(source string, plan int, basis uint64, snapshots ...int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_BeginPrune{BeginPrune: &pb.BeginPrune{
+		Source: source, Plan: ulid(plan), PlanSha256: bytes.Repeat([]byte{4}, 32), Basis: basis, Snapshots: ulids(snapshots...), Objects: 3, Bytes: 300,
+	}}}
+}
+
+func endPrune(source string, plan int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_EndPrune{EndPrune: &pb.EndPrune{Source: source, Plan: ulid(plan), Objects: 3, Bytes: 300}}}
+}
+
+// made are the commands that make snapshots 1 to n of a source.
+func made(source string, n int) (cmds []*pb.Command) {
+	for i := range n {
+		id := fmt.Sprintf("%s-%d", source, i+1)
+		cmds = append(cmds, queue(id, source, i), grant(id, i+1), commit(id, 1, source, i+1))
+	}
+	return cmds
+}
+
 func ulid(n int) string { return fmt.Sprintf("01J%023d", n) }
 
 func withID(c *pb.Command, request string) *pb.Command { c.RequestId = request; return c }

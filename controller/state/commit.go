@@ -73,11 +73,11 @@ func (w *writer) recordVerification(c *pb.RecordVerification) error {
 		return problem.New(problem.NotFound, "there is no snapshot %q", c.GetSnapshot()).WithReason(ReasonNoSnapshot)
 	case !valid(c.GetVerifiedAt()):
 		return bad("snapshot %s: the time of its verification is missing", s.GetId())
-	case s.GetVerifiedAt() != nil && timeKey(c.GetVerifiedAt()) <= timeKey(s.GetVerifiedAt()):
+	case s.GetDamagedAt() == nil && s.GetVerifiedAt() != nil && timeKey(c.GetVerifiedAt()) <= timeKey(s.GetVerifiedAt()):
 		return nil
 	}
 	verified := proto.CloneOf(s)
-	verified.VerifiedAt = c.GetVerifiedAt()
+	verified.VerifiedAt, verified.DamagedAt = c.GetVerifiedAt(), nil
 	w.put(tableSnapshots, verified)
 	return nil
 }

@@ -31,17 +31,21 @@ var ErrUnknownCommand = errors.New("unknown command")
 
 // Reasons for which a command is refused.
 const (
-	ReasonStaleEpoch  problem.Reason = "stale-epoch"   // the lease has passed to somebody else
-	ReasonRunEnded    problem.Reason = "run-ended"     // nothing more can happen to the run
-	ReasonNoRun       problem.Reason = "no-run"        // there is no such run
-	ReasonNoSource    problem.Reason = "no-source"     // there is no such source
-	ReasonNoSnapshot  problem.Reason = "no-snapshot"   // there is no such snapshot
-	ReasonAmbiguous   problem.Reason = "ambiguous"     // several snapshots begin so
-	ReasonSourceBusy  problem.Reason = "source-busy"   // another run of the source is leased
-	ReasonDuplicate   problem.Reason = "duplicate"     // the source has a snapshot of that fire time, or that id is taken
-	ReasonNotDue      problem.Reason = "not-due"       // the schedule has moved on
-	ReasonOtherClust  problem.Reason = "other-cluster" // the state belongs to another cluster
-	ReasonBadCommand  problem.Reason = "bad-command"   // a field of a command is missing or wrong
-	ReasonTooLarge    problem.Reason = "too-large"     // the command has more than MaxCommandSize bytes
-	ReasonWrongMoment problem.Reason = "wrong-moment"  // the run is in no state for that
+	ReasonStaleEpoch   problem.Reason = "stale-epoch"   // the lease has passed to somebody else
+	ReasonRunEnded     problem.Reason = "run-ended"     // nothing more can happen to the run
+	ReasonNoRun        problem.Reason = "no-run"        // there is no such run
+	ReasonNoSource     problem.Reason = "no-source"     // there is no such source
+	ReasonNoSnapshot   problem.Reason = "no-snapshot"   // there is no such snapshot
+	ReasonAmbiguous    problem.Reason = "ambiguous"     // several snapshots begin so
+	ReasonSourceBusy   problem.Reason = "source-busy"   // another run of the source is leased, or it is being pruned
+	ReasonNewest       problem.Reason = "newest"        // a source's newest snapshot is not forgotten
+	ReasonLastVerified problem.Reason = "last-verified" // nor the last one that is known to be good
+	ReasonPruned       problem.Reason = "pruned"        // the snapshot's data is gone
+	ReasonPlanStale    problem.Reason = "plan-stale"    // things have changed since the prune was planned
+	ReasonDuplicate    problem.Reason = "duplicate"     // the source has a snapshot of that fire time, or that id is taken
+	ReasonNotDue       problem.Reason = "not-due"       // the schedule has moved on
+	ReasonOtherClust   problem.Reason = "other-cluster" // the state belongs to another cluster
+	ReasonBadCommand   problem.Reason = "bad-command"   // a field of a command is missing or wrong
+	ReasonTooLarge     problem.Reason = "too-large"     // the command has more than MaxCommandSize bytes
+	ReasonWrongMoment  problem.Reason = "wrong-moment"  // the run is in no state for that
 )

@@ -73,6 +73,8 @@ func (v *View) records() func(yield func(*pb.StateRecord) bool) {
 			return yield(&pb.StateRecord{Record: &pb.StateRecord_RunTotal{RunTotal: r}})
 		}) && each(v, tableSnapshots, func(r *pb.Snapshot) bool {
 			return yield(&pb.StateRecord{Record: &pb.StateRecord_Snapshot{Snapshot: r}})
+		}) && each(v, tablePrunes, func(r *pb.Prune) bool {
+			return yield(&pb.StateRecord{Record: &pb.StateRecord_Prune{Prune: r}})
 		}) && each(v, tableApplied, func(r *pb.AppliedRequest) bool {
 			return yield(&pb.StateRecord{Record: &pb.StateRecord_Applied{Applied: r}})
 		})
@@ -142,7 +144,7 @@ func read(in *checkedReader) (*memdb.MemDB, uint64, error) {
 }
 
 func (w *writer) readRecords(in *checkedReader) error {
-	applied, entries := 0, uint64(0)
+	applied, gone, entries := 0, 0, uint64(0)
 	for {
 		size, err := binary.ReadUvarint(in)
 		if err != nil {
@@ -180,6 +182,11 @@ func (w *writer) readRecords(in *checkedReader) error {
 				return fmt.Errorf("ledger entry %d comes where %d should", r.Snapshot.GetLedgerIndex(), entries)
 			}
 			w.put(tableSnapshots, r.Snapshot)
+			if !counts(r.Snapshot) {
+				gone++
+			}
+		case *pb.StateRecord_Prune:
+			w.put(tablePrunes, r.Prune)
 		case *pb.StateRecord_Applied:
 			applied++
 			w.put(tableApplied, r.Applied)
@@ -191,6 +198,7 @@ func (w *writer) readRecords(in *checkedReader) error {
 		}
 	}
 	w.put(tableCounter, &counter{tableApplied, applied})
+	w.put(tableCounter, &counter{countForgotten, gone})
 	return w.broken
 }
 

@@ -29,6 +29,14 @@ func invariants(t testing.TB, s *state.Tables) {
 			leased[source] = r.GetId()
 		}
 	}
+	pruning := map[string]bool{}
+	for _, p := range v.ActivePrunes() {
+		pruning[p.GetSource()] = true
+		if leased[p.GetSource()] != "" {
+			t.Errorf("%s is pruned while run %s is leased for it", p.GetSource(), leased[p.GetSource()])
+		}
+	}
+	newest, counted, forgotten := map[string]*pb.Snapshot{}, 0, 0
 	fires := map[string]bool{}
 	var previous *ledger.Entry
 	for i := uint64(1); i <= v.LedgerHead().GetLedgerIndex(); i++ {
@@ -41,6 +49,15 @@ func invariants(t testing.TB, s *state.Tables) {
 			t.Errorf("two snapshots of %s", key)
 		}
 		fires[key] = true
+		newest[snap.GetSource()] = snap
+		if snap.GetForgottenAt() == nil {
+			counted++
+		} else if snap.GetPrunedAt() == nil {
+			forgotten++
+		}
+		if snap.GetPrunedAt() != nil && snap.GetForgottenAt() == nil {
+			t.Errorf("snapshot %s was pruned without being forgotten", snap.GetId())
+		}
 		entry, err := state.EntryOf(snap)
 		if err != nil {
 			t.Fatal(err)
@@ -50,10 +67,18 @@ func invariants(t testing.TB, s *state.Tables) {
 		}
 		previous = &entry
 	}
+	for source, s := range newest {
+		if s.GetForgottenAt() != nil {
+			t.Errorf("the newest snapshot of %s is forgotten", source)
+		}
+	}
+	if got := len(v.Snapshots("", 0)); got != counted || v.Counts().Snapshots != counted || len(v.Forgotten("", 0)) != forgotten {
+		t.Errorf("%d snapshots are listed, %d counted, %d forgotten; there are %d and %d", got, v.Counts().Snapshots, len(v.Forgotten("", 0)), counted, forgotten)
+	}
 }
 
 func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
-	committed := uint64(0)
+	committed, pruned := uint64(0), 0
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		one, two := newLog(t), newLog(t)
@@ -66,6 +91,21 @@ func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
 				cancel(id), renew(id, epoch, rnd.IntN(9000)), queueRestore(id, source, fmt.Sprintf("s%d", rnd.IntN(4))),
 				setSchedule(rnd.IntN(5)), fire(rnd.IntN(5), rnd.IntN(9), source), verified(snap, rnd.IntN(99)),
 				report(fmt.Sprintf("a%d", rnd.IntN(2)), nil, ready(source)),
+			}
+			for _, known := range one.state.View().Snapshots(source, 0) {
+				one := &pb.ForgetSnapshots{Snapshots: []string{known.GetId()}}
+				choices = append(choices, &pb.Command{Command: &pb.Command_ForgetSnapshots{ForgetSnapshots: one}})
+			}
+			plan := beginPrune(source, rnd.IntN(3), one.state.View().NewestEntry(source))
+			for _, gone := range one.state.View().Forgotten(source, 0) {
+				plan.GetBeginPrune().Snapshots = append(plan.GetBeginPrune().Snapshots, gone.GetId())
+				choices = append(choices, &pb.Command{Command: &pb.Command_UnforgetSnapshots{UnforgetSnapshots: &pb.UnforgetSnapshots{Snapshots: []string{gone.GetId()}}}})
+			}
+			choices = append(choices, plan, endPrune(source, rnd.IntN(3)), damage(snap))
+			for _, p := range one.state.View().ActivePrunes() { // so that they end
+				end := endPrune(p.GetSource(), 0)
+				end.GetEndPrune().Plan = p.GetPlan()
+				choices = append(choices, end, end, end)
 			}
 			for _, r := range one.state.View().ActiveRuns() { // so that commits happen
 				if r.GetState() == pb.RunState_RUN_STATE_RUNNING {
@@ -95,15 +135,20 @@ func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
 		if !bytes.Equal(bytes1, snapshotBytes(t, restored)) {
 			t.Fatalf("seed %d: restoring changed something", seed)
 		}
+		for _, source := range []string{"s0", "s1", "s2", "s3"} {
+			if _, ok := one.state.View().Prune(source); ok {
+				pruned++
+			}
+		}
 		committed += one.state.View().LedgerHead().GetLedgerIndex()
 	}
-	if committed < 40 {
-		t.Errorf("only %d snapshots were committed: the commands are too wild to show anything", committed)
+	if committed < 40 || pruned < 20 {
+		t.Errorf("only %d snapshots were committed, and %d sources pruned: the commands are too wild to show anything", committed, pruned)
 	}
 }
 
 func TestADamagedRaftSnapshotIsRefusedAndChangesNothing(t *testing.T) {
-	l := newLog(t).must(queue("r1", "shop", 0), grant("r1", 1), commit("r1", 1, "shop", 1), report("a1", nil, ready("shop")))
+	l := newLog(t).must(append(made("shop", 2), forget(1), beginPrune("shop", 9, 2, 1), report("a1", nil, ready("shop")))...)
 	good := snapshotBytes(t, l.state)
 	into := newLog(t).must(queue("other", "x", 0)).state
 	for i := range good {
@@ -122,7 +167,7 @@ func TestADamagedRaftSnapshotIsRefusedAndChangesNothing(t *testing.T) {
 }
 
 func FuzzApply(f *testing.F) {
-	for _, c := range []*pb.Command{queue("r1", "shop", 0), grant("r1", 1), commit("r1", 1, "shop", 1), report("a1", nil, ready("x")), fire(1, 2, "a"), {}} {
+	for _, c := range []*pb.Command{queue("r1", "shop", 0), grant("r1", 1), commit("r1", 1, "shop", 1), report("a1", nil, ready("x")), fire(1, 2, "a"), forget(1), beginPrune("shop", 1, 1, 1), endPrune("shop", 1), {}} {
 		c.ProposedAt = at(1)
 		b, err := proto.Marshal(c)
 		if err != nil {

@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"regexp"
+	"strings"
 
 	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -22,6 +23,21 @@ func refuse(reason problem.Reason, format string, args ...any) *problem.Problem 
 	return problem.New(problem.Conflict, format, args...).WithReason(reason)
 }
 
+// together makes one refusal of several; one alone stays as it is.
+func together(wrong []error) error {
+	switch len(wrong) {
+	case 0:
+		return nil
+	case 1:
+		return wrong[0]
+	}
+	all := problem.New(problem.CodeOf(wrong[0]), "%d things stand against it", len(wrong)).WithReason(problem.ReasonOf(wrong[0]))
+	for _, err := range wrong {
+		all = all.WithDetails(strings.Split(problem.Text(err), "\n")...)
+	}
+	return all
+}
+
 // valid says whether a time is set and within the years that can be encoded.
 func valid(t *timestamp) bool { return t != nil && t.IsValid() }
 
@@ -34,7 +50,7 @@ func failureOf(err error) *pb.Failure {
 	if !ok {
 		return &pb.Failure{Code: string(problem.Internal), Message: err.Error()}
 	}
-	return &pb.Failure{Code: string(p.Code), Reason: string(p.Reason), Message: p.What, Hint: p.Hint, Source: p.Source}
+	return &pb.Failure{Code: string(p.Code), Reason: string(p.Reason), Message: p.What, Hint: p.Hint, Details: p.Details, Source: p.Source}
 }
 
 // problemOf is the inverse of failureOf.
@@ -44,6 +60,6 @@ func problemOf(f *pb.Failure) error {
 	}
 	return &problem.Problem{
 		Code: problem.Code(f.GetCode()), Reason: problem.Reason(f.GetReason()),
-		What: f.GetMessage(), Hint: f.GetHint(), Source: f.GetSource(),
+		What: f.GetMessage(), Hint: f.GetHint(), Details: f.GetDetails(), Source: f.GetSource(),
 	}
 }

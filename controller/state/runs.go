@@ -136,6 +136,14 @@ func (w *writer) grantLease(c *pb.GrantLease) error {
 	if !idPattern.MatchString(c.GetAgent()) || !valid(c.GetExpiresAt()) {
 		return bad("run %s: the lease has no agent or no end", r.GetId())
 	}
+	for _, name := range Touches(r) {
+		if w.pruning(name) {
+			return refuse(ReasonSourceBusy, "the source %s is being pruned", name).WithSource(r.GetSource())
+		}
+	}
+	if s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, r.GetRestore().GetSnapshot()); ok && s.GetPrunedAt() != nil {
+		return Pruned(s)
+	}
 	for other := range rows[*pb.Run](w.table, tableRuns, indexLeased, "", false) {
 		if overlap(Touches(r), Touches(other)) {
 			return refuse(ReasonSourceBusy, "run %s is at work on the source", other.GetId()).WithSource(r.GetSource())

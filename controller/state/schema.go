@@ -22,14 +22,19 @@ const (
 	tableStores    = "stores"
 	tableCluster   = "cluster"
 	tableTotals    = "totals"
+	tablePrunes    = "prunes"   // the newest of each source
 	tableCounter   = "counters" // how many rows a table has, where that is needed
+
+	countForgotten = "forgotten" // snapshots, as if they were a table
 
 	indexID     = "id"
 	indexSource = "source" // by source, then time
 	indexTime   = "time"
-	indexActive = "active" // runs that have not ended, by time
+	indexActive = "active" // runs that have not ended, by time; prunes that have not, by source
 	indexLeased = "leased" // runs that are leased, by time
 	indexFire   = "fire"   // snapshots by source and fire time
+	// Snapshots by source and place in the ledger: those that count, and those that are forgotten.
+	indexCounted, indexForgotten = "counted", "forgotten"
 
 	prefix = "_prefix" // after an index: all rows whose key begins so
 )
@@ -40,11 +45,12 @@ type counter struct {
 	rows  int
 }
 
-func (c *counter) get() int {
-	if c == nil {
-		return 0
+// counted gives a counter, 0 when there is none yet.
+func (t table) counted(what string) int {
+	if c, ok := first[*counter](t, tableCounter, indexID, what); ok {
+		return c.rows
 	}
-	return c.rows
+	return 0
 }
 
 func schema() *memdb.DBSchema {
@@ -66,7 +72,9 @@ func schema() *memdb.DBSchema {
 	add(tableSnapshots,
 		by(indexID, (*pb.Snapshot).GetId),
 		by(indexTime, func(s *pb.Snapshot) string { return numberKey(s.GetLedgerIndex()) }),
-		by(indexSource, func(s *pb.Snapshot) string { return sourceKey(s.GetSource()) + numberKey(s.GetLedgerIndex()) }),
+		by(indexSource, snapshotKey),
+		some(indexCounted, counts, snapshotKey),
+		some(indexForgotten, forgotten, snapshotKey),
 		by(indexFire, func(s *pb.Snapshot) string { return sourceKey(s.GetSource()) + timeKey(s.GetFireTime()) }))
 	add(tableSchedules, by(indexID, (*pb.Schedule).GetId))
 	add(tableApplied,
@@ -75,12 +83,20 @@ func schema() *memdb.DBSchema {
 	add(tableStores, by(indexID, (*pb.StoreRecord).GetName))
 	add(tableCluster, by(indexID, func(*pb.ClusterRecord) string { return "cluster" }))
 	add(tableTotals, by(indexID, func(t *pb.RunTotal) string { return totalKey(t.GetKind(), t.GetState()) }))
+	add(tablePrunes,
+		by(indexID, (*pb.Prune).GetSource),
+		some(indexActive, func(p *pb.Prune) bool { return p.GetEndedAt() == nil }, (*pb.Prune).GetSource))
 	add(tableCounter, by(indexID, func(c *counter) string { return c.table }))
 	return s
 }
 
 // runKey orders runs by the time at which they were queued.
 func runKey(r *pb.Run) string { return timeKey(r.GetQueuedAt()) + r.GetId() }
+
+// snapshotKey orders snapshots by source, then by their place in the ledger.
+func snapshotKey(s *pb.Snapshot) string {
+	return sourceKey(s.GetSource()) + numberKey(s.GetLedgerIndex())
+}
 
 func sourceKey(source string) string { return source + "\x00" }
 

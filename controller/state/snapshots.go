@@ -15,19 +15,40 @@ func (v *View) Snapshot(id string) (*pb.Snapshot, bool) {
 	return first[*pb.Snapshot](v.table, tableSnapshots, indexID, id)
 }
 
-// Snapshots lists snapshots, newest first, at most limit of them when it is
-// positive; of one source unless that is empty.
+// Snapshots lists snapshots that are not forgotten, newest first, at most limit
+// of them when it is positive; of one source unless that is empty.
 func (v *View) Snapshots(source string, limit int) []*pb.Snapshot {
 	if source == "" {
-		return collect(rows[*pb.Snapshot](v.table, tableSnapshots, indexTime, "", true), limit)
+		return collect(only(rows[*pb.Snapshot](v.table, tableSnapshots, indexTime, "", true), counts), limit)
 	}
-	return collect(rows[*pb.Snapshot](v.table, tableSnapshots, indexSource, sourceKey(source), true), limit)
+	return collect(rows[*pb.Snapshot](v.table, tableSnapshots, indexCounted, sourceKey(source), true), limit)
 }
 
-// CountSnapshots counts the snapshots of a source.
+// Forgotten lists snapshots that are forgotten and not pruned yet, like
+// Snapshots; of all sources they come source by source.
+func (v *View) Forgotten(source string, limit int) []*pb.Snapshot {
+	key := ""
+	if source != "" {
+		key = sourceKey(source)
+	}
+	return collect(rows[*pb.Snapshot](v.table, tableSnapshots, indexForgotten, key, true), limit)
+}
+
+// NewestEntry is the place in the ledger of a source's newest entry, forgotten or
+// not; 0 when it has none.
+func (v *View) NewestEntry(source string) uint64 { return v.newestEntry(source) }
+
+func (t table) newestEntry(source string) uint64 {
+	for s := range rows[*pb.Snapshot](t, tableSnapshots, indexSource, sourceKey(source), true) {
+		return s.GetLedgerIndex()
+	}
+	return 0
+}
+
+// CountSnapshots counts the snapshots of a source that are not forgotten.
 func (v *View) CountSnapshots(source string) int {
 	n := 0
-	for range rows[*pb.Snapshot](v.table, tableSnapshots, indexSource, sourceKey(source), false) {
+	for range rows[*pb.Snapshot](v.table, tableSnapshots, indexCounted, sourceKey(source), false) {
 		n++
 	}
 	return n
@@ -47,7 +68,8 @@ func (v *View) LedgerEntry(index uint64) (*pb.Snapshot, bool) {
 }
 
 // FindSnapshot finds a snapshot by its id, a unique beginning of it (at least
-// four characters), or SOURCE@latest.
+// four characters), or SOURCE@latest. One that is forgotten is found by its whole
+// id alone, and one that was pruned is refused.
 func (v *View) FindSnapshot(ref string) (*pb.Snapshot, error) {
 	if source, ok := strings.CutSuffix(ref, "@latest"); ok {
 		for _, s := range v.Snapshots(source, 1) {
@@ -57,13 +79,16 @@ func (v *View) FindSnapshot(ref string) (*pb.Snapshot, error) {
 	}
 	id := strings.ToUpper(ref) // ULIDs are written in capitals
 	if s, ok := v.Snapshot(id); ok {
+		if s.GetPrunedAt() != nil {
+			return nil, Pruned(s)
+		}
 		return s, nil
 	}
 	if len(id) < minAbbreviation {
 		return nil, problem.New(problem.NotFound, "there is no snapshot %q", ref).WithReason(ReasonNoSnapshot).
 			WithHint("Give its id, at least %d characters of its beginning, or SOURCE@latest.", minAbbreviation)
 	}
-	found := collect(rows[*pb.Snapshot](v.table, tableSnapshots, indexID, id, false), 2)
+	found := collect(only(rows[*pb.Snapshot](v.table, tableSnapshots, indexID, id, false), counts), 2)
 	switch len(found) {
 	case 0:
 		return nil, problem.New(problem.NotFound, "there is no snapshot %q", ref).WithReason(ReasonNoSnapshot).

@@ -111,8 +111,7 @@ func (w *writer) drop(table string, row any) {
 // remember keeps the result of a request, and forgets the oldest beyond KeptRequests.
 func (w *writer) remember(request string, result error) {
 	w.put(tableApplied, &pb.AppliedRequest{RequestId: request, Index: w.index, Failure: failureOf(result)})
-	count, _ := first[*counter](w.table, tableCounter, indexID, tableApplied)
-	n := count.get() + 1
+	n := w.counted(tableApplied) + 1
 	for ; n > KeptRequests; n-- {
 		oldest, ok := first[*pb.AppliedRequest](w.table, tableApplied, indexTime+prefix, "")
 		if !ok {
@@ -121,6 +120,11 @@ func (w *writer) remember(request string, result error) {
 		w.drop(tableApplied, oldest)
 	}
 	w.put(tableCounter, &counter{tableApplied, n})
+}
+
+// add changes a counter.
+func (w *writer) add(what string, by int) {
+	w.put(tableCounter, &counter{what, w.counted(what) + by})
 }
 
 func (w *writer) apply(cmd *pb.Command) error {
@@ -152,6 +156,22 @@ func (w *writer) apply(cmd *pb.Command) error {
 		return w.registerStore(c.RegisterStore)
 	case *pb.Command_SetCluster:
 		return w.setCluster(c.SetCluster)
+	}
+	return w.applyRetention(cmd)
+}
+
+func (w *writer) applyRetention(cmd *pb.Command) error {
+	switch c := cmd.GetCommand().(type) {
+	case *pb.Command_ForgetSnapshots:
+		return w.forgetSnapshots(c.ForgetSnapshots)
+	case *pb.Command_UnforgetSnapshots:
+		return w.unforgetSnapshots(c.UnforgetSnapshots)
+	case *pb.Command_BeginPrune:
+		return w.beginPrune(c.BeginPrune)
+	case *pb.Command_EndPrune:
+		return w.endPrune(c.EndPrune)
+	case *pb.Command_RecordDamage:
+		return w.recordDamage(c.RecordDamage)
 	}
 	return bad("the command is of no kind known here")
 }

@@ -80,6 +80,16 @@ func (v *View) Totals() []*pb.RunTotal {
 	return collect(rows[*pb.RunTotal](v.table, tableTotals, indexID, "", false), 0)
 }
 
+// Prune returns the newest prune of a source.
+func (v *View) Prune(source string) (*pb.Prune, bool) {
+	return first[*pb.Prune](v.table, tablePrunes, indexID, source)
+}
+
+// ActivePrunes lists the prunes that have not ended, by source.
+func (v *View) ActivePrunes() []*pb.Prune {
+	return collect(rows[*pb.Prune](v.table, tablePrunes, indexActive, "", false), 0)
+}
+
 // Counts are how many of each thing there are.
 type Counts struct {
 	Sources         map[pb.SourceState]int
@@ -89,7 +99,7 @@ type Counts struct {
 
 // Counts counts. It goes through sources and active runs.
 func (v *View) Counts() Counts {
-	c := Counts{Sources: map[pb.SourceState]int{}, Snapshots: int(v.LedgerHead().GetLedgerIndex())}
+	c := Counts{Sources: map[pb.SourceState]int{}, Snapshots: int(v.LedgerHead().GetLedgerIndex()) - v.counted(countForgotten)}
 	for s := range rows[*pb.Source](v.table, tableSources, indexID, "", false) {
 		c.Sources[s.GetState()]++
 	}
@@ -101,6 +111,17 @@ func (v *View) Counts() Counts {
 		}
 	}
 	return c
+}
+
+// only leaves out the rows that are not wanted.
+func only[T any](seq func(yield func(T) bool), wanted func(T) bool) func(yield func(T) bool) {
+	return func(yield func(T) bool) {
+		for row := range seq {
+			if wanted(row) && !yield(row) {
+				return
+			}
+		}
+	}
 }
 
 // collect makes a list of at most limit rows, of all when limit is not positive.

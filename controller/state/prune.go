@@ -1,0 +1,78 @@
+package state
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/baktainer/baktainer/internal/ledger"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/source"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// pruning says whether a prune of the source is under way.
+func (t table) pruning(source string) bool {
+	p, ok := first[*pb.Prune](t, tablePrunes, indexID, source)
+	return ok && p.GetEndedAt() == nil
+}
+
+// beginPrune records a prune and what it destroys. From here to its end nothing
+// of the source is leased, so that what the plan found is so until it is done.
+func (w *writer) beginPrune(c *pb.BeginPrune) error {
+	if before, ok := first[*pb.Prune](w.table, tablePrunes, indexID, c.GetSource()); ok {
+		switch {
+		case before.GetPlan() == c.GetPlan():
+			return nil // begun before
+		case before.GetEndedAt() == nil:
+			return refuse(ReasonSourceBusy, "the source is being pruned already").WithSource(c.GetSource())
+		}
+	}
+	switch {
+	case source.CheckName(c.GetSource()) != nil:
+		return bad("prune: %.40q is no name of a source", c.GetSource())
+	case !snapshotPattern.MatchString(c.GetPlan()) || len(c.GetPlanSha256()) != len(ledger.Hash{}):
+		return bad("prune of %s: the plan has no id or no hash", c.GetSource())
+	}
+	for r := range rows[*pb.Run](w.table, tableRuns, indexLeased, "", false) {
+		if slices.Contains(Touches(r), c.GetSource()) {
+			return refuse(ReasonSourceBusy, "run %s is at work on the source", r.GetId()).WithSource(c.GetSource()).
+				WithHint("Wait for its end: `baktainer run show %s`.", r.GetId())
+		}
+	}
+	if newest := w.newestEntry(c.GetSource()); newest != c.GetBasis() {
+		return stale(c.GetSource(), "there is a newer snapshot")
+	}
+	for _, id := range c.GetSnapshots() {
+		s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, id)
+		if !ok || s.GetSource() != c.GetSource() || !forgotten(s) {
+			return stale(c.GetSource(), "snapshot "+cut(id, 40)+" is not forgotten any more")
+		}
+		pruned := proto.CloneOf(s)
+		pruned.PrunedAt = w.at
+		w.put(tableSnapshots, pruned)
+	}
+	w.put(tablePrunes, &pb.Prune{
+		Source: c.GetSource(), Plan: c.GetPlan(), PlanSha256: c.GetPlanSha256(), Basis: c.GetBasis(), BeganAt: w.at,
+		PlannedObjects: c.GetObjects(), PlannedBytes: c.GetBytes(),
+	})
+	return nil
+}
+
+func stale(source, why string) *problem.Problem {
+	return refuse(ReasonPlanStale, "the plan of the prune does not hold any more: %s", why).WithSource(source).WithHint("Plan it anew.")
+}
+
+func (w *writer) endPrune(c *pb.EndPrune) error {
+	p, ok := first[*pb.Prune](w.table, tablePrunes, indexID, c.GetSource())
+	switch {
+	case !ok || p.GetPlan() != c.GetPlan():
+		return refuse(ReasonPlanStale, "no prune by that plan is under way").WithSource(c.GetSource())
+	case p.GetEndedAt() != nil:
+		return nil // ended before
+	}
+	ended := proto.CloneOf(p)
+	ended.EndedAt, ended.DeletedObjects, ended.DeletedBytes, ended.Failure = w.at, c.GetObjects(), c.GetBytes(), c.GetFailure()
+	w.put(tablePrunes, ended)
+	return nil
+}
