@@ -236,7 +236,7 @@ def passphrase(text: str) -> Opener:
             from argon2 import exceptions, low_level
         except ImportError:
             raise Problem("a passphrase slot needs the module argon2, which is not installed") from None
-        cost = slot.number("time", 1, 64), slot.number("memory_kib", 8, 4 << 20), slot.number("threads", 1, 64)
+        cost = slot.number("time", 1, 16), slot.number("memory_kib", 8, MIB), slot.number("threads", 1, 16)
         try:
             secret = unicodedata.normalize("NFC", text).encode()
             return low_level.hash_secret_raw(secret, slot.bytes("salt"), *cost, 32, low_level.Type.ID)
@@ -286,15 +286,20 @@ class Repository:
         return fields.text("id", "[0-9a-f]{32}")
 
     def open_slot(self, data: bytes, name: str, opener: Opener) -> dict[int, bytes]:
-        slot, slot_id = Fields(data, name), name[5:21]
-        for key, want in (("format", "baktainer-key"), ("repository", self.id), ("id", slot_id)):
-            slot.text(key, want)
-        kind, generation = slot.text("type"), slot.number("generation", 1, U32)
-        wrap = opener(slot) if slot.number("version", 1, U64) == 1 and len(data) <= MAX_SLOT else None
+        slot = Fields(data, name)
+        slot.text("format", "baktainer-key")
+        kind, slot_id, generation = slot.text("type"), slot.text("id", name[5:21]), slot.number("generation", 1, U32)
+        ours = slot.number("version", 1, U64) == 1 and slot.text("repository", "[0-9a-f]{32}") == self.id
+        wrap = opener(slot) if ours and len(data) <= MAX_SLOT else None
         if not wrap:
             return {}
-        aad = f"baktainer/1 slot {kind} {self.id} {slot_id} {generation}".encode()
-        return {generation: unseal(name, 1, wrap, 0, slot.bytes("wrapped"), aad)}
+        aad, wrapped = f"baktainer/1 slot {kind} {self.id} {slot_id} {generation}".encode(), slot.bytes("wrapped")
+        master = unseal(name, 1, wrap, 0, wrapped, aad)
+        texts = [str(slot.all.get(key, "")).encode() for key in ("key_id", "recipient", "label")]
+        check_key = derive(master, "baktainer/1 slot check")
+        if hmac.digest(check_key, b"\0".join([aad, *texts, wrapped]), "sha256") != slot.bytes("check"):
+            raise Damage(name, "was not made, as it is, by somebody who has the master key")
+        return {generation: master}
 
     def open_earlier(self, data: bytes, name: str) -> dict[int, bytes]:
         generation = int(name[13:23])
