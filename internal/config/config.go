@@ -37,6 +37,8 @@ type Config struct {
 	Concurrency int
 	// Compress is for sources whose labels do not say.
 	Compress source.Compression
+	// Cache is how many bytes of packs the agent keeps on its disk, 0 for none.
+	Cache int64
 
 	LogLevel slog.Level
 	// LogFormat is auto, text or json.

@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 	want := map[string]string{
 		"data-dir": "/var/lib/baktainer", "socket": "/var/lib/baktainer/baktainer.sock",
 		"store": "/var/lib/baktainer/store", "key-file": "/var/lib/baktainer/repository.key",
-		"schedule": "0 0 * * *", "timezone": "Local", "concurrency": "4", "compress": "default", "log-level": "info",
+		"schedule": "0 0 * * *", "timezone": "Local", "concurrency": "4", "cache": "1GiB", "compress": "default", "log-level": "info",
 		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
 		"docker-ca": "", "docker-cert": "", "docker-key": "", "agent-id": "", "lease-duration": "1m0s",
 		"listen": ":8468", "controller": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "",
@@ -349,6 +349,7 @@ func TestMemory(t *testing.T) {
 		"96": 0, "96MB": 0, "MiB": 0, "-1GiB": 0, "15MiB": 0, "9999999999999GiB": 0, "1.5GiB": 0,
 	} {
 		var c Config
+		setMemory := setting(t, "memory").set
 		if err := setMemory(&c, text); (err == nil) != (want != 0) || c.Memory != want {
 			t.Errorf("%s: %d, %v, want %d", text, c.Memory, err, want)
 		}
@@ -357,6 +358,30 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%s is shown as %s", text, shown)
 		}
 	}
+}
+
+func TestCache(t *testing.T) {
+	s := setting(t, "cache")
+	for text, want := range map[string]int64{"1GiB": 1 << 30, "200MiB": 200 << 20, "off": 0} {
+		c := Config{Cache: -1}
+		if err := s.set(&c, text); err != nil || c.Cache != want || s.get(&c) != text {
+			t.Errorf("%s: %d, shown as %s, %v", text, c.Cache, s.get(&c), err)
+		}
+	}
+	if err := s.set(&Config{}, "1MiB"); err == nil {
+		t.Error("a cache smaller than a pack is accepted")
+	}
+}
+
+func setting(t *testing.T, name string) *Setting {
+	t.Helper()
+	for _, s := range Settings() {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("no setting %s", name)
+	return nil
 }
 
 func TestDocumentationIsFresh(t *testing.T) {

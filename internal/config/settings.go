@@ -126,6 +126,15 @@ var settings = []*Setting{
 		get: func(c *Config) string { return string(c.Compress) },
 	},
 	{
+		Name: "cache", Kind: "size", Commands: works, Default: "1GiB",
+		Doc: "Room on the agent's disk, in the folder agent/cache of its data folder, for packs that it has sent, sealed as they are in the store: such as 1GiB, or off. " +
+			"New data is compressed against what it replaces, as far as that is there: a day of scattered changes then takes a small part of the room in the store. " +
+			"Give it about the size that the stored databases of this host have in the store; what was used longest ago goes first. " +
+			"Where agent and store share a disk, as with `up`, it comes on top of the store's size.",
+		set: size(0, func(c *Config, n int64) { c.Cache = n }),
+		get: func(c *Config) string { return sizeText(c.Cache, 0) },
+	},
+	{
 		Name: "log-level", Kind: "choice", Default: "info", Legacy: "BT_LOG_LEVEL",
 		Doc: "The least important lines that are logged: debug, info, warn or error.",
 		set: setLogLevel,
@@ -217,7 +226,7 @@ var settings = []*Setting{
 		Doc: "Memory that the program tries to stay under, such as 96MiB or 1GiB, or off. Near it, memory is freed sooner, for some CPU; " +
 			"no work is ever refused for it. It counts what the program allocates; its own code, some 20 MiB, comes on top. " +
 			"The variable GOMEMLIMIT, when set, holds instead.",
-		set: setMemory,
+		set: size(NoLimit, func(c *Config, n int64) { c.Memory = n }),
 		get: getMemory,
 	},
 	{

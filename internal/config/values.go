@@ -126,8 +126,9 @@ func hostPort(text string) (host string, ok bool) {
 	return host, err == nil && portErr == nil && n > 0
 }
 
-// leastMemory is a limit under which nothing would be done but freeing memory.
-const leastMemory = 16 << 20
+// leastSize is the smallest size that may be set: a limit under which nothing
+// would be done but freeing memory, and a cache of one pack.
+const leastSize = 16 << 20
 
 // units are those of sizes, the largest first.
 var units = []struct {
@@ -135,39 +136,47 @@ var units = []struct {
 	bytes int64
 }{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
-func setMemory(c *Config, text string) error {
-	if strings.EqualFold(text, "off") {
-		c.Memory = NoLimit
-		return nil
-	}
-	for _, u := range units {
-		number, ok := strings.CutSuffix(text, u.name)
-		if !ok {
-			continue
+// size is for settings that are a number of bytes, or off, which is none.
+func size(none int64, put func(*Config, int64)) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		if strings.EqualFold(text, "off") {
+			put(c, none)
+			return nil
 		}
-		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-		if err != nil || n < 0 || n > NoLimit/u.bytes || n*u.bytes < leastMemory {
-			break
+		for _, u := range units {
+			number, ok := strings.CutSuffix(text, u.name)
+			if !ok {
+				continue
+			}
+			n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+			if err != nil || n < 0 || n > NoLimit/u.bytes || n*u.bytes < leastSize {
+				break
+			}
+			put(c, n*u.bytes)
+			return nil
 		}
-		c.Memory = n * u.bytes
-		return nil
+		return errors.New("want a size from 16MiB on, such as 96MiB or 1GiB, or off")
 	}
-	return errors.New("want a size from 16MiB on, such as 96MiB or 1GiB, or off")
 }
 
-func getMemory(c *Config) string {
-	switch c.Memory {
-	case 0:
-		return ""
-	case NoLimit:
+// sizeText is a number of bytes as it would be set.
+func sizeText(n, none int64) string {
+	if n == none {
 		return "off"
 	}
 	for _, u := range units {
-		if c.Memory%u.bytes == 0 {
-			return strconv.FormatInt(c.Memory/u.bytes, 10) + u.name
+		if n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
 		}
 	}
-	return strconv.FormatInt(c.Memory, 10)
+	return strconv.FormatInt(n, 10)
+}
+
+func getMemory(c *Config) string {
+	if c.Memory == 0 {
+		return ""
+	}
+	return sizeText(c.Memory, NoLimit)
 }
 
 // isUnix says whether a Docker host is reached over a unix socket.
