@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"google.golang.org/grpc"
@@ -74,14 +75,16 @@ func tlsConfig(files certs.Files, usage x509.ExtKeyUsage, c clock.Clock) (*tls.C
 
 // explained says in an agent's words why no connection came to be. What TLS
 // itself says is kept, since it is what people search for.
-type explained struct {
-	credentials.TransportCredentials
-}
+type explained struct{ credentials.TransportCredentials }
 
 func (e explained) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := e.TransportCredentials.ClientHandshake(ctx, authority, raw)
+	if err == nil {
+		conn, err = accepted(ctx, conn)
+	}
 	switch {
-	case errors.Is(err, errRole):
+	case err == nil:
+		return conn, info, nil
 	case isType[x509.UnknownAuthorityError](err):
 		err = fmt.Errorf("the controller's certificate is not of the authority in tls-ca: %w", err)
 	case isType[x509.HostnameError](err):
@@ -89,26 +92,49 @@ func (e explained) ClientHandshake(ctx context.Context, authority string, raw ne
 	case isType[x509.CertificateInvalidError](err):
 		err = fmt.Errorf("the controller's certificate is not valid: %w", err)
 	}
-	if err != nil {
-		return conn, info, err
-	}
-	return refusable{conn}, info, nil
+	return nil, nil, err
 }
 
 func (e explained) Clone() credentials.TransportCredentials {
 	return explained{e.TransportCredentials.Clone()}
 }
 
-// refusable is a connection whose other end may yet refuse our certificate: in
-// TLS 1.3 we hear of that only with the first bytes that we read.
-type refusable struct{ net.Conn }
-
-func (r refusable) Read(p []byte) (int, error) {
-	n, err := r.Conn.Read(p)
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
-		err = fmt.Errorf("the controller refuses this agent's certificate: %w", err)
+// accepted waits for the controller's first byte. In TLS 1.3 a client is done
+// before the server has looked at its certificate; writing before that was
+// accepted mostly ends in a broken pipe that hides the reason. The first word in
+// HTTP/2 is the server's, so that there is a byte to wait for.
+func accepted(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	cut := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	first := make([]byte, 1)
+	_, err := io.ReadFull(conn, first)
+	if !cut() {
+		return nil, fmt.Errorf("wait for the controller: %w", ctx.Err())
 	}
-	return n, err
+	if err != nil {
+		_ = conn.Close()
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return nil, fmt.Errorf("the controller refuses this agent's certificate: %w", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wait for the controller: %w", err)
+	}
+	return &begun{conn, first}, nil
+}
+
+// begun is a connection whose first bytes have been read already.
+type begun struct {
+	net.Conn
+	first []byte
+}
+
+func (b *begun) Read(p []byte) (int, error) {
+	if len(b.first) == 0 {
+		return b.Conn.Read(p)
+	}
+	n := copy(p, b.first)
+	b.first = b.first[n:]
+	return n, nil
 }
 
 func isType[E error](err error) bool {

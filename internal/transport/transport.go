@@ -1,7 +1,7 @@
 // Package transport is how parts of Baktainer reach each other: the settings of
-// every gRPC server and connection, the unix socket, and the translation
-// between problems and statuses on the wire, so that an error means the same on
-// both ends.
+// every gRPC server and connection, the unix socket, mutual TLS and what a
+// certificate says of an agent, and the translation between problems and statuses
+// on the wire, so that an error means the same on both ends.
 package transport
 
 import (
@@ -20,7 +20,15 @@ const (
 	// most DataMessage; the room above is for long listings.
 	MaxMessage = 16 << 20
 	// DataMessage is the most dump or pack bytes to put into one message.
+	// Measured over TLS: at half the size a byte costs a tenth more CPU, at double
+	// the size as much.
 	DataMessage = 512 << 10
+
+	// Windows that stand still: the library's own grow to 16 MiB a stream, which
+	// costs memory, and measure the line with pings, which costs a tenth of the CPU.
+	// One stream still fills 300 Mbit/s at 50 ms.
+	streamWindow = 2 << 20
+	connWindow   = 2 * streamWindow
 
 	pingEvery   = 20 * time.Second
 	pingTimeout = 10 * time.Second
@@ -46,6 +54,8 @@ const retries = `{"methodConfig":[{"name":[
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingTimeout}),
 		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithFilter(worthTracing))),
@@ -58,6 +68,8 @@ func ServerOptions() []grpc.ServerOption {
 func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithDefaultServiceConfig(retries),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
