@@ -239,7 +239,7 @@ def passphrase(text: str) -> Opener:
         cost = slot.number("time", 1, 16), slot.number("memory_kib", 8, MIB), slot.number("threads", 1, 16)
         try:
             secret = unicodedata.normalize("NFC", text).encode()
-            return low_level.hash_secret_raw(secret, slot.bytes("salt"), *cost, 32, low_level.Type.ID)
+            return bytes(low_level.hash_secret_raw(secret, slot.bytes("salt"), *cost, 32, low_level.Type.ID))
         except exceptions.HashingError as e:
             raise Damage(slot.name, f"Argon2: {e}") from None
 
@@ -729,8 +729,8 @@ def check(repo: Repository) -> int:
         if snapshot:
             hits[snapshot] = None
 
-    for e in repo.damaged:
-        note(e)
+    for damage in repo.damaged:
+        note(damage)
     packs: dict[tuple[str, bytes], Damage | None] = {}  # what is wrong with them
     before, previous, good, depth = 0, "0" * 64, 0, 0  # the index and the hash of the entry before
     for index, entry in entries(repo):

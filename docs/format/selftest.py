@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,9 @@ def run(folder: Path) -> int:
     store = reader.Store(str(folder / "store"))
     differences: list[str] = []
     openers = {"key file": reader.key_file(want["key_file"])}
-    try:
-        import argon2  # noqa: F401
-
+    if importlib.util.find_spec("argon2"):
         openers["passphrase"] = reader.passphrase(want["passphrase"])
-    except ImportError:
+    else:
         print("passphrase: not tried, there is no module argon2")
     for name, opener in openers.items():
         try:
