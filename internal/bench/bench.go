@@ -120,6 +120,7 @@ type cost struct {
 	rss       int64
 	parts     []figures.Part
 	bytes     int64
+	kept      int64 // the size of a file that the step left, where there is no repository
 }
 
 // and is the cost of one thing after another.
@@ -160,7 +161,7 @@ func (b *Bench) step(ctx context.Context, k figures.Key, round int, size func() 
 		if err != nil {
 			return err
 		}
-		s.Wall, s.CPU, s.RSS, s.Parts, s.Bytes = c.wall, c.cpu, c.rss, c.parts, c.bytes
+		s.Wall, s.CPU, s.RSS, s.Parts, s.Bytes, s.New = c.wall, c.cpu, c.rss, c.parts, c.bytes, c.kept
 		if size != nil {
 			if s.Stored, err = size(); err != nil {
 				return err
@@ -182,15 +183,15 @@ func (b *Bench) step(ctx context.Context, k figures.Key, round int, size func() 
 }
 
 // command remembers a command line for the document, once.
-func (b *Bench) command(tool, step string, env []string, args []string) {
+func (b *Bench) command(tool, step string, args []string) {
 	for _, c := range b.fig.Commands {
 		if c.Tool == tool && c.Step == step {
 			return
 		}
 	}
-	words := append([]string{}, env...)
+	var words []string
 	for _, a := range args {
-		if strings.ContainsAny(a, " >") {
+		if strings.ContainsAny(a, " >") && len(a) > 1 {
 			a = "'" + a + "'"
 		}
 		words = append(words, a)

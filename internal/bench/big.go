@@ -69,7 +69,7 @@ func (b *Bench) limited(ctx context.Context) {
 			return cost{}, err
 		}
 		command := append([]string{"docker", "exec", limitedContainer, "/bench-bin/baktainer"}, args...)
-		b.command("baktainer in "+memoryLimit, step, nil, command)
+		b.command("baktainer in "+memoryLimit, step, command)
 		if err := process.Mark(); err != nil {
 			return cost{}, err
 		}
@@ -103,7 +103,7 @@ func (b *Bench) startLimited(ctx context.Context, dir string) (*measure.Process,
 		"-v", "/var/run/docker.sock:/var/run/docker.sock", "-v", b.Dir + "/bin:/bench-bin:ro", "-v", dir + ":/var/lib/baktainer",
 		plainImage, "/bench-bin/baktainer", "up", "--http-listen", "off", "--schedule", "off",
 	}
-	b.command("baktainer in "+memoryLimit, "up", nil, append([]string{"docker"}, args...))
+	b.command("baktainer in "+memoryLimit, "up", append([]string{"docker"}, args...))
 	if _, err := docker(ctx, args...); err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func (b *Bench) versions(ctx context.Context) ([]figures.Version, error) {
 			return nil, fmt.Errorf("ask for the version of %s: %w", filepath.Base(v.tool), err)
 		}
 		line, _, _ := strings.Cut(out, "\n")
-		all = append(all, figures.Version{Tool: v.tool, Version: strings.TrimSpace(line)})
+		all = append(all, figures.Version{Tool: v.tool, Version: strings.Trim(line, " *")})
 	}
 	return all, nil
 }

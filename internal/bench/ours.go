@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -92,13 +93,34 @@ func freeAddress(ctx context.Context) (string, error) {
 }
 
 func (o *baktainer) start(name string, args ...string) error {
-	o.b.command("baktainer", name, nil, append([]string{"baktainer"}, args...))
+	o.remember(name, args)
 	p, err := measure.Start(name, filepath.Join(o.dir, name+".log"), nil, append([]string{o.b.Binary}, args...)...)
 	if err == nil {
 		o.processes = append(o.processes, p)
 	}
 	return err
 }
+
+// remember remembers a command line, with names instead of what is different
+// in every run.
+func (o *baktainer) remember(step string, args []string) {
+	words := []string{"baktainer"}
+	for _, a := range args {
+		switch {
+		case a == o.socket:
+			a = "SOCKET"
+		case snapshotID.MatchString(a):
+			a = "ID"
+		case strings.HasPrefix(a, "127.0.0.1:"):
+			a = "127.0.0.1:PORT"
+		}
+		words = append(words, a)
+	}
+	o.b.command("baktainer", step, slices.Compact(words))
+}
+
+// snapshotID is how the program names snapshots.
+var snapshotID = regexp.MustCompile("^[0-9A-Z]{26}$")
 
 // ready waits until a source can be backed up.
 func (o *baktainer) ready(ctx context.Context, source string) error {
@@ -132,7 +154,7 @@ func (o *baktainer) logs() string {
 
 // ask measures a command, with what it costs the processes that it asks.
 func (o *baktainer) ask(ctx context.Context, step string, args ...string) (cost, error) {
-	o.b.command("baktainer", step, nil, append([]string{"baktainer"}, args...))
+	o.remember(step, args)
 	for _, p := range o.processes {
 		if err := p.Mark(); err != nil {
 			return cost{}, err
@@ -175,7 +197,7 @@ func (o *baktainer) restore(ctx context.Context) (cost, error) {
 // rescue restores from the store alone.
 func (o *baktainer) rescue(ctx context.Context) (cost, error) {
 	args := []string{"rescue", "dump", o.source, "--store", o.store(), "--key-file", o.keyFile()}
-	o.b.command("baktainer rescue", "restore", nil, append([]string{"baktainer"}, args...))
+	o.b.command("baktainer rescue", "restore", append([]string{"baktainer"}, args...))
 	u, err := measure.Run(ctx, measure.Command{Args: append([]string{o.b.Binary}, args...)})
 	return cost{wall: u.Wall, cpu: u.CPU, rss: u.RSS, bytes: u.Printed}, err
 }
@@ -222,7 +244,10 @@ func (o *baktainer) close() error {
 		errs = append(errs, p.Stop())
 	}
 	o.processes = nil
-	errs = append(errs, os.RemoveAll(filepath.Dir(o.socket)))
+	if o.socket != "" {
+		errs = append(errs, os.RemoveAll(filepath.Dir(o.socket)))
+		o.socket = ""
+	}
 	_, err := o.b.runDir("baktainer")
 	return errors.Join(append(errs, err)...)
 }

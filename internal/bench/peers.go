@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/baktainer/baktainer/internal/bench/measure"
@@ -87,12 +88,15 @@ func (p *peer) open(ctx context.Context) error {
 // do measures commands one after the other.
 func (p *peer) do(ctx context.Context, step, file string, commands ...[]string) (cost, error) {
 	var all cost
+	shown := slices.Concat(commands...)
+	switch {
+	case file != "":
+		shown = slices.Concat([]string{"cat", file, "|"}, shown)
+	case len(commands) == 2:
+		shown = slices.Concat(commands[0], []string{"&&"}, commands[1])
+	}
+	p.b.command(p.tool, step, shown)
 	for _, args := range commands {
-		shown := args
-		if file != "" {
-			shown = append([]string{"cat", file, "|"}, args...)
-		}
-		p.b.command(p.tool, step, nil, shown)
 		u, err := measure.Run(ctx, measure.Command{Args: args, Env: p.env, Input: file})
 		if err != nil {
 			return cost{}, err
@@ -117,12 +121,12 @@ func (p *peer) close() error                             { _, err := p.b.runDir(
 
 // compress measures gzip or zstd, which keep a file a day.
 func (b *Bench) compress(ctx context.Context, file string, args ...string) (cost, error) {
-	b.command(args[0], "backup", nil, append([]string{"cat", file, "|"}, args...))
+	b.command(args[0], "backup", append([]string{"cat", file, "|"}, args...))
 	u, err := measure.Run(ctx, measure.Command{Args: args, Input: file})
 	if err != nil {
 		return cost{}, fmt.Errorf("compress: %w", err)
 	}
-	return cost{wall: u.Wall, cpu: u.CPU, rss: u.RSS, bytes: u.Printed}, nil
+	return cost{wall: u.Wall, cpu: u.CPU, rss: u.RSS, kept: u.Printed}, nil
 }
 
 // ids reads the names that a command prints, one a line.

@@ -109,7 +109,7 @@ type Key struct{ Tool, History, Step string }
 // Measure takes one figure of a sample.
 type Measure func(Sample) float64
 
-// Wall, CPU, RSS, New and Stored are the measures.
+// Wall is the time that a step took, in seconds.
 func Wall(s Sample) float64 { return s.Wall }
 
 // CPU seconds, user and system, of all parts of the tool.

@@ -33,7 +33,7 @@ func Start(name, logFile string, env []string, args ...string) (*Process, error)
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
 	defer log.Close()
-	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec // the benchmark's own command
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), env...), log, log
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -90,7 +90,7 @@ func (p *Process) Stop() error {
 		return nil
 	case <-late:
 		_ = p.cmd.Process.Kill()
-		<-p.ended
+		_ = <-p.ended // killed
 		return fmt.Errorf("stop %s: it went on for a minute and was killed", p.Name)
 	}
 }

@@ -9,7 +9,7 @@ import (
 // data tells what was backed up.
 func (r results) data(d *document) {
 	d.line("## The data")
-	d.para("A PostgreSQL database in a container, filled by a program from a fixed seed, so that it is the same everywhere: no blanks for filling, texts of a vocabulary used as unevenly as a language's, half of the sentences stock phrases. " +
+	d.para("A PostgreSQL database in a container, filled by a program from a fixed seed, so that it is the same everywhere: texts of a vocabulary used as unevenly as a language's, half of the sentences stock phrases. " +
 		"`pg_dump` writes it as plain SQL with COPY.")
 	d.head("table", "holds", "rows", "changed a day", "appended a day (local)")
 	for _, t := range r.f.Tables {
@@ -82,10 +82,10 @@ func (r results) gaps(d *document) {
 // commands lists what was run.
 func (r results) commands(d *document) {
 	d.line("## Commands")
-	d.para("As they were run, from the folder of the benchmark. restic and borg have repository, password and a cache of their own from variables.")
+	d.para("As they were run, from the folder of the benchmark. restic and borg have repository, password and a cache of their own from variables; restic init and borg init --encryption repokey-blake2 made the repositories.")
 	d.WriteString("```sh\n")
 	for _, c := range r.f.Commands {
-		d.line(fmt.Sprintf("%-62s # %s", c.Line, c.Tool+", "+c.Step))
+		d.line("# " + c.Tool + ", " + c.Step + "\n" + c.Line)
 	}
 	d.WriteString("```\n\n")
 }

@@ -23,7 +23,7 @@ func (r *random) next() uint64 {
 }
 
 // below returns a number from 0 to n-1.
-func (r *random) below(n int) int { return int(r.next() >> 33 * uint64(n) >> 31) } //nolint:gosec // below n
+func (r *random) below(n int) int { return int(r.next() >> 33 * uint64(n) >> 31) }
 
 // skewed returns a number from 0 to n-1, small ones much more often, as words
 // of a language are used.

@@ -63,13 +63,13 @@ func uuid(b []byte, r *random) []byte {
 	return b
 }
 
-// account is like pgbench's: aid, bid, abalance, filler. The filler is empty
-// here, since pgbench's 84 blanks would make dumps easier than real ones.
+// account is pgbench's: aid, bid, abalance, filler, which the type of its
+// column fills with blanks.
 func account(b []byte, seed uint64, id int, days []int) []byte {
-	r := at(seed, 1, uint64(id)) //nolint:gosec // a number of a row
+	r := at(seed, 1, uint64(id))
 	balance := r.below(2_000_000) - 1_000_000
 	for _, d := range days {
-		balance += 1 + at(seed, 11, uint64(id), uint64(d)).below(5_000) //nolint:gosec // likewise
+		balance += 1 + at(seed, 11, uint64(id), uint64(d)).below(5_000)
 	}
 	b = number(b, id)
 	b = append(b, '\t')
@@ -81,7 +81,7 @@ func account(b []byte, seed uint64, id int, days []int) []byte {
 
 // customer: id, name, email, street, city, phone, birth, credit, note, updated.
 func customer(b []byte, seed uint64, id int, days []int) []byte {
-	r := at(seed, 2, uint64(id)) //nolint:gosec // a number of a row
+	r := at(seed, 2, uint64(id))
 	given, family := givenNames[r.below(len(givenNames))], familyNames[r.below(len(familyNames))]
 	b = number(b, id)
 	b = append(b, '\t')
@@ -104,7 +104,7 @@ func customer(b []byte, seed uint64, id int, days []int) []byte {
 	credit := r.below(500_000)
 	if len(days) > 0 {
 		day = 330 + days[len(days)-1]
-		credit = at(seed, 12, uint64(id), uint64(day)).below(500_000) //nolint:gosec // likewise
+		credit = at(seed, 12, uint64(id), uint64(day)).below(500_000)
 	}
 	b = cents(b, credit)
 	b = append(b, '\t')
@@ -117,7 +117,7 @@ func customer(b []byte, seed uint64, id int, days []int) []byte {
 // document: id, customer, title, body, doc (JSON), created, updated. A change
 // replaces one sentence of the body, and state and log of the JSON.
 func document(b []byte, seed uint64, id int, days []int) []byte {
-	r := at(seed, 3, uint64(id)) //nolint:gosec // a number of a row
+	r := at(seed, 3, uint64(id))
 	b = number(b, id)
 	b = append(b, '\t')
 	b = number(b, 1+r.below(100_000))
@@ -126,9 +126,9 @@ func document(b []byte, seed uint64, id int, days []int) []byte {
 	b = append(b, '\t')
 	sentences := 3 + r.below(8)
 	for i := range sentences {
-		s := at(seed, 4, uint64(id), uint64(i)) //nolint:gosec // likewise
+		s := at(seed, 4, uint64(id), uint64(i))
 		for _, d := range days {
-			if e := at(seed, 13, uint64(id), uint64(d)); e.below(sentences) == i { //nolint:gosec // likewise
+			if e := at(seed, 13, uint64(id), uint64(d)); e.below(sentences) == i {
 				s = e
 			}
 		}
@@ -140,7 +140,7 @@ func document(b []byte, seed uint64, id int, days []int) []byte {
 	b = append(b, "\t{\"state\": \""...)
 	state := r.below(4)
 	for _, d := range days {
-		state = at(seed, 14, uint64(id), uint64(d)).below(4) //nolint:gosec // likewise
+		state = at(seed, 14, uint64(id), uint64(d)).below(4)
 	}
 	b = append(b, [4]string{"open", "paid", "sent", "closed"}[state]...)
 	b = append(b, "\", \"ref\": \""...)
@@ -166,7 +166,7 @@ func document(b []byte, seed uint64, id int, days []int) []byte {
 			b = append(b, ", "...)
 		}
 		b = append(b, '"')
-		b = stamp(b, 330+d, at(seed, 15, uint64(id), uint64(d)).below(86_400)) //nolint:gosec // likewise
+		b = stamp(b, 330+d, at(seed, 15, uint64(id), uint64(d)).below(86_400))
 		b = append(b, '"')
 	}
 	b = append(b, "]}\t"...)
@@ -183,7 +183,7 @@ func document(b []byte, seed uint64, id int, days []int) []byte {
 // event: id, account, kind, amount, session, latency, at. Eight of them are one
 // visitor's session.
 func event(b []byte, seed uint64, id int, days []int) []byte {
-	r := at(seed, 5, uint64(id)) //nolint:gosec // a number of a row
+	r := at(seed, 5, uint64(id))
 	b = number(b, id)
 	b = append(b, '\t')
 	b = number(b, 1+r.below(2_000_000))
@@ -192,11 +192,11 @@ func event(b []byte, seed uint64, id int, days []int) []byte {
 	b = append(b, '\t')
 	amount := r.below(1_000_000)
 	for _, d := range days {
-		amount = at(seed, 16, uint64(id), uint64(d)).below(1_000_000) //nolint:gosec // likewise
+		amount = at(seed, 16, uint64(id), uint64(d)).below(1_000_000)
 	}
 	b = cents(b, amount)
 	b = append(b, '\t')
-	b = uuid(b, at(seed, 7, uint64(id/8))) //nolint:gosec // likewise
+	b = uuid(b, at(seed, 7, uint64(id/8)))
 	b = append(b, '\t')
 	b = cents(b, r.below(30_000))
 	b = append(b, '\t')

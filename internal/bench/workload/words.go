@@ -56,7 +56,7 @@ var (
 // of an office. No character in it needs escaping, neither in COPY nor in JSON.
 func sentence(b []byte, r *random) []byte {
 	if r.below(2) == 0 {
-		return fresh(b, at(8, uint64(r.skewed(1500)))) //nolint:gosec // not below 0
+		return fresh(b, at(8, uint64(r.skewed(1500))))
 	}
 	return fresh(b, r)
 }
