@@ -64,7 +64,7 @@ func TestProcess(t *testing.T) {
 		t.Errorf("peak of %d bytes (%v), want some", rss, err)
 	}
 	_ = p.cmd.Process.Kill()
-	_ = <-p.ended
+	<-p.ended
 	if _, _, err := p.Since(); err == nil {
 		t.Error("a process that ended has figures")
 	}

@@ -22,7 +22,8 @@ type Process struct {
 	Name  string
 	pid   int
 	cmd   *exec.Cmd
-	ended chan error
+	ended chan struct{}
+	err   error   // set before ended is closed
 	cpu   float64 // at the last Mark
 }
 
@@ -38,8 +39,11 @@ func Start(name, logFile string, env []string, args ...string) (*Process, error)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	p := &Process{Name: name, pid: cmd.Process.Pid, cmd: cmd, ended: make(chan error, 1)}
-	go func() { p.ended <- cmd.Wait() }()
+	p := &Process{Name: name, pid: cmd.Process.Pid, cmd: cmd, ended: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.ended)
+	}()
 	return p, nil
 }
 
@@ -83,14 +87,14 @@ func (p *Process) Stop() error {
 		}
 	}()
 	select {
-	case err := <-p.ended:
-		if err != nil {
-			return fmt.Errorf("stop %s: %w", p.Name, err)
+	case <-p.ended:
+		if p.err != nil {
+			return fmt.Errorf("stop %s: %w", p.Name, p.err)
 		}
 		return nil
 	case <-late:
 		_ = p.cmd.Process.Kill()
-		_ = <-p.ended // killed
+		<-p.ended
 		return fmt.Errorf("stop %s: it went on for a minute and was killed", p.Name)
 	}
 }
