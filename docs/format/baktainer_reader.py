@@ -212,12 +212,13 @@ Opener = Callable[[Fields], Optional[bytes]]
 
 
 def key_file(text: str) -> Opener:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    match = re.fullmatch(r"BAKTAINER-KEY-1-([A-Z2-7]{52})-([0-9a-f]{8})", lines[0]) if len(lines) == 1 else None
+    lines = (line.strip() for line in text.splitlines())
+    plain = re.sub(r"[\s-]", "", "".join(line for line in lines if not line.startswith("#"))).upper()
+    match = re.fullmatch("BAKTAINERKEY1([A-Z2-7]{52})([0-9A-F]{8})", plain)
     if not match:
         raise Problem("the key file has not the one line BAKTAINER-KEY-1-…")
     secret = base64.b32decode(match[1] + "====")
-    if hashlib.sha256(b"BAKTAINER-KEY-1" + secret).hexdigest()[:8] != match[2]:
+    if hashlib.sha256(b"BAKTAINER-KEY-1" + secret).hexdigest()[:8].upper() != match[2]:
         raise Problem("the key file is damaged: its check digits do not fit")
 
     def opener(slot: Fields) -> bytes | None:

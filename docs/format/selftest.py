@@ -32,10 +32,45 @@ def run(folder: Path) -> int:
         differences += [f"{name}: {line}" for line in compare("", got, want)]
         if reader.check(repo):
             differences.append(f"{name}: check finds damage")
+    differences += keys(json.loads((folder / "keys.json").read_text("utf-8")))
     for line in differences:
         print(line)
     print(f"{len(want['snapshots'])} snapshots, {len(want['packs'])} packs: {len(differences)} differences")
     return 1 if differences else 0
+
+
+def keys(want: dict[str, Any]) -> list[str]:
+    """The slots of keys.json and what else it has of keys; age slots are not for this reader."""
+    repo = object.__new__(Repository)
+    repo.id, repo.masters = want["repository"], {}
+    got: list[Any] = []
+    stated: list[Any] = []
+    for slot in want["slots"]:
+        fields = json.loads(slot["object"])
+        if fields["type"] == "keyfile":
+            opener = reader.key_file(slot["key"])
+        elif fields["type"] == "passphrase" and importlib.util.find_spec("argon2"):
+            opener = reader.passphrase(slot["key"])
+        else:
+            continue
+        name = f"keys/{fields['id']}"
+        stated.append([slot["what"], slot["wrap"], {fields["generation"]: slot["master"]}])
+        wrap = opener(reader.Fields(slot["object"].encode(), name)) or b""
+        opened = repo.open_slot(slot["object"].encode(), name, opener)
+        got.append([slot["what"], wrap.hex(), {g: master.hex() for g, master in opened.items()}])
+    for e in want["earlier"]:
+        repo.masters = {e["generation"]: bytes.fromhex(e["master"])}
+        opened = repo.open_earlier(bytes.fromhex(e["object"]), f"keys/earlier/{e['generation']:010}")
+        stated.append({e["generation"] - 1: e["earlier"]})
+        got.append({g: master.hex() for g, master in opened.items()})
+    first = reader.Fields(want["slots"][0]["object"].encode(), "")
+    for text in want["key_file_as_typed"]:
+        stated.append(want["slots"][0]["wrap"])
+        got.append((reader.key_file(text)(first) or b"").hex())
+    for s in want["source_keys"]:
+        stated.append(s["key"])
+        got.append(derive(bytes.fromhex(s["master"]), "baktainer/1 source", s["source"].encode()).hex())
+    return compare("keys.json", got, stated)
 
 
 def compare(path: str, got: Any, want: Any) -> list[str]:
