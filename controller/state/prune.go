@@ -45,8 +45,11 @@ func (w *writer) beginPrune(c *pb.BeginPrune) error {
 	}
 	for _, id := range c.GetSnapshots() {
 		s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, id)
-		if !ok || s.GetSource() != c.GetSource() || !forgotten(s) {
+		if !ok || s.GetSource() != c.GetSource() || counts(s) {
 			return stale(c.GetSource(), "snapshot "+cut(id, 40)+" is not forgotten any more")
+		}
+		if s.GetPrunedAt() != nil {
+			continue // by a prune that failed, and left some of it
 		}
 		pruned := proto.CloneOf(s)
 		pruned.PrunedAt = w.at

@@ -57,7 +57,7 @@ func TestForgettingAndPruning(t *testing.T) {
 		{"prune by another plan afterwards", pruned, beginPrune("shop", 8, 3), ""},
 		{"prune what is not forgotten", gone, beginPrune("shop", 9, 3, 2), state.ReasonPlanStale},
 		{"prune what was taken back", then(gone, unforget(1)), beginPrune("shop", 9, 3, 1), state.ReasonPlanStale},
-		{"prune what was pruned", pruned, beginPrune("shop", 8, 3, 1), state.ReasonPlanStale},
+		{"prune the rest of what was pruned", pruned, beginPrune("shop", 8, 3, 1), ""},
 		{"prune another source's", then(gone, queue("b", "blog", 1), grant("b", 5), commit("b", 1, "blog", 5)), beginPrune("blog", 9, 4, 1), state.ReasonPlanStale},
 		{"prune after a newer snapshot", then(gone, queue("n", "shop", 9), grant("n", 4), commit("n", 1, "shop", 4)), beginPrune("shop", 9, 3, 1), state.ReasonPlanStale},
 		{"prune after another source's", then(gone, queue("b", "blog", 1), grant("b", 5), commit("b", 1, "blog", 5)), beginPrune("shop", 9, 3, 1), ""},
