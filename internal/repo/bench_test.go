@@ -2,6 +2,10 @@ package repo
 
 import (
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	crand "crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -9,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/source"
@@ -59,6 +65,115 @@ func BenchmarkChunkID(b *testing.B) {
 	defer cpu(b, 4<<10)()
 	for b.Loop() {
 		h.id(data)
+	}
+}
+
+// BenchmarkPack puts frames that are compressed already into packs: sealing,
+// index, hash of the object.
+func BenchmarkPack(b *testing.B) {
+	frame := packedFrame{codec: codecRaw, raw: frameSize, stored: random(1, frameSize), ids: make([]chunkID, 256), lengths: make([]uint32, 256)}
+	for i := range frame.ids {
+		frame.ids[i] = testID(i)
+		frame.lengths[i] = 4 << 10
+	}
+	const frames = 16
+	p := packBuilder{limit: 32 << 20}
+	defer cpu(b, frames*frameSize)()
+	for b.Loop() {
+		if err := p.start(testKey, CipherAESGCM, crand.Reader); err != nil {
+			b.Fatal(err)
+		}
+		for range frames {
+			p.add(frame)
+		}
+		p.finish()
+	}
+}
+
+// testID is an id as evenly spread as those of chunks.
+func testID(i int) (id chunkID) {
+	sum := sha256.Sum256(le.AppendUint64(nil, uint64(i)))
+	copy(id[:], sum[:])
+	return id
+}
+
+// BenchmarkKnown looks up chunks of 4 KiB: the rate is that of the stream.
+func BenchmarkKnown(b *testing.B) {
+	for _, n := range []int{1 << 14, 1 << 18, 1 << 21} { // 64 MiB, 1 GiB and 8 GiB of stream
+		var set chunkSet
+		ids, others := make([]chunkID, n), make([]chunkID, n)
+		for i := range ids {
+			ids[i], others[i] = testID(i), testID(i+n)
+			set.add(&ids[i])
+		}
+		const lookups = 1 << 12
+		for _, c := range []struct {
+			name string
+			ids  []chunkID
+			is   bool
+		}{{"hit", ids, true}, {"miss", others, false}} {
+			b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
+				defer cpu(b, lookups*4<<10)()
+				at := 0
+				for b.Loop() {
+					for range lookups {
+						at++
+						if _, ok := set.find(&c.ids[at*7919%n]); ok != c.is {
+							b.Fatal("wrong answer")
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkYardsticks are what the parts are made of, alone: how near to them
+// the parts come says how much they add.
+func BenchmarkYardsticks(b *testing.B) {
+	raw := text(1, frameSize)
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	compressed := encoder.EncodeAll(raw, nil)
+	block, err := aes.NewCipher(make([]byte, 32))
+	if err != nil {
+		b.Fatal(err)
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var out []byte
+	for _, c := range []struct {
+		name string
+		do   func()
+	}{
+		{"sha256", func() { sha256.Sum256(raw) }},
+		{"sha256-4KiB", func() {
+			for p := raw; len(p) > 0; p = p[4<<10:] {
+				sha256.Sum256(p[:4<<10])
+			}
+		}},
+		{"zstd-fastest", func() { out = encoder.EncodeAll(raw, out[:0]) }},
+		{"unzstd", func() { out, err = decoder.DecodeAll(compressed, out[:0]) }},
+		{"aes-256-gcm", func() { out = gcm.Seal(out[:0], make([]byte, 12), raw, nil) }},
+		{"copy", func() { out = append(out[:0], raw...) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			defer cpu(b, frameSize)()
+			for b.Loop() {
+				c.do()
+			}
+		})
+	}
+	if err != nil {
+		b.Fatal(err)
 	}
 }
 

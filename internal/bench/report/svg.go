@@ -38,15 +38,19 @@ const (
 // svg draws the chart.
 func (c chart) svg() string {
 	groupWidth := len(c.Series)*barWidth + groupGap
+	for _, g := range c.Groups {
+		groupWidth = max(groupWidth, 7*len(g.Name)) // room for the words below it
+	}
 	width := max(plotLeft+len(c.Groups)*groupWidth+16, 480)
 	height := plotTop + plotHeight + 40
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="%s">`+"\n", width, height, width, height, html.EscapeString(c.Title))
+	// The grey can be read on white and on black, where nobody says which it is.
 	b.WriteString("<style>\n" +
-		"text { font: 12px system-ui, sans-serif; fill: #24292f }\n" +
+		"text { font: 12px system-ui, sans-serif; fill: #6e7781 }\n" +
 		".small { font-size: 10px }\n.title { font-size: 14px; font-weight: 600 }\n" +
-		".line { stroke: #d0d7de; stroke-width: 1 }\n" +
-		"@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .line { stroke: #444c56 } }\n</style>\n")
+		".line { stroke: #8c959f; stroke-opacity: 0.4 }\n" +
+		"@media (prefers-color-scheme: dark) { text { fill: #b1bac4 } }\n</style>\n")
 	fmt.Fprintf(&b, `<text class="title" x="8" y="20">%s (%s)</text>`+"\n", html.EscapeString(c.Title), html.EscapeString(c.Unit))
 	x := 8
 	for _, s := range c.Series {
@@ -60,7 +64,7 @@ func (c chart) svg() string {
 			plotLeft-4, y, width-8, y, plotLeft-8, y+4, axis(top*float64(i)/4))
 	}
 	for g, grp := range c.Groups {
-		left := plotLeft + g*groupWidth + groupGap/2
+		left := plotLeft + g*groupWidth + (groupWidth-len(c.Series)*barWidth)/2
 		for s, v := range grp.Values {
 			at := left + s*barWidth
 			if !v.Known() {
