@@ -130,7 +130,7 @@ func (p *planning) dropManifests(counted map[string]ledger.Hash) {
 		}
 		who := "a run that was never committed"
 		if _, ok := slices.BinarySearch(p.plan.Snapshots, id); ok {
-			who = "snapshot " + id + ", forgotten,"
+			who = "forgotten snapshot " + id
 			p.drop(ManifestName(p.held.Source, id), m.Size, "manifest of forgotten snapshot "+id)
 		} else {
 			p.drop(ManifestName(p.held.Source, id), m.Size, "manifest of a run that was never committed")
