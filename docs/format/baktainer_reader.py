@@ -760,8 +760,8 @@ def check(repo: Repository) -> int:
                 print(f"{entry.source} {entry.snapshot}: has no manifest: forgotten and deleted, or lost")
                 continue
             found.append(e)
-        for e in found:
-            note(e, entry.snapshot)
+        for damage in found:
+            note(damage, entry.snapshot)
         good += not found
         print(f"{entry.source} {entry.snapshot}: {'damaged' if found else 'fine'}")
     for name, (reason, hits) in damaged.items():
