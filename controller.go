@@ -135,7 +135,7 @@ func newController(ctx context.Context, p process, node *consensus.Node) (*contr
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	repository, err := openRepository(ctx, st, p.KeyFile, clock.System{}.Now(), p.log)
+	repository, err := openRepository(ctx, st, p.Config, clock.System{}.Now(), p.log)
 	if err != nil {
 		return nil, err
 	}

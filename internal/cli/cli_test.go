@@ -167,7 +167,7 @@ func TestConfigShow(t *testing.T) {
 	if r.status != 0 || !strings.Contains(r.err, "warning: BT_RETENTION_DAYS: nothing is deleted") {
 		t.Errorf("%+v", r)
 	}
-	for _, want := range []string{"concurrency  7                            BT_THREADS\n", "schedule     off                          --schedule\n", "store        /d/store                     default\n"} {
+	for _, want := range []string{"concurrency      7                            BT_THREADS\n", "schedule         off                          --schedule\n", "store            /d/store                     default\n"} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is not in\n%s", want, r.out)
 		}

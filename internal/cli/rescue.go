@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"time"
 
@@ -33,18 +32,15 @@ type foundView struct {
 	ManifestSize int64      `json:"manifest_size" doc:"size of its manifest object, 0 when it is missing"`
 }
 
-// lifeline is how rescue reaches a repository: the store and the key.
-type lifeline struct{ store, key string }
-
 func (a *app) rescueCommand() *cobra.Command {
 	var l lifeline
 	cmd := group("rescue", "Restore from a store and its key alone, without a controller",
-		`Restore from a store and its key file alone, when no controller is left.
+		`Restore from a store and a key to it alone, when no controller is left.
 
-Without --store and --key-file, those that the settings name are used.`,
+The key is a key file, a passphrase or an age identity: whatever the store has a key slot for. Without --store,
+or without a key, those that the settings name are used.`,
 		a.rescueList(&l), a.rescueRestore(&l), a.rescueDump(&l))
-	cmd.PersistentFlags().StringVar(&l.store, "store", "", "folder of the store")
-	cmd.PersistentFlags().StringVar(&l.key, "key-file", "", "file with the repository's key")
+	l.add(cmd.PersistentFlags())
 	return cmd
 }
 
@@ -56,31 +52,7 @@ type opened struct {
 }
 
 func (a *app) openRescue(cmd *cobra.Command, l *lifeline) (opened, error) {
-	if l.store == "" || l.key == "" {
-		c, _, err := a.settings(cmd)
-		if err != nil {
-			return opened{}, err
-		}
-		l.store, l.key = cmp.Or(l.store, c.Store), cmp.Or(l.key, c.KeyFile)
-	}
-	f, err := os.Open(l.key)
-	if err != nil {
-		return opened{}, problem.Wrap(problem.InvalidInput, err, "read the key file").
-			WithHint("Name the copy that you kept with --key-file. Without the key nothing can be read.")
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	if err != nil {
-		return opened{}, problem.Wrap(problem.Failed, err, "read the key file")
-	}
-	key, err := repo.ParseKeyFile(text)
-	if err != nil {
-		return opened{}, fmt.Errorf("%s: %w", l.key, err)
-	}
-	if _, err := os.Stat(l.store); err != nil {
-		return opened{}, problem.Wrap(problem.InvalidInput, err, "open the store").WithHint("Name its folder with --store.")
-	}
-	st, err := a.roof.OpenStore(l.store)
+	st, key, err := a.reach(cmd, l)
 	if err != nil {
 		return opened{}, err
 	}

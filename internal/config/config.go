@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/baktainer/baktainer/internal/problem"
@@ -30,6 +31,11 @@ type Config struct {
 	Socket  string
 	KeyFile string
 	Store   string
+	// PassphraseFile, Passphrase or IdentityFile open the store when one of them is
+	// set, instead of KeyFile.
+	PassphraseFile string
+	Passphrase     source.Secret
+	IdentityFile   string
 
 	// Schedule is a cron expression, empty when nothing is backed up by itself.
 	Schedule    string
@@ -174,6 +180,22 @@ func (l *loader) required(c Config, command string) {
 	}
 }
 
+// oneKey refuses to guess which of several keys is meant.
+func (l *loader) oneKey(c *Config) {
+	var keys []string
+	for _, name := range []string{"key-file", "passphrase-file", "identity-file"} {
+		if c.Origins[name] != "default" {
+			keys = append(keys, fmt.Sprintf("%s (%s)", name, c.Origins[name]))
+		}
+	}
+	if c.Passphrase != "" {
+		keys = append(keys, PassphraseVariable)
+	}
+	if len(keys) > 1 {
+		l.wrong = append(l.wrong, strings.Join(keys, ", ")+": only one of them can open the store: leave the others out")
+	}
+}
+
 // complete derives what depends on other settings and checks what only makes
 // sense together.
 func (l *loader) complete(c *Config) {
@@ -183,6 +205,8 @@ func (l *loader) complete(c *Config) {
 		}
 		return
 	}
+	c.Passphrase = source.Secret(l.env[PassphraseVariable])
+	l.oneKey(c)
 	for path, name := range map[*string]string{&c.Socket: "baktainer.sock", &c.KeyFile: "repository.key", &c.Store: "store"} {
 		if *path == "" {
 			*path = filepath.Join(c.DataDir, name)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -42,7 +43,7 @@ func TestDefaults(t *testing.T) {
 		"schedule": "0 0 * * *", "timezone": "Local", "concurrency": "4", "cache": "1GiB", "compress": "default", "log-level": "info",
 		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
 		"docker-ca": "", "docker-cert": "", "docker-key": "", "agent-id": "", "lease-duration": "1m0s",
-		"listen": ":8468", "controller": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "",
+		"listen": ":8468", "controller": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "", "passphrase-file": "", "identity-file": "",
 	}
 	for _, s := range Settings() {
 		if got := s.Value(c); got != want[s.Name] {
@@ -54,6 +55,30 @@ func TestDefaults(t *testing.T) {
 	}
 	if len(want) != len(Settings()) {
 		t.Errorf("%d settings, %d tested", len(Settings()), len(want))
+	}
+}
+
+// What opens the store is never guessed at.
+func TestOneKey(t *testing.T) {
+	const words = "correct horse battery"
+	c, _, err := load(t, "", nil, PassphraseVariable+"="+words)
+	if err != nil || c.Passphrase.Reveal() != words || strings.Contains(fmt.Sprintf("%+v", c), "horse") {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for name, o := range map[string]struct {
+		file  string
+		flags map[string]string
+		env   []string
+	}{
+		"file and passphrase":     {"key-file: /k", nil, []string{PassphraseVariable + "=" + words}},
+		"file and file":           {"", map[string]string{"key-file": "/k", "passphrase-file": "/p"}, nil},
+		"passphrase and its file": {"", nil, []string{PassphraseVariable + "=" + words, "BAKTAINER_PASSPHRASE_FILE=/p"}},
+		"identity and file":       {"identity-file: /i", nil, []string{"BAKTAINER_KEY_FILE=/k"}},
+	} {
+		_, _, err := load(t, o.file, o.flags, o.env...)
+		if text := problem.Text(err); err == nil || !strings.Contains(text, "only one of them") || strings.Contains(text, "horse") {
+			t.Errorf("%s: %v", name, text)
+		}
 	}
 }
 

@@ -25,8 +25,8 @@ The first of these that says something counts:
 5. the default.
 
 Every variable has a twin that ends in ` + "`_FILE`" + ` and names a file that holds the value, for secrets that are
-mounted: ` + "`BAKTAINER_DOCKER_KEY_FILE=/run/secrets/docker-key`" + `. (` + "`BAKTAINER_CONFIG`" + ` has none.) An empty variable
-counts as not set.
+mounted: ` + "`BAKTAINER_DOCKER_KEY_FILE=/run/secrets/docker-key`" + `. (` + "`BAKTAINER_CONFIG`" + ` and
+` + "`BAKTAINER_PASSPHRASE`" + ` have none.) An empty variable counts as not set.
 
 An unknown key in the file, and an unknown variable that begins with ` + "`BAKTAINER_`" + ` or ` + "`BT_`" + `, is an error. All
 that is wrong is told at once, also values that another place overrides, and nothing starts until it is right:

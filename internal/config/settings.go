@@ -101,6 +101,19 @@ var settings = []*Setting{
 		get: func(c *Config) string { return c.KeyFile },
 	},
 	{
+		Name: "passphrase-file", Kind: "path", Commands: remembers, DefaultText: "none",
+		Doc: "File with the passphrase that opens the store, instead of a key file; the variable " + PassphraseVariable + " may hold the passphrase itself. " +
+			"When a store is made at the first start, it is made for this passphrase.",
+		set: path(func(c *Config) *string { return &c.PassphraseFile }),
+		get: func(c *Config) string { return c.PassphraseFile },
+	},
+	{
+		Name: "identity-file", Kind: "path", Commands: remembers, DefaultText: "none",
+		Doc: "File with the age identity (age-keygen makes one) that opens the store, instead of a key file.",
+		set: path(func(c *Config) *string { return &c.IdentityFile }),
+		get: func(c *Config) string { return c.IdentityFile },
+	},
+	{
 		Name: "schedule", Kind: "cron", Commands: remembers, Default: "0 0 * * *", Legacy: "BT_CRON",
 		Doc: "When sources are backed up: minute, hour, day of month, month, day of week; or off.",
 		set: setSchedule,

@@ -14,6 +14,10 @@ import (
 // FileVariable names the YAML file.
 const FileVariable = "BAKTAINER_CONFIG"
 
+// PassphraseVariable holds a passphrase that opens the store. It is no setting,
+// since those have flags, and a flag is there for all to see.
+const PassphraseVariable = "BAKTAINER_PASSPHRASE"
+
 // maxValueFile bounds a file that holds one value, in bytes.
 const maxValueFile = 64 << 10
 
@@ -35,7 +39,7 @@ func environ(list []string) map[string]string {
 // variables collects what the variables BAKTAINER_… say, and finds unknown ones.
 func (l *loader) variables() []given {
 	var values []given
-	known := []string{FileVariable}
+	known := []string{FileVariable, PassphraseVariable}
 	for _, s := range settings {
 		known = append(known, s.Variable(), s.Variable()+"_FILE")
 		if text, origin, ok := l.variable(s.Variable()); ok {

@@ -116,8 +116,8 @@ func (k *Keys) NewGeneration(ctx context.Context, drop bool, now time.Time, give
 		return next, fmt.Errorf("make a new generation: %w", k.ring.lost)
 	}
 	if len(next.Dropped) > 0 && !drop {
-		p := problem.New(problem.Conflict, "%d key slots cannot be made anew, since their keys were not given", len(next.Dropped)).
-			WithHint("Give these keys too, or say that their holders lose access to what is written from now on.")
+		p := problem.New(problem.Conflict, "the keys of %d slots were not given, so that these cannot be made anew", len(next.Dropped)).
+			WithHint("Give these keys too (--with-key-file, --with-passphrase-file), or say --drop-others: who has only these cannot read what is written from now on.")
 		for _, s := range next.Dropped {
 			p = p.WithDetails(fmt.Sprintf("%s  %s  %s", s.ID, s.Type, s.Label))
 		}

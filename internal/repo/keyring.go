@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -163,3 +164,14 @@ func (r *Repository) GoString() string { return r.String() }
 
 // LogValue hides the keys from slog.
 func (r *Repository) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// Fingerprint tells the master keys of a generation apart without giving anything
+// of them away.
+func (r *Repository) Fingerprint(generation uint32) (string, error) {
+	master, err := r.keys.master(generation)
+	if err != nil {
+		return "", fmt.Errorf("take the fingerprint of generation %d: %w", generation, err)
+	}
+	b := derive(master[:], "baktainer/1 fingerprint", nil)
+	return hex.EncodeToString(b[:16]), nil
+}

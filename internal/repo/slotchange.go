@@ -207,6 +207,7 @@ func (k *Keys) delete(ctx context.Context, id string) error {
 // Rotate replaces a slot by one for another key of its holder. No data is
 // written anew, and the master key stays: whoever has the old key and a copy of
 // the old slot can still open everything. It can be done again when it was cut short.
+// With an error, a slot is returned when one was added.
 func (k *Keys) Rotate(ctx context.Context, id string, h Holder, label string, force bool, now time.Time) (Slot, error) {
 	slots, err := k.current(ctx)
 	if err != nil {
@@ -233,7 +234,7 @@ func (k *Keys) Rotate(ctx context.Context, id string, h Holder, label string, fo
 		proven = s // it was opened when it was read back
 	}
 	if err := k.remove(ctx, id, proven, force); err != nil {
-		return Slot{}, fmt.Errorf("slot %s was added, and slot %s is still there: %w", s.ID, id, err)
+		return s.describe(), fmt.Errorf("slot %s was added, and slot %s is still there: %w", s.ID, id, err)
 	}
 	return s.describe(), nil
 }
