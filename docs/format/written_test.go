@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,6 +139,9 @@ func (k *keeper) backup(o repo.WriterOptions, names []string, streams map[string
 		Snapshot: o.Snapshot, Source: o.Source, Run: "r", Engine: "custom", FireTime: at, StartedAt: at, CommitTime: at, Streams: sum.Streams, RawBytes: sum.RawBytes,
 		NewBytes: sum.NewBytes, Manifest: sum.Manifest, ManifestSize: sum.ManifestSize, Root: sum.Root, Stores: []string{"local"},
 	}
+	if k.r.Generation > 1 {
+		e.Generation = k.r.Generation
+	}
 	k.must(e.Seal(k.last))
 	text, err := json.Marshal(e)
 	k.must(err)
@@ -150,8 +154,21 @@ func (k *keeper) backup(o repo.WriterOptions, names []string, streams map[string
 	return o.Snapshot
 }
 
+// succeed makes a new generation of keys, which a passphrase opens too.
+func (k *keeper) succeed(key repo.KeyFile, words string) {
+	k.t.Helper()
+	passphrase, err := repo.NewPassphrase(words)
+	k.must(err)
+	keys, err := repo.OpenKeys(k.t.Context(), k.st, key)
+	k.must(err)
+	_, err = keys.NewGeneration(k.t.Context(), false, time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), passphrase)
+	k.must(err)
+	k.r, err = repo.Open(k.t.Context(), k.st, key)
+	k.must(err)
+}
+
 // What the writer of today makes of several days, with each cipher and each
-// compression, the reader reads, to the last byte.
+// compression, before and after a new generation of keys, the reader reads.
 func TestWrittenStore(t *testing.T) {
 	python, dir := python(t), t.TempDir()
 	root, key := filepath.Join(dir, "store"), filepath.Join(dir, "key")
@@ -168,7 +185,7 @@ func TestWrittenStore(t *testing.T) {
 	k.must(err)
 	k.must(os.WriteFile(key, file.Encode(), 0o600))
 
-	const days = 5
+	const days, sources, words = 5, 5, "tick tock, the clock is wound"
 	type dump struct {
 		snapshot, stream string
 		data             []byte
@@ -180,7 +197,11 @@ func TestWrittenStore(t *testing.T) {
 		{Source: "b", Cipher: repo.CipherXChaCha20, PackSize: 256 << 10},
 		{Source: "c", Compress: source.CompressBetter},
 		{Source: "d", Compress: source.CompressFast},
+		{Source: "a/db"}, // whose earlier snapshots are of another generation
 	} {
+		if i == 2 {
+			k.succeed(file, words)
+		}
 		random := rand.New(rand.NewPCG(uint64(i), 1))
 		shop, crm := &table{random: random}, &table{random: random}
 		for id := range 12_000 {
@@ -196,8 +217,8 @@ func TestWrittenStore(t *testing.T) {
 
 	status, out, errs := read(t, python, "check", root, "--key", key)
 	summary := regexp.MustCompile(`(\d+) snapshots fine, .*dictionaries (\d+) deep, 0 objects damaged\n$`).FindStringSubmatch(out)
-	if status != 0 || summary == nil || summary[1] != fmt.Sprint(4*days) || summary[2] < "2" {
-		t.Fatalf("exit status %d: want %d snapshots and dictionaries at least 2 deep\n%s%s", status, 4*days, out, errs)
+	if status != 0 || summary == nil || summary[1] != fmt.Sprint(sources*days) || summary[2] < "2" {
+		t.Fatalf("exit status %d: want %d snapshots and dictionaries at least 2 deep\n%s%s", status, sources*days, out, errs)
 	}
 	t.Log(summary[0])
 	for _, d := range dumps {
@@ -206,10 +227,14 @@ func TestWrittenStore(t *testing.T) {
 		}
 	}
 
+	k.must(os.WriteFile(key, []byte(words+"\n"), 0o600))
+	if status, out, errs := read(t, python, "check", root, "--passphrase-file", key); status != 0 || !strings.Contains(out, summary[0]) {
+		t.Errorf("with the passphrase: exit status %d\n%s%s", status, out, errs)
+	}
 	other, err := repo.GenerateKeyFile()
 	k.must(err)
 	k.must(os.WriteFile(key, other.Encode(), 0o600))
-	if status, _, errs := read(t, python, "ls", root, "--key", key); status != 1 || !bytes.Contains([]byte(errs), []byte("key slots opens with this key")) {
+	if status, _, errs := read(t, python, "ls", root, "--key", key); status != 1 || !strings.Contains(errs, "key slots opens with this key") {
 		t.Errorf("another key: exit status %d, %s", status, errs)
 	}
 }
