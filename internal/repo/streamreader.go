@@ -4,141 +4,170 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
+	"runtime"
+	"sync"
 
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
 const (
-	frameCacheSize = 32 << 20
-	indexCacheSize = 16 << 20
-	// maxRange is the most that one request to the store asks for.
-	maxRange = 8 << 20
+	// maxReaders is how many goroutines open frames of one stream at most.
+	maxReaders = 8
+	// maxRequests is how many requests to the store are under way to read ahead.
+	maxRequests = 2
 )
 
-// streamReader reads the chunks of one stream, one after the other.
+// streamReader reads the chunks of one stream. One goroutine plans what comes
+// next and has it fetched, some open frames and check chunks, and whoever reads
+// gets what they made, in order.
 type streamReader struct {
 	s      *Snapshot
-	ctx    context.Context // Read has no other way to it
+	frames *frameReader
+	outer  context.Context // the caller's
+	ctx    context.Context // of all goroutines
+	cancel context.CancelFunc
+	packs  []packID // of the manifest's list
 	stream *bodyStream
 	tree   *merkle // nil: not wanted
-	hasher *hasher
+
+	running sync.WaitGroup
+	order   chan *job // as they come in the stream; nil: not started
+	work    chan *job // the same
+	bufs    buffers
+
 	sum    hash.Hash
-
-	run, nth uint32 // the next chunk is the nth of that run
-	chunks   int64  // handed over
-	size     int64
-	rest     []byte // of the current chunk, in the memory of a cached frame
-	err      error
-
-	indexes *cache[uint32, *packIndex]
-	frames  *cache[frameKey, []byte]
-	fetch   fetcher
-	spare   []byte
+	chunks int64 // handed over
+	size   int64
+	whole  []byte // the memory of rest
+	rest   []byte // to be handed over
+	err    error  // after that
 }
 
-type frameKey struct {
-	pack  uint32
-	frame int
+// reader makes what reads the snapshot's packs.
+func (s *Snapshot) reader(ctx context.Context) *frameReader {
+	return newFrameReader(ctx, s.objects, s.key, s.header.Cipher, s.header.Source, s.header.Packs, frameCacheSize)
 }
 
-func (s *Snapshot) read(ctx context.Context, stream *bodyStream, tree *merkle) io.ReadCloser {
-	r := &streamReader{
-		s: s, ctx: ctx, stream: stream, tree: tree, hasher: newHasher(s.key), sum: sha256.New(),
-		indexes: newCache[uint32, *packIndex](indexCacheSize), frames: newCache[frameKey, []byte](frameCacheSize),
+// read makes a reader of a stream, which is to be closed. Without frames it has
+// its own.
+func (s *Snapshot) read(ctx context.Context, frames *frameReader, stream *bodyStream, tree *merkle) *streamReader {
+	inner, cancel := context.WithCancel(ctx)
+	if frames == nil {
+		frames = s.reader(inner)
 	}
-	r.fetch.s, r.fetch.ctx = s, ctx
-	return r
+	return &streamReader{s: s, frames: frames, outer: ctx, ctx: inner, cancel: cancel, packs: s.packIDs(), stream: stream, tree: tree, sum: sha256.New()}
+}
+
+func (s *Snapshot) packIDs() []packID {
+	ids := make([]packID, len(s.header.Packs))
+	for i, ref := range s.header.Packs {
+		ids[i], _ = parsePackID(ref.ID) // it was written from one
+	}
+	return ids
 }
 
 // Read implements io.Reader.
 func (r *streamReader) Read(p []byte) (n int, err error) {
-	for n < len(p) {
-		if len(r.rest) == 0 {
-			if r.err == nil {
-				r.rest, r.err = r.next()
-			}
-			if r.err != nil {
-				break
-			}
-		}
+	for n < len(p) && r.more() {
 		k := copy(p[n:], r.rest)
 		r.rest = r.rest[k:]
 		n += k
 	}
-	if n > 0 {
+	if n > 0 || len(p) == 0 {
 		return n, nil
 	}
 	return 0, r.err
 }
 
-// Close implements io.Closer.
-func (r *streamReader) Close() error {
-	r.fetch.close()
-	if r.err == nil {
-		r.err = errors.New("the stream is closed")
+// WriteTo implements io.WriterTo.
+func (r *streamReader) WriteTo(w io.Writer) (n int64, err error) {
+	for r.more() {
+		k, err := w.Write(r.rest)
+		n += int64(k)
+		r.rest = r.rest[k:]
+		if err != nil {
+			return n, err //nolint:wrapcheck // the writer's, and io.Copy gives it as it is
+		}
 	}
-	r.rest = nil
+	if r.err == io.EOF {
+		return n, nil
+	}
+	return n, r.err
+}
+
+// Close implements io.Closer. When it returns no goroutine is left.
+func (r *streamReader) Close() error {
+	r.stop(errors.New("the stream is closed"))
+	r.running.Wait()
 	return nil
 }
 
-// next gives the next chunk, checked; for the last one, the stream is too.
-func (r *streamReader) next() ([]byte, error) {
-	if err := r.ctx.Err(); err != nil {
-		return nil, context.Cause(r.ctx)
+func (r *streamReader) stop(err error) {
+	r.cancel()
+	if r.err == nil {
+		r.err = err
 	}
-	if r.chunks == r.stream.chunks {
-		if r.chunks == 0 {
-			if err := r.whole(); err != nil {
-				return nil, err
-			}
-		}
-		return nil, io.EOF
-	}
-	run := r.stream.runs[r.run]
-	number := run.first + r.nth
-	x, err := r.index(run.pack)
-	if err != nil {
-		return nil, err
-	}
-	if int64(number) >= int64(len(x.ids)) {
-		return nil, r.corrupt(x, malformed("it has no chunk %d", number))
-	}
-	raw, err := r.frame(x, run, number)
-	if err != nil {
-		return nil, err
-	}
-	from, to := x.bounds(number)
-	chunk := raw[from:to]
-	if r.hasher.id(chunk) != x.ids[number] {
-		return nil, r.corrupt(x, malformed("chunk %d does not have its id", number))
-	}
-	if r.tree != nil {
-		r.tree.add(x.ids[number], len(chunk))
-	}
-	r.sum.Write(chunk)
-	r.size += int64(len(chunk))
-	r.chunks++
-	if r.nth++; r.nth == run.count {
-		r.run, r.nth = r.run+1, 0
-	}
-	if r.chunks == r.stream.chunks {
-		if err := r.whole(); err != nil {
-			return nil, err
-		}
-	}
-	return chunk, nil
+	r.rest = nil
 }
 
-func (r *streamReader) corrupt(x *packIndex, err error) error {
-	return corrupt(r.s.header.Source, PackName(r.s.header.Source, x.id.String()), err)
+// more sees to it that there is a rest, unless r.err tells why there is none.
+func (r *streamReader) more() bool {
+	if r.outer.Err() != nil && (r.err == nil || len(r.rest) > 0) {
+		r.err = nil
+		r.stop(context.Cause(r.outer))
+	}
+	for len(r.rest) == 0 && r.err == nil {
+		if r.whole != nil {
+			r.bufs.give(r.whole)
+			r.whole = nil
+		}
+		r.take()
+	}
+	return len(r.rest) > 0
 }
 
-// whole checks all that was read against the manifest.
-func (r *streamReader) whole() error {
+// take gets the next part of the stream.
+func (r *streamReader) take() {
+	if r.order == nil {
+		r.start()
+	}
+	var j *job
+	select {
+	case j = <-r.order:
+	case <-r.ctx.Done():
+		r.stop(context.Cause(r.ctx))
+		return
+	}
+	select {
+	case <-j.done:
+	case <-r.ctx.Done():
+		r.stop(context.Cause(r.ctx))
+		return
+	}
+	r.whole, r.rest, r.err = j.buf, j.buf, j.err
+	r.sum.Write(j.buf)
+	r.size += int64(len(j.buf))
+	for _, l := range j.leaves {
+		r.tree.add(l.id, l.length)
+	}
+	switch {
+	case r.err != nil:
+		r.cancel() // what was read before is handed over
+	case j.last:
+		if r.err = r.matches(); r.err != nil {
+			r.rest = nil // held back
+			return
+		}
+		r.err = io.EOF
+		r.cancel()
+	}
+}
+
+// matches holds all that was read against the manifest.
+func (r *streamReader) matches() error {
 	if r.size != r.stream.Size || ledger.Hash(r.sum.Sum(nil)) != r.stream.SHA256 {
 		return problem.New(problem.Corrupt, "stream %q of snapshot %s does not match its hash", r.stream.Name, r.s.header.Snapshot).
 			WithReason(ReasonCorrupt).WithSource(r.s.header.Source).
@@ -147,89 +176,100 @@ func (r *streamReader) whole() error {
 	return nil
 }
 
-func (r *streamReader) index(pack uint32) (*packIndex, error) {
-	if x, ok := r.indexes.get(pack); ok {
-		return x, nil
+func (r *streamReader) start() {
+	readers := min(runtime.GOMAXPROCS(0), maxReaders, 1+int(min(r.stream.Size/jobSize, maxReaders)))
+	r.order = make(chan *job, readers+1)
+	r.work = make(chan *job, readers+1)
+	r.running.Go(r.plan)
+	for range readers {
+		r.running.Go(func() {
+			h := newHasher(r.s.key)
+			for j := range r.work {
+				r.fill(j, h)
+				close(j.done)
+			}
+		})
 	}
-	x, err := readTail(r.ctx, r.s.objects, r.s.key, r.s.header.Cipher, r.s.header.Source, r.s.header.Packs[pack])
-	if err != nil {
-		return nil, err
-	}
-	r.indexes.put(pack, x, x.memory())
-	return x, nil
 }
 
-// frame gives the content of the frame that holds a chunk of run.
-func (r *streamReader) frame(x *packIndex, run packRun, chunk uint32) ([]byte, error) {
-	key := frameKey{run.pack, x.frameOf(chunk)}
-	if raw, ok := r.frames.get(key); ok {
-		return raw, nil
-	}
-	f := x.frames[key.frame]
-	last := min(run.first+run.count-1, uint32(len(x.ids)-1))
-	sealed, err := r.fetch.frame(run.pack, x, key.frame, x.frameOf(last))
-	if err != nil {
-		return nil, err
-	}
-	raw, err := openFrame(sealed, x.seal, x.id, uint32(key.frame), int(f.raw), r.spare, noDictionaries)
-	if err != nil {
-		return nil, r.corrupt(x, err)
-	}
-	r.spare = r.frames.put(key, raw, int64(cap(raw)))
-	return raw, nil
-}
-
-// fetcher reads frames from packs. Neighbours that will be wanted come with one request.
-type fetcher struct {
-	s         *Snapshot
-	ctx       context.Context // the stream's
-	pack      uint32
-	next, end int64 // what rc has left
-	rc        io.ReadCloser
-	buf       []byte
-}
-
-// frame gives the sealed bytes of frame n, in memory that the next call uses
-// again; frames up to last are likely to follow.
-func (f *fetcher) frame(pack uint32, x *packIndex, n, last int) ([]byte, error) {
-	want := x.frames[n]
-	failed := func(err error) ([]byte, error) {
-		f.close()
-		return nil, readFailure(f.ctx, f.s.header.Source, PackName(f.s.header.Source, x.id.String()), err)
-	}
-	if f.rc == nil || f.pack != pack || f.next != want.offset || f.next+int64(want.size) > f.end {
-		f.close()
-		end := want.offset + int64(want.size)
-		for i := n + 1; i <= last && end+int64(x.frames[i].size)-want.offset <= maxRange; i++ {
-			end += int64(x.frames[i].size)
+// plan hands out jobs until the stream or the reader's patience is at its end.
+func (r *streamReader) plan() {
+	defer close(r.work)
+	p := plan{frames: r.frames, packs: r.packs, runs: r.stream.runs}
+	requests := make(chan struct{}, maxRequests)
+	for {
+		jobs, ranges, arrivals := p.window()
+		for i, g := range ranges {
+			select {
+			case requests <- struct{}{}:
+			case <-r.ctx.Done():
+				for _, as := range arrivals[i:] {
+					abandon(as, context.Cause(r.ctx))
+				}
+				return
+			}
+			r.running.Go(func() {
+				r.frames.request(g, arrivals[i])
+				<-requests
+			})
 		}
-		rc, err := f.s.objects.Get(f.ctx, PackName(f.s.header.Source, x.id.String()), want.offset, end-want.offset)
-		if err != nil {
-			return failed(err)
+		for _, j := range jobs {
+			select {
+			case r.order <- j:
+			case <-r.ctx.Done():
+				return
+			}
+			if j.err != nil {
+				return
+			}
+			select {
+			case r.work <- j:
+			case <-r.ctx.Done():
+				return
+			}
+			if j.last {
+				return
+			}
 		}
-		f.rc, f.pack, f.next, f.end = rc, pack, want.offset, end
 	}
-	if cap(f.buf) < int(want.size) {
-		f.buf = make([]byte, max(want.size, frameSize/4))
-	}
-	b := f.buf[:want.size]
-	k, err := io.ReadFull(f.rc, b)
-	f.next += int64(k)
-	if err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return failed(fmt.Errorf("frame %d: %w", n, err))
-	}
-	if f.next == f.end {
-		f.close()
-	}
-	return b, nil
 }
 
-func (f *fetcher) close() {
-	if f.rc != nil {
-		_ = f.rc.Close()
-		f.rc = nil
+// fill reads and checks what a job is for.
+func (r *streamReader) fill(j *job, h *hasher) {
+	j.buf = r.bufs.take(max(j.size, jobSize))[:0]
+	for _, p := range j.pieces {
+		id, at := r.packs[p.pack], len(j.buf)
+		j.buf, j.err = r.frames.chunks(id, p.first, p.count, j.buf)
+		if len(j.buf) > at {
+			if err := r.check(j, at, id, p.first, h); err != nil {
+				j.err = err
+			}
+		}
+		if j.err != nil {
+			return
+		}
 	}
+}
+
+// check holds chunks of a pack, the bytes of a job from at on, against their ids.
+// What follows one that is wrong is cut off.
+func (r *streamReader) check(j *job, at int, pack packID, first uint32, h *hasher) error {
+	x, err := r.frames.index(pack)
+	if err != nil {
+		j.buf = j.buf[:at]
+		return err
+	}
+	for n := first; at < len(j.buf); n++ {
+		from, to := x.bounds(n)
+		length := int(to - from)
+		if h.id(j.buf[at:at+length]) != x.ids[n] {
+			j.buf = j.buf[:at]
+			return r.frames.failed(pack, x.frameOf(n), malformed("chunk %d does not have its id", n))
+		}
+		if r.tree != nil {
+			j.leaves = append(j.leaves, leaf{x.ids[n], length})
+		}
+		at += length
+	}
+	return nil
 }

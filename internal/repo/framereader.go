@@ -1,0 +1,248 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/baktainer/baktainer/internal/problem"
+)
+
+// Memory of a frameReader that reads for a restore. Dictionaries lie within a
+// few megabytes of what replaces them, so that much room for frames lets nearly
+// every frame be opened once.
+const (
+	frameCacheSize = 48 << 20
+	indexCacheSize = 12 << 20
+	// aheadSize is for sealed frames that were fetched before they were asked for.
+	aheadSize = 12 << 20
+	// maxWork bounds how many bytes of frames are opened for one frame, in case
+	// somebody wrote dictionaries of dictionaries to keep readers busy for ever.
+	maxWork = 1 << 30
+)
+
+var errTooMuchWork = errors.New("its dictionaries lie in too many frames")
+
+// frameReader reads chunks of packs of one source, with the dictionaries that
+// their frames need. It is safe for concurrent use.
+type frameReader struct {
+	ctx     context.Context // of all that is read
+	objects ObjectReader
+	key     SourceKey
+	cipher  Cipher
+	source  string
+	packs   map[packID]PackRef
+	indexes *shared[packID, *packIndex]
+	frames  *shared[frameKey, []byte]
+	spare   buffers
+
+	mu     sync.Mutex
+	ahead  *cache[frameKey, *arrival]
+	tracks map[packID]track
+}
+
+type frameKey struct {
+	pack  packID
+	frame int
+}
+
+// newFrameReader makes a reader of packs, which may be all that it touches. It
+// keeps so many bytes of frames.
+func newFrameReader(ctx context.Context, objects ObjectReader, key SourceKey, c Cipher, src string, packs []PackRef, memory int64) *frameReader {
+	r := &frameReader{ctx: ctx, objects: objects, key: key, cipher: c, source: src, packs: make(map[packID]PackRef, len(packs)),
+		ahead: newCache[frameKey, *arrival](aheadSize), tracks: map[packID]track{}}
+	for _, p := range packs {
+		if id, err := parsePackID(p.ID); err == nil {
+			r.packs[id] = p
+		}
+	}
+	keep := func(err error) bool { return problem.CodeOf(err) == problem.Corrupt && !errors.Is(err, errTooMuchWork) }
+	r.indexes = newShared[packID, *packIndex](indexCacheSize, keep, nil)
+	r.frames = newShared[frameKey](memory, keep, r.spare.give)
+	return r
+}
+
+// packError says which pack, and where in it, something could not be read.
+type packError struct {
+	pack  packID
+	frame int // -1: the index
+	err   error
+}
+
+func (e *packError) Error() string { return e.err.Error() }
+func (e *packError) Unwrap() error { return e.err }
+
+// failed blames a frame of a pack, unless err blames another that it needs.
+func (r *frameReader) failed(pack packID, frame int, err error) error {
+	e, ok := errors.AsType[*packError](err)
+	switch {
+	case !ok:
+		return &packError{pack, frame, corrupt(r.source, PackName(r.source, pack.String()), err)}
+	case e.pack != pack:
+		return fmt.Errorf("pack %s needs pack %s: %w", pack, e.pack, err)
+	}
+	return err
+}
+
+// chunks appends the bytes of chunks of a pack. When it fails, what it has
+// appended are the first of them, each whole.
+func (r *frameReader) chunks(pack packID, first, count uint32, dst []byte) ([]byte, error) {
+	x, err := r.index(pack)
+	if err != nil {
+		return dst, err
+	}
+	work := int64(maxWork)
+	return r.read(x, first, count, dst, &work)
+}
+
+func (r *frameReader) read(x *packIndex, first, count uint32, dst []byte, work *int64) ([]byte, error) {
+	end := uint64(first) + uint64(count)
+	for n := first; uint64(n) < end; {
+		if int64(n) >= int64(len(x.ids)) {
+			return dst, r.failed(x.id, -1, malformed("it has no chunk %d", n))
+		}
+		f := x.frameOf(n)
+		raw, err := r.frame(x, f, work)
+		if err != nil {
+			return dst, err
+		}
+		last := uint32(min(end, uint64(x.frames[f].next)) - 1)
+		from, _ := x.bounds(n)
+		dst = append(dst, raw.value[from:x.ends[last]]...)
+		r.frames.release(raw)
+		n = last + 1
+	}
+	return dst, nil
+}
+
+// index gives the chunk list of a pack.
+func (r *frameReader) index(pack packID) (*packIndex, error) {
+	ref, ok := r.packs[pack]
+	if !ok {
+		return nil, malformed("pack %s is not among those that the snapshot lists", pack)
+	}
+	h, err := r.indexes.get(pack, ref.Tail+ref.Tail/4, func() (*packIndex, error) {
+		x, err := readTail(r.ctx, r.objects, r.key, r.cipher, r.source, ref)
+		if err != nil {
+			return nil, &packError{pack, -1, err}
+		}
+		return x, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.indexes.release(h) // it is never reused
+	return h.value, nil
+}
+
+// frame gives the content of a frame, to be released after use. work is how many
+// bytes may be opened for it.
+func (r *frameReader) frame(x *packIndex, n int, work *int64) (*held[[]byte], error) {
+	return r.frames.get(frameKey{x.id, n}, int64(room(int(x.frames[n].raw))), func() ([]byte, error) {
+		b, err := r.open(x, n, work)
+		if err != nil {
+			return nil, r.failed(x.id, n, err)
+		}
+		return b, nil
+	})
+}
+
+// open fetches and opens a frame.
+func (r *frameReader) open(x *packIndex, n int, work *int64) ([]byte, error) {
+	f := &x.frames[n]
+	if *work -= int64(f.raw); *work < 0 {
+		return nil, errTooMuchWork
+	}
+	sealed, err := r.fetch(x, n)
+	if err != nil {
+		return nil, err
+	}
+	defer r.spare.give(sealed)
+	var dict []byte
+	raw, err := openFrame(sealed, x.seal, x.id, uint32(n), int(f.raw), r.spare.take(int(f.raw)), func(d dictionary) (_ []byte, err error) {
+		dict, err = r.dictionary(f, d, work)
+		return dict, err
+	})
+	if dict != nil {
+		r.spare.give(dict)
+	}
+	if err == nil && dict == nil && f.depth > 0 {
+		return nil, malformed("frame %d has no dictionary, and the index tells of one", n)
+	}
+	return raw, err
+}
+
+// dictionary reads the dictionary of f. What it lies in is less deep than f is,
+// or it is refused: so there is an end to it, and nobody waits for himself.
+func (r *frameReader) dictionary(f *packFrame, d dictionary, work *int64) ([]byte, error) {
+	if !slices.Equal(d.packs, f.packs) {
+		return nil, malformed("the dictionary lies in other packs than the index lists")
+	}
+	size := 0
+	for _, run := range d.runs {
+		x, err := r.index(d.packs[run.pack])
+		if err != nil {
+			return nil, err
+		}
+		if int64(run.first)+int64(run.count) > int64(len(x.ids)) {
+			return nil, malformed("the dictionary has chunk %d of pack %s, which has %d", run.first+run.count-1, x.id, len(x.ids))
+		}
+		for k := x.frameOf(run.first); k < len(x.frames) && x.frames[k].first < run.first+run.count; k++ {
+			g := &x.frames[k]
+			if g.depth >= f.depth {
+				return nil, malformed("a frame of depth %d has a dictionary of depth %d", f.depth, g.depth)
+			}
+			from, _ := x.bounds(max(run.first, g.first))
+			if size += int(x.ends[min(run.first+run.count, g.next)-1] - from); size > maxDictionary {
+				return nil, malformed("a dictionary of more than %d bytes", maxDictionary)
+			}
+		}
+	}
+	dict := r.spare.take(size)[:0]
+	for _, run := range d.runs {
+		x, err := r.index(d.packs[run.pack])
+		if err == nil {
+			dict, err = r.read(x, run.first, run.count, dict, work)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return dict, nil
+}
+
+// fetch gives the sealed bytes of a frame.
+func (r *frameReader) fetch(x *packIndex, n int) ([]byte, error) {
+	f := &x.frames[n]
+	name := PackName(r.source, x.id.String())
+	if a := r.arriving(x, n); a != nil {
+		if <-a.done; a.err == nil {
+			return a.b, nil
+		}
+		if a.sole {
+			return nil, &packError{x.id, n, readFailure(r.ctx, r.source, name, fmt.Errorf("frame %d: %w", n, a.err))}
+		}
+	}
+	rc, err := r.objects.Get(r.ctx, name, f.offset, int64(f.size))
+	if err != nil {
+		return nil, &packError{x.id, n, readFailure(r.ctx, r.source, name, err)}
+	}
+	defer rc.Close()
+	b := r.spare.take(int(f.size))
+	if err := readFull(rc, b); err != nil {
+		r.spare.give(b)
+		return nil, &packError{x.id, n, readFailure(r.ctx, r.source, name, fmt.Errorf("frame %d: %w", n, err))}
+	}
+	return b, nil
+}
+
+func readFull(r io.Reader, b []byte) error {
+	_, err := io.ReadFull(r, b)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
