@@ -17,6 +17,7 @@ import (
 	"github.com/baktainer/baktainer/controller/dashboard"
 	"github.com/baktainer/baktainer/controller/dispatch"
 	"github.com/baktainer/baktainer/controller/ingest"
+	"github.com/baktainer/baktainer/controller/retain"
 	"github.com/baktainer/baktainer/controller/scheduler"
 	"github.com/baktainer/baktainer/controller/serve"
 	"github.com/baktainer/baktainer/controller/verify"
@@ -61,6 +62,7 @@ type Controller struct {
 	dispatch  *dispatch.Dispatcher
 	scheduler *scheduler.Scheduler
 	ingest    *ingest.Ingest
+	retain    *retain.Retain
 	serve     *serve.Serve
 	admin     *api.Server
 	stores    *storeProbe
@@ -80,8 +82,9 @@ func New(o Options) (*Controller, error) {
 	if c.scheduler, err = scheduler.New(o.Node, o.Clock, o.Logger, o.DefaultSchedule, o.Zone, o.Tick); err != nil {
 		return nil, err
 	}
+	c.retain = retain.New(retain.Options{Node: o.Node, Repo: o.Repo, Store: o.Store, Clock: o.Clock, Logger: o.Logger})
 	c.dispatch = dispatch.New(dispatch.Options{
-		Node: o.Node, Key: o.Repo.SourceKey, Clock: o.Clock, Logger: o.Logger,
+		Node: o.Node, Key: o.Repo.SourceKey, Damaged: c.retain.Damaged, Clock: o.Clock, Logger: o.Logger,
 		LeaseDuration: o.LeaseDuration, AgentDeadline: o.AgentDeadline, Tick: o.Tick,
 	})
 	c.ingest = ingest.New(ingest.Options{Log: o.Node, Repo: o.Repo, Store: o.Store, StoreName: o.StoreName, Logger: o.Logger})
@@ -90,6 +93,7 @@ func New(o Options) (*Controller, error) {
 	c.admin = api.New(api.Options{
 		Node: o.Node, Agents: c.dispatch, Repo: o.Repo, Store: o.Store, Stores: c.stores.infos,
 		Verifier: &verify.Verifier{View: o.Node.View, Propose: o.Node.Propose, Repo: o.Repo, Store: o.Store, Clock: o.Clock},
+		Retain:   c.retain,
 		Clock:    o.Clock, Version: o.Version, Schedule: scheduler.Default, Stopping: c.stopping,
 	})
 	return c, nil
@@ -159,7 +163,7 @@ func (c *Controller) lead(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer stop()
-	for _, part := range []func(context.Context){c.dispatch.Run, c.scheduler.Run, c.housekeep} {
+	for _, part := range []func(context.Context){c.dispatch.Run, c.scheduler.Run, c.retain.Run, c.housekeep} {
 		parts.Go(func() { part(ctx) })
 	}
 	for c.Node.IsLeader() {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/queue"
+	"github.com/baktainer/baktainer/controller/retain"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -48,6 +49,7 @@ type Options struct {
 	Node     Node
 	Agents   Agents
 	Verifier Verifier
+	Retain   *retain.Retain
 	Repo     *repo.Repository
 	Store    store.Store
 	// Stores tells how the stores are.

@@ -25,7 +25,11 @@ const (
 // ListSnapshots implements the admin service.
 func (s *Server) ListSnapshots(_ context.Context, req *pb.ListSnapshotsRequest) (*pb.ListSnapshotsResponse, error) {
 	view := s.Node.View()
-	found := view.Snapshots(req.GetSource(), limit(req.GetLimit(), defaultSnapshots, maxSnapshots))
+	list := view.Snapshots
+	if req.GetForgotten() {
+		list = view.Forgotten
+	}
+	found := list(req.GetSource(), limit(req.GetLimit(), defaultSnapshots, maxSnapshots))
 	if len(found) == 0 && req.GetSource() != "" {
 		if _, err := findSource(view, req.GetSource()); err != nil {
 			return nil, err

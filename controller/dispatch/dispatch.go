@@ -46,8 +46,10 @@ type Options struct {
 	Node Node
 	// Key gives a source's key of a generation, 0 being the newest.
 	Key    func(source string, generation uint32) (repo.SourceKey, error)
-	Clock  clock.Clock
-	Logger *slog.Logger
+	// Damaged lists a source's packs that are not to be built upon.
+	Damaged func(ctx context.Context, source string) ([]string, error)
+	Clock   clock.Clock
+	Logger  *slog.Logger
 	// LeaseDuration is how long a lease lasts without a heartbeat.
 	LeaseDuration time.Duration
 	// AgentDeadline is how long a queued run waits for its agent to come back.

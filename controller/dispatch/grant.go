@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"go.opentelemetry.io/otel/attribute"
@@ -19,10 +20,16 @@ import (
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
+// marksLimit bounds the look at a source's marks of damage.
+const marksLimit = 10 * time.Second
+
 // grant leases what can be leased, oldest first, and ends what cannot be done.
 func (d *Dispatcher) grant(ctx context.Context) {
 	view := d.Node.View()
-	h := &hall{view: view, seats: d.seats(), busy: map[string]bool{}, now: d.Clock.Now(), began: d.leadsSince(), deadline: d.AgentDeadline}
+	h := &hall{view: view, seats: d.seats(), busy: map[string]string{}, now: d.Clock.Now(), began: d.leadsSince(), deadline: d.AgentDeadline}
+	for _, p := range view.ActivePrunes() {
+		h.busy[p.GetSource()] = "it is being pruned: " + p.GetSource()
+	}
 	var queued []*pb.Run
 	for _, r := range view.ActiveRuns() {
 		if r.GetState() == pb.RunState_RUN_STATE_QUEUED {
@@ -60,7 +67,7 @@ func (d *Dispatcher) grant(ctx context.Context) {
 // occupy takes a seat and the sources for a run.
 func (h *hall) occupy(r *pb.Run, agent string) {
 	for _, name := range state.Touches(r) {
-		h.busy[name] = true
+		h.busy[name] = "another run is at work on " + name
 	}
 	if s := h.seats[agent]; s != nil {
 		s.free--
@@ -122,9 +129,7 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 	}
 	if r.GetKind() == pb.RunKind_RUN_KIND_BACKUP {
 		w := &pb.BackupWork{Snapshot: r.GetSnapshot(), FireTime: r.GetFireTime()}
-		for _, s := range view.Snapshots(r.GetSource(), state.BaseSnapshots) {
-			w.Base = append(w.Base, ref(s))
-		}
+		d.base(view, r.GetSource(), w)
 		a.Work = &pb.Assignment_Backup{Backup: w}
 		return a
 	}
@@ -133,6 +138,22 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 		Snapshot: ref(s), SnapshotSource: r.GetSource(), Request: r.GetRestore(), Engine: s.GetEngine(),
 	}}
 	return a
+}
+
+// base says what a backup may build on. When the store does not tell which packs
+// are damaged it builds on none: that costs bytes, and nothing else.
+func (d *Dispatcher) base(view *state.View, source string, w *pb.BackupWork) {
+	ctx, cancel := context.WithTimeout(context.Background(), marksLimit)
+	defer cancel()
+	damaged, err := d.Damaged(ctx, source)
+	if err != nil {
+		d.Logger.Warn("everything is stored anew: the store does not tell which packs are damaged", "source", source, "error", err)
+		return
+	}
+	w.AvoidPacks = damaged
+	for _, s := range view.Snapshots(source, state.BaseSnapshots) {
+		w.Base = append(w.Base, ref(s))
+	}
 }
 
 func ref(s *pb.Snapshot) *pb.SnapshotRef {

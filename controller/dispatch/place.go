@@ -28,7 +28,7 @@ type placement struct {
 type hall struct {
 	view     *state.View
 	seats    map[string]*seat
-	busy     map[string]bool // sources that a leased run touches
+	busy     map[string]string // sources that cannot be touched now, and why
 	now      time.Time
 	began    time.Time // of this leadership: agents need time to find the leader
 	deadline time.Duration
@@ -52,8 +52,8 @@ func (h *hall) place(r *pb.Run) placement {
 		return placement{fail: fail.WithSource(r.GetSource())}
 	}
 	for _, name := range state.Touches(r) {
-		if h.busy[name] {
-			return placement{wait: "another run is at work on " + name}
+		if why := h.busy[name]; why != "" {
+			return placement{wait: why}
 		}
 	}
 	if s.free <= 0 {
@@ -96,6 +96,9 @@ func (h *hall) agentFor(r *pb.Run) (string, *problem.Problem) {
 // check says why a run cannot be carried out at all, given that its agent has
 // reported how things are.
 func (h *hall) check(r *pb.Run) *problem.Problem {
+	if s, ok := h.view.Snapshot(r.GetRestore().GetSnapshot()); ok && s.GetPrunedAt() != nil {
+		return state.Pruned(s)
+	}
 	if r.GetRestore().GetTargetContainer() != "" {
 		return nil
 	}

@@ -81,7 +81,7 @@ func TestPlace(t *testing.T) {
 		{"a container and no agent yet", restore("shop", &pb.RestoreRequest{TargetContainer: "x"}), nil, "", 0, "wait"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := &hall{view: view, seats: tc.seats, busy: map[string]bool{tc.busy: tc.busy != ""}, now: noon.Add(tc.later), deadline: time.Hour}
+			h := &hall{view: view, seats: tc.seats, busy: map[string]string{tc.busy: "it is busy"}, now: noon.Add(tc.later), deadline: time.Hour}
 			if tc.later == recent {
 				h.began = h.now.Add(-time.Minute)
 			}

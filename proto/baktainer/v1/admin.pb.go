@@ -1869,10 +1869,8 @@ type PrunePlan struct {
 	Bytes       int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	KeptObjects int64 `protobuf:"varint,7,opt,name=kept_objects,json=keptObjects,proto3" json:"kept_objects,omitempty"`
 	KeptBytes   int64 `protobuf:"varint,8,opt,name=kept_bytes,json=keptBytes,proto3" json:"kept_bytes,omitempty"`
-	// What is kept although nothing needs it, and why.
-	Notes []string `protobuf:"bytes,9,rep,name=notes,proto3" json:"notes,omitempty"`
 	// Why nothing can be deleted at present.
-	Failure       *Failure `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure       *Failure `protobuf:"bytes,9,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1961,13 +1959,6 @@ func (x *PrunePlan) GetKeptBytes() int64 {
 		return x.KeptBytes
 	}
 	return 0
-}
-
-func (x *PrunePlan) GetNotes() []string {
-	if x != nil {
-		return x.Notes
-	}
-	return nil
 }
 
 func (x *PrunePlan) GetFailure() *Failure {
@@ -2792,7 +2783,7 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\asources\x18\x01 \x03(\tR\asources\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\"B\n" +
 	"\x11PlanPruneResponse\x12-\n" +
-	"\x05plans\x18\x01 \x03(\v2\x17.baktainer.v1.PrunePlanR\x05plans\"\xc1\x02\n" +
+	"\x05plans\x18\x01 \x03(\v2\x17.baktainer.v1.PrunePlanR\x05plans\"\xab\x02\n" +
 	"\tPrunePlan\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x1c\n" +
@@ -2802,10 +2793,8 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\x12!\n" +
 	"\fkept_objects\x18\a \x01(\x03R\vkeptObjects\x12\x1d\n" +
 	"\n" +
-	"kept_bytes\x18\b \x01(\x03R\tkeptBytes\x12\x14\n" +
-	"\x05notes\x18\t \x03(\tR\x05notes\x12/\n" +
-	"\afailure\x18\n" +
-	" \x01(\v2\x15.baktainer.v1.FailureR\afailure\"M\n" +
+	"kept_bytes\x18\b \x01(\x03R\tkeptBytes\x12/\n" +
+	"\afailure\x18\t \x01(\v2\x15.baktainer.v1.FailureR\afailure\"M\n" +
 	"\vPruneObject\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
