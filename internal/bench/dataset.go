@@ -29,7 +29,7 @@ const (
 )
 
 // recipe is raised when what prepare makes becomes something else.
-const recipe = 2
+const recipe = 3
 
 // prepared tells what was prepared, so that it is not done again.
 type prepared struct {

@@ -16,7 +16,7 @@ func (r results) data(d *document) {
 		d.row("`"+t.Name+"`", t.Holds, thousands(t.Rows), fmt.Sprintf("%s (%.1f %%)", thousands(t.Changed), 100*float64(t.Changed)/float64(max(t.Rows, 1))), thousands(t.Appended))
 	}
 	d.line("")
-	d.para("From day 0 two histories begin. **Uniform**: each day's changed rows lie anywhere in their table. **Local**: as many changed rows are among the newest (four times as many as are changed), and new rows are appended. " +
+	d.para(fmt.Sprintf("From day 0 two histories begin. **Uniform**: each day's changed rows lie anywhere in their table. **Local**: as many rows are changed, half of them among the newest (%d times as many as are changed there), half in hot runs, as of an active branch or tenant: of ten runs of %s rows one is hot, the same one every day; and new rows are appended. ", workload.Among, thousands(workload.HotRun)) +
 		"A change sets the balance of an account, credit and time of a customer, one sentence of a document's text with its state, log and time, the amount of an event. Each day is one UPDATE of each table in the order of its keys, then the new rows, then VACUUM; " +
 		"PostgreSQL puts the new versions of rows where it has room, so that in the dump they are not where the old ones were.")
 	d.head("dump", "day 0", "day 1", "day 2", "day 3")
@@ -45,7 +45,7 @@ func (r results) method(d *document) {
 		"- Stored is the sum of the sizes of the files in the repository. Caches and Baktainer's own state (runs, ledger) beside the store are not in it: the agent's cache of packs, restic's and borg's caches.\n" +
 		"- All tools encrypt (gzip and zstd do not), and sync what they store as they do by default. Compression: restic auto, borg zstd 3, Baktainer default.\n" +
 		"- Nothing empties the page cache: the dumps are read from memory as far as it has room.\n" +
-		"- gzip and zstd keep a file a day. Days 2 and 3 are compressed in the first round only, and day 0 once a round, since what comes of it is the same.\n" +
+		"- gzip and zstd keep a file a day, and every day is as much work as any other. Every round compresses day 0, the first round all days.\n" +
 		"- Restored bytes are counted, and have to be as many as were dumped. What they are is checked by the tools themselves.")
 }
 

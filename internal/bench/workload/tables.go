@@ -64,15 +64,19 @@ func (t Table) Appended(scale float64) int {
 // The two histories of the data set.
 const (
 	Uniform = "uniform" // rows anywhere are changed
-	Local   = "local"   // new rows are changed, and rows appended
+	Local   = "local"   // new and hot rows are changed, and rows appended
 )
 
 // Histories lists them.
 func Histories() []string { return []string{Uniform, Local} }
 
-// hot is how many times the changed rows of a day the newest rows are among
-// which the local history chooses.
-const hot = 4
+// In the local history half of a day's changes are among the newest rows, Among
+// times as many as are changed there. The other half are in hot runs: of ten
+// runs of HotRun rows one is hot, the same one every day.
+const (
+	Among  = 4
+	HotRun = 1000
+)
 
 // Set is a data set.
 type Set struct {
@@ -104,30 +108,38 @@ func (s Set) last(t Table, history string, day int) int {
 
 // changes says whether a row that was there in the morning is changed that day.
 func (s Set) changes(t Table, history string, day, id int) bool {
-	first, last := s.candidates(t, history, day)
-	if id < first || id > last {
+	last, changed := s.last(t, history, day-1), t.Changed(s.Scale)
+	if id > last {
 		return false
 	}
-	h := uint64(1)
-	if history == Local {
-		h = 2
+	if history == Uniform {
+		return at(s.Seed, 6, uint64(day), t.number, uint64(id)).below(last) < changed
 	}
-	r := at(s.Seed, 6, h, uint64(day), t.number, uint64(id))
-	return r.below(last-first+1) < t.Changed(s.Scale)
+	// Of so many rows half of the changes are.
+	among := last / 10
+	switch {
+	case s.newest(t, day, id):
+		among = Among * changed / 2
+	case !s.hot(t, id):
+		return false
+	}
+	return at(s.Seed, 7, uint64(day), t.number, uint64(id)).below(max(among, 1)) < max(changed/2, 1)
 }
 
-func (s Set) candidates(t Table, history string, day int) (first, last int) {
-	last = s.last(t, history, day-1)
-	if history == Uniform {
-		return 1, last
-	}
-	return max(1, last-hot*t.Changed(s.Scale)+1), last
+// newest says whether a row is among the newest in the morning of a day.
+func (s Set) newest(t Table, day, id int) bool {
+	return id > s.last(t, Local, day-1)-Among*t.Changed(s.Scale)/2
+}
+
+// hot says whether a row is in a hot run.
+func (s Set) hot(t Table, id int) bool {
+	run := id / HotRun
+	return at(s.Seed, 9, t.number, uint64(run/10)).below(10) == run%10
 }
 
 // Changes calls f with the number of each row that a day changes, in order.
 func (s Set) Changes(t Table, history string, day int, f func(id int) error) error {
-	first, last := s.candidates(t, history, day)
-	for id := first; id <= last; id++ {
+	for id := 1; id <= s.last(t, history, day-1); id++ {
 		if s.changes(t, history, day, id) {
 			if err := f(id); err != nil {
 				return err
