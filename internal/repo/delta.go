@@ -1,5 +1,7 @@
 package repo
 
+import "errors"
+
 // A delta frame is one whose chunks are compressed against those that they
 // replace. It is small: the encoder finds what is near, and whoever reads one
 // chunk of it has little else to read.
@@ -13,13 +15,12 @@ const (
 	// deltaDepth is how deep frames of a writer are at most.
 	deltaDepth = 7
 	// deltaCache is the memory for frames that dictionaries are taken from.
-	deltaCache = 24 << 20
+	deltaCache = 16 << 20
+	// deltaEffort is how many bytes of frames are decoded for the dictionary of one,
+	// on the average: over streams that were changed all over again and again it
+	// could be any number. deltaEffortAhead is how many may be spent at once.
+	deltaEffort, deltaEffortAhead = 4 << 20, 64 << 20
 )
-
-// chunkReader gives the bytes of chunks of a pack, behind dst.
-type chunkReader interface {
-	chunks(pack packID, first, count uint32, dst []byte) ([]byte, error)
-}
 
 // neighbour is what a frame may be compressed against: positions of an order.
 type neighbour struct {
@@ -57,7 +58,7 @@ func (f *frame) far(o *streamOrder, s span) bool {
 // dictionaries reads what frames are compressed against. It is for one goroutine.
 type dictionaries struct {
 	base  *Base
-	read  chunkReader
+	read  *nearReader
 	lost  map[baseFrameKey]bool // cannot be read: not asked for again
 	packs map[int]uint32        // places of packs of the base in the list of the frame at hand
 }
@@ -68,6 +69,7 @@ type baseFrameKey struct{ pack, frame int }
 // costs room in the store, never the backup.
 func (d *dictionaries) fill(f *frame) {
 	clear(d.packs)
+	d.read.allow = min(d.read.allow+deltaEffort, deltaEffortAhead)
 	for _, n := range f.near {
 		n.order.entries(n.from, n.to, func(r entryRun) bool { return d.add(f, r) })
 	}
@@ -86,7 +88,7 @@ func (d *dictionaries) add(f *frame, r entryRun) (room bool) {
 			before := len(f.dict)
 			dict, err := d.read.chunks(p.id, chunk, count, f.dict)
 			if err != nil {
-				d.lost[key] = true
+				d.lost[key] = d.lost[key] || !errors.Is(err, errEffort)
 			} else if f.dict = dict; len(dict) > deltaDictionary && before > 0 {
 				f.dict = dict[:before]
 				return false

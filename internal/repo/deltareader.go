@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -18,6 +19,7 @@ type nearReader struct {
 	indexes *cache[packID, *packIndex]
 	frames  *cache[frameOfPack, []byte]
 	spare   [2][]byte // of small and of large frames, to be used again
+	allow   int64     // bytes of frames that may be decoded
 	levels  [maxDepth + 1]struct{ sealed, dict []byte }
 }
 
@@ -25,6 +27,8 @@ type frameOfPack struct {
 	pack  packID
 	frame int
 }
+
+var errEffort = errors.New("finding the dictionary takes too long")
 
 // nearIndexes is the memory for the chunk lists of packs that dictionaries are taken from.
 const nearIndexes = 4 << 20
@@ -96,6 +100,9 @@ func (r *nearReader) frame(x *packIndex, n, level int) ([]byte, error) {
 	key, f, l := frameOfPack{x.id, n}, x.frames[n], &r.levels[level]
 	if raw, ok := r.frames.get(key); ok {
 		return raw, nil
+	}
+	if r.allow -= int64(f.raw); r.allow < 0 {
+		return nil, errEffort
 	}
 	rc, err := r.objects.Get(r.ctx, PackName(r.source, x.id.String()), f.offset, int64(f.size))
 	if err != nil {
