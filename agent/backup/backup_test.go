@@ -103,6 +103,9 @@ func TestACacheMakesTheNextRunSmaller(t *testing.T) {
 			t.Fatal(err)
 		}
 		sizes[with] = two.Summary.NewBytes
+		if got := stored(t, o, refOf(second, two.Summary)); !bytes.Equal(got["shop.sql"], content["shop.sql"]) {
+			t.Error("what was stored is not what was dumped")
+		}
 	}
 	if sizes[true]*3 > sizes[false] {
 		t.Errorf("%d bytes new with a cache, %d without", sizes[true], sizes[false])
