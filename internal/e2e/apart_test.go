@@ -112,7 +112,7 @@ func TestControllerAndAgentApart(t *testing.T) {
 	}
 
 	c := postgres.start(t)
-	postgres.seed(t, c, 20)
+	postgres.seed(t, c, 5)
 	before := postgres.fingerprint(t, c)
 	controller.ready(t)
 	s := controller.backup(t, c)
