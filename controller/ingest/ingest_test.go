@@ -43,6 +43,7 @@ type fixture struct {
 	tables *state.Tables
 	index  uint64
 	store  *mem.Store
+	key    repo.KeyFile
 	repo   *repo.Repository
 	ingest *ingest.Ingest
 	client pb.AgentServiceClient
@@ -100,7 +101,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, tables: state.New(), store: mem.New()}
+	f := &fixture{t: t, tables: state.New(), store: mem.New(), key: key}
 	if f.repo, err = repo.Create(t.Context(), f.store, key, start); err != nil {
 		t.Fatal(err)
 	}
@@ -281,12 +282,13 @@ func TestWhatIsNotWhollyThereIsNotCommitted(t *testing.T) {
 		"another manifest's hash": func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) {
 			r.Snapshot.ManifestSha256[0] ^= 1
 		},
-		"another snapshot":  func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Snapshot.Id = later },
-		"another source":    func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Snapshot.Source = "other" },
-		"stale epoch":       func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Lease.Epoch = 0 },
-		"epoch of tomorrow": func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Lease.Epoch = 2 },
-		"unknown run":       func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Lease.Run = "nobody" },
-		"no snapshot":       func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Snapshot = nil },
+		"another snapshot":               func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Snapshot.Id = later },
+		"another source":                 func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Snapshot.Source = "other" },
+		"under a key that was succeeded": func(f *fixture, _ *pb.CommitSnapshotRequest, _ map[string][]byte) { f.succeed() },
+		"stale epoch":                    func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Lease.Epoch = 0 },
+		"epoch of tomorrow":              func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Lease.Epoch = 2 },
+		"unknown run":                    func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Lease.Run = "nobody" },
+		"no snapshot":                    func(_ *fixture, r *pb.CommitSnapshotRequest, _ map[string][]byte) { r.Snapshot = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -302,6 +304,55 @@ func TestWhatIsNotWhollyThereIsNotCommitted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A snapshot tells the generation of its key, and builds on none of another.
+func TestAfterANewGenerationAllIsStoredAnew(t *testing.T) {
+	f := newFixture(t)
+	req, _ := f.write(&pb.Lease{Run: "r1", Epoch: 1}, snapshot, random(3<<20), nil)
+	if _, err := f.client.CommitSnapshot(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	f.succeed()
+	base, err := repo.LoadBase(t.Context(), f.store, sourceKey(t, f.repo, source), []repo.Ref{{Source: source, Snapshot: snapshot}})
+	if err != nil || base.Chunks() > 0 {
+		t.Fatalf("a base of %d chunks, %v", base.Chunks(), err)
+	}
+	req, sent := f.write(f.lease("r2", later), later, random(3<<20), base)
+	if len(sent) < 2 {
+		t.Errorf("%d objects were sent", len(sent))
+	}
+	if _, err := f.client.CommitSnapshot(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]uint32{snapshot: 1, later: 2} {
+		if s, _ := f.View().Snapshot(id); s.GetKeyGeneration() != want {
+			t.Errorf("snapshot %s is of generation %d, want %d", id, s.GetKeyGeneration(), want)
+		}
+		s, err := f.repo.OpenSnapshot(t.Context(), f.store, repo.Ref{Source: source, Snapshot: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Verify(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// succeed makes a new generation of keys, and starts anew with it.
+func (f *fixture) succeed() {
+	f.t.Helper()
+	keys, err := repo.OpenKeys(f.t.Context(), f.store, f.key)
+	if err == nil {
+		_, err = keys.NewGeneration(f.t.Context(), false, start)
+	}
+	if err == nil {
+		f.repo, err = repo.Open(f.t.Context(), f.store, f.key)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.ingest.Repo = f.repo
 }
 
 func (f *fixture) drop(sent map[string][]byte, part string) {
