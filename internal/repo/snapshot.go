@@ -66,11 +66,19 @@ func (s *Snapshot) Streams() []StreamInfo {
 // takes at most about 48 MiB for frames, 12 MiB for chunk lists, 12 MiB for what
 // was fetched ahead and, for each of at most 8 processors, 3 MiB.
 func (s *Snapshot) Open(ctx context.Context, stream string) (io.ReadCloser, error) {
-	i := slices.IndexFunc(s.body.streams, func(b bodyStream) bool { return b.Name == stream })
-	if i < 0 {
-		return nil, problem.New(problem.NotFound, "snapshot %s has no stream %q", s.header.Snapshot, stream).WithSource(s.header.Source)
+	b, err := s.stream(stream)
+	if err != nil {
+		return nil, err
 	}
-	return s.read(ctx, nil, &s.body.streams[i], nil), nil
+	return s.read(ctx, nil, b, nil), nil
+}
+
+func (s *Snapshot) stream(name string) (*bodyStream, error) {
+	i := slices.IndexFunc(s.body.streams, func(b bodyStream) bool { return b.Name == name })
+	if i < 0 {
+		return nil, problem.New(problem.NotFound, "snapshot %s has no stream %q", s.header.Snapshot, name).WithSource(s.header.Source)
+	}
+	return &s.body.streams[i], nil
 }
 
 // Verify re-reads everything: the hash of each pack, then each stream to its
