@@ -114,7 +114,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root := group("baktainer", "Back up labelled database containers, and bring them back", about,
 		a.upCommand(), a.controllerCommand(), a.agentCommand(), a.statusCommand(), a.sourceCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
-		a.restoreCommand(), a.dumpCommand(), a.rescueCommand(), a.keyCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
+		a.restoreCommand(), a.dumpCommand(), a.pruneCommand(), a.storeCommand(), a.rescueCommand(), a.keyCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
 	root.Version = version.String()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetIn(a.in)

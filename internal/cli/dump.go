@@ -28,6 +28,7 @@ When the exit status is not 0, what was written is not whole: do not use it.`,
 				if err != nil {
 					return err
 				}
+				a.noteMarks(snap)
 				return a.export(ctx, "-", restoreFlags{selected: args[1:]}, fromController(client, snap))
 			})
 		},

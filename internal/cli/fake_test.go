@@ -257,7 +257,7 @@ func (f *fake) GetStatus(context.Context, *pb.GetStatusRequest) (*pb.GetStatusRe
 }
 
 // serve starts the fake on a unix socket and returns its path.
-func serve(t *testing.T, f *fake) string {
+func serve(t *testing.T, f pb.AdminServiceServer) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "b.sock")
 	l, err := transport.ListenUnix(socket)

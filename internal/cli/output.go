@@ -31,7 +31,7 @@ const (
 // stateColours paint the words for states wherever they stand in a table.
 var stateColours = map[string]colour{
 	"ready": green, "succeeded": green, "connected": green, "fine": green,
-	"invalid": red, "failed": red, "problem": red, "away": red,
+	"invalid": red, "failed": red, "problem": red, "damaged": red, "away": red,
 	"running": yellow, "queued": yellow, "stopped": yellow, "cancelled": yellow, "gone": grey,
 }
 
@@ -158,6 +158,14 @@ func size(n int64) string {
 		return ""
 	}
 	return humanize.IBytes(uint64(n))
+}
+
+// several is a number of things for people.
+func several(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // moment is a time for JSON, nil when it is not set.

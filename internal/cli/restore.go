@@ -58,6 +58,7 @@ the last byte of a dump is only handed over when the hash of all of it is right.
 				if err != nil {
 					return err
 				}
+				a.noteMarks(snap)
 				if to.file != "" {
 					return a.export(ctx, to.file, f, fromController(client, snap))
 				}

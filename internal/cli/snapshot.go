@@ -12,11 +12,12 @@ import (
 )
 
 func (a *app) snapshotCommand() *cobra.Command {
-	return group("snapshot", "What can be restored", "", a.snapshotList(), a.snapshotShow(), a.snapshotVerify())
+	return group("snapshot", "What can be restored", "", a.snapshotList(), a.snapshotShow(), a.snapshotVerify(), a.snapshotForget(), a.snapshotUnforget())
 }
 
 func (a *app) snapshotList() *cobra.Command {
 	var limit int32
+	var forgotten bool
 	cmd := &cobra.Command{
 		Use: "ls [SOURCE]", Aliases: []string{"list"}, Short: "List snapshots, newest first", Args: arguments(0, 1), ValidArgsFunction: a.completeSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -24,7 +25,7 @@ func (a *app) snapshotList() *cobra.Command {
 				return err
 			}
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
-				req := &pb.ListSnapshotsRequest{Limit: limit}
+				req := &pb.ListSnapshotsRequest{Limit: limit, Forgotten: forgotten}
 				if len(args) > 0 {
 					req.Source = args[0]
 				}
@@ -39,21 +40,30 @@ func (a *app) snapshotList() *cobra.Command {
 					ids[i] = s.ID
 					rows[i] = []string{
 						s.ID, s.Source, a.when(s.CommittedAt), size(s.RawBytes), size(s.NewBytes), strconv.Itoa(len(s.Streams)),
-						cmp.Or(s.Server, s.Engine), cmp.Or(a.when(s.VerifiedAt), "never"),
+						cmp.Or(s.Server, s.Engine), a.proof(s), a.when(s.ForgottenAt),
 					}
 				}
 				return a.print(all, ids, func() {
 					if len(all) == 0 {
-						a.say("No snapshot yet.")
+						a.say("%s", map[bool]string{true: "No snapshot is forgotten.", false: "No snapshot yet."}[forgotten])
 						return
 					}
-					a.table([]string{"SNAPSHOT", "SOURCE", "MADE", "SIZE", "NEW", "STREAMS", "SERVER", "VERIFIED"}, rows)
+					a.table([]string{"SNAPSHOT", "SOURCE", "MADE", "SIZE", "NEW", "STREAMS", "SERVER", "VERIFIED", "FORGOTTEN"}, rows)
 				})
 			})
 		},
 	}
 	cmd.Flags().Int32VarP(&limit, "limit", "n", 1000, "at most this many")
+	cmd.Flags().BoolVar(&forgotten, "forgotten", false, "those that are forgotten, and not pruned yet")
 	return cmd
+}
+
+// proof says in a word whether a snapshot is known to be good.
+func (a *app) proof(s *snapshotView) string {
+	if s.DamagedAt != nil {
+		return "damaged"
+	}
+	return cmp.Or(a.when(s.VerifiedAt), "never")
 }
 
 func (a *app) snapshotShow() *cobra.Command {
@@ -76,7 +86,7 @@ func (a *app) snapshotShow() *cobra.Command {
 func (a *app) showSnapshot(s *snapshotView) {
 	a.facts(
 		"snapshot", s.ID, "source", s.Source, "engine", s.Engine, "server", s.Server, "image", s.Image, "run", s.Run,
-		"made", a.at(s.CommittedAt), "took", lasted(s.StartedAt, s.CommittedAt), "verified", cmp.Or(a.at(s.VerifiedAt), "never"),
+		"made", a.at(s.CommittedAt), "took", lasted(s.StartedAt, s.CommittedAt), "verified", cmp.Or(a.at(s.VerifiedAt), "never"), "damaged", a.at(s.DamagedAt), "forgotten", a.at(s.ForgottenAt),
 		"size", size(s.RawBytes), "new", size(s.NewBytes), "stores", strings.Join(s.Stores, ", "), "ledger", strconv.FormatUint(s.LedgerIndex, 10),
 	)
 	rows := make([][]string, len(s.Streams))

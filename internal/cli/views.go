@@ -97,6 +97,8 @@ type snapshotView struct {
 	StartedAt      *time.Time   `json:"started_at,omitempty" doc:"when its dump began"`
 	CommittedAt    *time.Time   `json:"committed_at,omitempty" doc:"when it came to exist"`
 	VerifiedAt     *time.Time   `json:"verified_at,omitempty" doc:"when its bytes were last re-read and found right"`
+	DamagedAt      *time.Time   `json:"damaged_at,omitempty" doc:"when some of it was found damaged or missing"`
+	ForgottenAt    *time.Time   `json:"forgotten_at,omitempty" doc:"when it was forgotten"`
 	Streams        []streamView `json:"streams" doc:"its dumps: name, kind, database, format, size, sha256 (of the dump as the tool wrote it)"`
 	RawBytes       int64        `json:"raw_bytes" doc:"size of all its dumps"`
 	NewBytes       int64        `json:"new_bytes" doc:"what it added to the store"`
@@ -171,7 +173,7 @@ func viewSnapshot(s *pb.Snapshot) *snapshotView {
 	v := &snapshotView{
 		ID: s.GetId(), Source: s.GetSource(), Run: s.GetRun(), Engine: s.GetEngine(), Server: s.GetServer(), Image: s.GetImage(),
 		FireTime: moment(s.GetFireTime()), StartedAt: moment(s.GetStartedAt()), CommittedAt: moment(s.GetCommittedAt()),
-		VerifiedAt: moment(s.GetVerifiedAt()), Streams: []streamView{}, RawBytes: s.GetRawBytes(), NewBytes: s.GetNewBytes(),
+		VerifiedAt: moment(s.GetVerifiedAt()), DamagedAt: moment(s.GetDamagedAt()), ForgottenAt: moment(s.GetForgottenAt()), Streams: []streamView{}, RawBytes: s.GetRawBytes(), NewBytes: s.GetNewBytes(),
 		ManifestSHA256: hex.EncodeToString(s.GetManifestSha256()), ManifestSize: s.GetManifestSize(),
 		Root: hex.EncodeToString(s.GetRoot()), Stores: list(s.GetStores()), LedgerIndex: s.GetLedgerIndex(), Hash: hex.EncodeToString(s.GetHash()),
 	}
