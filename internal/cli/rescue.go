@@ -39,7 +39,7 @@ func (a *app) rescueCommand() *cobra.Command {
 
 The key is a key file, a passphrase or an age identity: whatever the store has a key slot for. Without --store,
 or without a key, those that the settings name are used.`,
-		a.rescueList(&l), a.rescueRestore(&l), a.rescueDump(&l))
+		a.rescueList(&l), a.rescueCheck(&l), a.rescueRestore(&l), a.rescueDump(&l))
 	l.add(cmd.PersistentFlags())
 	return cmd
 }
@@ -138,9 +138,13 @@ func fromStore(snap *repo.Snapshot, found rescue.Found) dumps {
 }
 
 func (a *app) rescueDump(l *lifeline) *cobra.Command {
-	var force bool
+	var force, salvage bool
 	cmd := &cobra.Command{
 		Use: "dump SNAPSHOT|SOURCE [STREAM]", Short: "Write a dump to stdout, as the dump tool wrote it", Args: arguments(1, 2),
+		Long: `Write a dump to stdout, as the dump tool wrote it.
+
+When the store is damaged, nothing is written that was not checked, and the dump ends with an error. With --salvage all of it that is
+intact is written, without what is not; where that belongs is said on stderr (with -o json as JSON), and the exit status is 3.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.refuseTerminal(force); err != nil {
 				return err
@@ -153,9 +157,13 @@ func (a *app) rescueDump(l *lifeline) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if salvage {
+				return a.salvage(cmd.Context(), snap, fromStore(snap, found), args[1:])
+			}
 			return a.export(cmd.Context(), "-", restoreFlags{selected: args[1:]}, fromStore(snap, found))
 		},
 	}
+	cmd.Flags().BoolVar(&salvage, "salvage", false, "of a damaged dump, write what is left")
 	cmd.Flags().BoolVar(&force, "force", false, "write to a terminal")
 	return cmd
 }

@@ -8,6 +8,8 @@ import (
 	"hash"
 	"io"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -141,7 +143,7 @@ func (v *salvage) write(x *packIndex, first, end uint32) error {
 
 // lose notes chunks that are lost for err, unless that does not mean damage.
 func (v *salvage) lose(pack packID, bytes, chunks int64, err error) error {
-	if problem.CodeOf(err) != problem.Corrupt {
+	if !Damaging(err) {
 		return err
 	}
 	r := &v.report
@@ -172,10 +174,17 @@ func (v *salvage) lose(pack packID, bytes, chunks int64, err error) error {
 	return nil
 }
 
+// Damaging says whether an error of reading means that the object is damaged or
+// missing, or lies where the disk cannot read it any more, so that trying again is
+// of no use.
+func Damaging(err error) bool {
+	return problem.CodeOf(err) == problem.Corrupt || errors.Is(err, syscall.EIO)
+}
+
 // reasonOf is what err says below the naming of the object.
 func reasonOf(err error) string {
 	if p, ok := errors.AsType[*problem.Problem](err); ok && p.Err != nil {
-		return p.Err.Error()
+		return strings.TrimPrefix(p.Err.Error(), errMalformed.Error()+": ")
 	}
 	return err.Error()
 }
