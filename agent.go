@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/baktainer/baktainer/agent"
+	"github.com/baktainer/baktainer/agent/cache"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/agent/provider/docker"
 	"github.com/baktainer/baktainer/agent/uplink"
@@ -53,10 +54,14 @@ func runAgent(ctx context.Context, p process, id string, conn *grpc.ClientConn) 
 	if err != nil {
 		host = id
 	}
+	var packs *cache.Cache
+	if p.Cache > 0 {
+		packs = cache.Open(filepath.Join(p.DataDir, "agent", "cache"), p.Cache, clock.System{}, log)
+	}
 	err = agent.New(agent.Options{
 		Host: host, Version: version.String(), Controller: uplink.New(conn, id, clock.System{}),
 		Providers: []provider.Provider{d}, Engines: engines(), Concurrency: p.Concurrency, Compress: p.Compress,
-		Clock: clock.System{}, Logger: log,
+		Cache: packs, Clock: clock.System{}, Logger: log,
 	}).Run(ctx) // returns when ctx ends, its tools killed
 	p.log.Info("the agent stops")
 	return err

@@ -10,11 +10,9 @@ import (
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
-
-// partSize is how many bytes of an object go into one message.
-const partSize = 512 << 10
 
 // Objects stores and reads the packs and manifests that a lease gives access
 // to. It implements repo.Sink and repo.ObjectReader.
@@ -49,7 +47,7 @@ func (o *Objects) put(ctx context.Context, name string, data []byte, sum ledger.
 		Lease: leaseToWire(o.lease), Name: name, Size: int64(len(data)), Sha256: sum[:],
 	}}}}
 	for rest := data; len(rest) > 0; {
-		n := min(partSize, len(rest))
+		n := min(transport.DataMessage, len(rest))
 		parts = append(parts, &pb.UploadObjectRequest{Part: &pb.UploadObjectRequest_Data{Data: rest[:n]}})
 		rest = rest[n:]
 	}

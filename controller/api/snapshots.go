@@ -12,15 +12,12 @@ import (
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
-const (
-	// partSize is how many bytes of a dump go into one message.
-	partSize = 512 << 10
-	// progressEvery is how often the progress of a verification is told.
-	progressEvery = 200 * time.Millisecond
-)
+// progressEvery is how often the progress of a verification is told.
+const progressEvery = 200 * time.Millisecond
 
 // ListSnapshots implements the admin service.
 func (s *Server) ListSnapshots(_ context.Context, req *pb.ListSnapshotsRequest) (*pb.ListSnapshotsResponse, error) {
@@ -102,7 +99,7 @@ func (s *Server) DumpSnapshot(req *pb.DumpSnapshotRequest, stream grpc.ServerStr
 	}
 	defer dump.Close()
 	for {
-		part := make([]byte, partSize) // gRPC may still hold the last one
+		part := make([]byte, transport.DataMessage) // gRPC may still hold the last one
 		n, err := fill(dump, part)
 		if err != nil && err != io.EOF { //nolint:errorlint // an error that wraps io.EOF is not the end
 			return err

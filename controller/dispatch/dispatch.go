@@ -45,7 +45,7 @@ type Node interface {
 type Options struct {
 	Node Node
 	// Key gives a source's key of a generation, 0 being the newest.
-	Key    func(source string, generation uint32) (repo.SourceKey, error)
+	Key func(source string, generation uint32) (repo.SourceKey, error)
 	// Damaged lists a source's packs that are not to be built upon.
 	Damaged func(ctx context.Context, source string) ([]string, error)
 	Clock   clock.Clock

@@ -13,11 +13,9 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
+	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
-
-// partSize is how many bytes of an object go into one message.
-const partSize = 512 << 10
 
 // Serve reads objects for agents.
 type Serve struct {
@@ -49,7 +47,7 @@ func (s *Serve) ReadObject(req *pb.ReadObjectRequest, stream grpc.ServerStreamin
 	defer rc.Close()
 	for {
 		// A buffer for each message: gRPC may still hold the last one.
-		buf := make([]byte, partSize)
+		buf := make([]byte, transport.DataMessage)
 		n, err := rc.Read(buf)
 		if n > 0 {
 			if serr := stream.Send(&pb.ReadObjectResponse{Data: buf[:n]}); serr != nil {

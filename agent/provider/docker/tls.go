@@ -1,191 +1,24 @@
 package docker
 
 import (
-	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"strings"
-	"time"
 
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/transport/certs"
 )
 
 // config reads and checks the certificates and says everything that is wrong
 // with them at once.
 func (t TLS) config(c clock.Clock, serverName, host string) (*tls.Config, error) {
-	var wrong complaints
-	now := c.Now()
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName, Time: c.Now}
-
-	var cas []*x509.Certificate
-	if t.CA != "" {
-		cas = wrong.certificates("CA", t.CA, now)
-		cfg.RootCAs = x509.NewCertPool()
-		for _, ca := range cas {
-			cfg.RootCAs.AddCert(ca)
-		}
-	}
-	switch {
-	case t.Cert == "" && t.Key != "":
-		wrong.add("a key is given without its certificate")
-	case t.Key == "" && t.Cert != "":
-		wrong.add("a certificate is given without its key")
-	}
-	var chain []*x509.Certificate
-	var key crypto.Signer
-	if t.Cert != "" {
-		chain = wrong.certificates("certificate", t.Cert, now)
-	}
-	if t.Key != "" {
-		key = wrong.key(t.Key)
-	}
-	if len(chain) > 0 && key != nil {
-		if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(chain[0].PublicKey) {
-			wrong.add("the key (%s) does not belong to the certificate (%s)", where(t.Key), where(t.Cert))
-		}
-		pair := tls.Certificate{PrivateKey: key, Leaf: chain[0]}
-		for _, c := range chain {
-			pair.Certificate = append(pair.Certificate, c.Raw)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	if len(chain) > 0 && len(cas) > 0 {
-		wrong.signature(chain, cfg.RootCAs, t, now)
-	}
+	set, wrong := certs.Files{CA: t.CA, Cert: t.Cert, Key: t.Key}.Load(x509.ExtKeyUsageAny, c.Now())
 	if len(wrong) > 0 {
 		return nil, problem.New(problem.InvalidInput, "the certificates for the Docker Engine at %s cannot be used", host).
 			WithDetails(wrong...).
 			WithHint("Each of CA, certificate and key is the path of a PEM file or the PEM itself.")
 	}
-	return cfg, nil
-}
-
-// complaints are lines for a person.
-type complaints []string
-
-func (w *complaints) add(format string, args ...any) { *w = append(*w, fmt.Sprintf(format, args...)) }
-
-// where names a setting's value without showing a PEM.
-func where(pathOrPEM string) string {
-	if isPEM(pathOrPEM) {
-		return "given as PEM"
-	}
-	return pathOrPEM
-}
-
-func isPEM(s string) bool { return strings.Contains(s, "-----BEGIN") }
-
-// read gives the bytes of a setting that is a path or the PEM itself.
-func (w *complaints) read(what, pathOrPEM string) ([]byte, bool) {
-	if isPEM(pathOrPEM) {
-		return []byte(pathOrPEM), true
-	}
-	b, err := os.ReadFile(pathOrPEM)
-	if errors.Is(err, fs.ErrNotExist) {
-		w.add("the %s file %s does not exist", what, pathOrPEM)
-	} else if err != nil {
-		w.add("the %s file cannot be read: %v", what, err)
-	}
-	return b, err == nil
-}
-
-// certificates reads one or more of them and checks their dates.
-func (w *complaints) certificates(what, pathOrPEM string, now time.Time) []*x509.Certificate {
-	rest, ok := w.read(what, pathOrPEM)
-	if !ok {
-		return nil
-	}
-	var certs []*x509.Certificate
-	for {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			w.add("the %s (%s) is damaged: %v", what, where(pathOrPEM), err)
-			return nil
-		}
-		certs = append(certs, c)
-	}
-	if len(certs) == 0 {
-		w.add("the %s (%s) holds no certificate in PEM form", what, where(pathOrPEM))
-		return nil
-	}
-	for _, c := range certs {
-		switch day := "2006-01-02 15:04 MST"; {
-		case now.After(c.NotAfter):
-			w.add("the %s (%s) of %q expired on %s", what, where(pathOrPEM), c.Subject.CommonName, c.NotAfter.UTC().Format(day))
-		case now.Before(c.NotBefore):
-			w.add("the %s (%s) of %q is not valid before %s; is the clock of this host right?", what, where(pathOrPEM), c.Subject.CommonName, c.NotBefore.UTC().Format(day))
-		}
-	}
-	return certs
-}
-
-// key reads a private key in any of the usual forms.
-func (w *complaints) key(pathOrPEM string) crypto.Signer {
-	rest, ok := w.read("key", pathOrPEM)
-	if !ok {
-		return nil
-	}
-	for {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			w.add("the key (%s) holds no private key in PEM form", where(pathOrPEM))
-			return nil
-		}
-		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-			w.add("the key (%s) is protected by a passphrase, which is not supported", where(pathOrPEM))
-			return nil
-		}
-		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			continue
-		}
-		if k, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
-			if signer, ok := k.(crypto.Signer); ok {
-				return signer
-			}
-		}
-		if k, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
-			return k
-		}
-		if k, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
-			return k
-		}
-		w.add("the key (%s) is damaged or of an unknown kind", where(pathOrPEM))
-		return nil
-	}
-}
-
-// signature checks that the CA vouches for the certificate. Dates are told
-// elsewhere, so a moment within the certificate's own time is taken.
-func (w *complaints) signature(chain []*x509.Certificate, roots *x509.CertPool, t TLS, now time.Time) {
-	leaf := chain[0]
-	if now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
-		now = leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
-	}
-	between := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		between.AddCert(c)
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-		return
-	}
-	if err != nil {
-		w.add("the CA (%s) does not vouch for the certificate (%s): %v; where two CAs are in use, give both in one file", where(t.CA), where(t.Cert), err)
-	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, ServerName: serverName, Time: c.Now, RootCAs: set.CAs, Certificates: set.Pairs,
+	}, nil
 }
