@@ -65,7 +65,7 @@ func Bars(f *figures.Figures) []Bar {
 		all[len(all)-1].Wish = true
 	}
 	for _, part := range r.halves() {
-		all = append(all, r.memory("peak RSS of "+part+", backups of the dumps", part, r.backups()))
+		all = append(all, r.memory("peak RSS of "+part+", backup, restore and verify of the dumps", part, r.everyStep()))
 	}
 	for _, part := range r.halves() {
 		all = append(all, r.memory("peak RSS of "+part+", stream of "+bytesOf(r.get("baktainer", "stream", "backup", streamed)), part, []figures.Key{{Tool: "baktainer", History: "stream", Step: "backup"}}))
@@ -138,11 +138,11 @@ func (r results) halves() []string {
 	return []string{"up"}
 }
 
-// backups are the keys of all backups of the dumps.
-func (r results) backups() []figures.Key {
+// everyStep are the keys of all that both halves do with the dumps.
+func (r results) everyStep() []figures.Key {
 	var all []figures.Key
 	for _, h := range workload.Histories() {
-		for _, step := range backups {
+		for _, step := range append([]string{"restore", "verify"}, backups...) {
 			all = append(all, figures.Key{Tool: "baktainer", History: h, Step: step})
 		}
 	}

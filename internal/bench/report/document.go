@@ -161,21 +161,22 @@ func (r results) work(d *document) {
 // bringBack shows restore, verify and prune.
 func (r results) bringBack(d *document) {
 	d.line("## Restore, verify, prune")
-	d.para("The newest dump into a pipe that is read and dropped; every stored byte read and checked; all but the newest snapshot forgotten and what they alone needed deleted. Baktainer verifies each snapshot by itself, so it reads more than once what several of them share.")
+	d.para("The newest dump into a pipe that is read and dropped; every stored byte read and checked; all but the newest snapshot forgotten and what they alone needed deleted. What the newest snapshot needs of older ones stays: packs that are used in part, and what its own chunks are compressed against. Baktainer verifies each snapshot by itself, so it reads more than once what several of them share.")
 	for _, h := range workload.Histories() {
 		d.para(strings.ToUpper(h[:1]) + h[1:] + " history.")
-		d.head("step", "tool", "wall s", "CPU s", "peak RSS", "freed MB", "wall of restic's", "CPU of restic's", "wall of borg's", "CPU of borg's")
+		d.head("step", "tool", "wall s", "CPU s", "peak RSS", "freed MB", "stored after it, MB", "wall of restic's", "CPU of restic's", "wall of borg's", "CPU of borg's")
 		for _, step := range []string{"restore", "verify", "prune"} {
 			for _, t := range []string{"borg", "restic", "baktainer", "baktainer rescue"} {
 				if t == "baktainer rescue" && step != "restore" {
 					continue
 				}
 				wall, cpu := r.get(t, h, step, figures.Wall), r.get(t, h, step, figures.CPU)
-				freed := gap
+				freed, left := gap, gap
 				if step == "prune" {
+					left = megabytes(r.get(t, h, step, figures.Stored))
 					freed = megabytes(r.get(t, h, step, func(s figures.Sample) float64 { return -float64(s.New) }))
 				}
-				d.row(step, t, seconds(wall), seconds(cpu), mib(r.get(t, h, step, figures.RSS)), freed,
+				d.row(step, t, seconds(wall), seconds(cpu), mib(r.get(t, h, step, figures.RSS)), freed, left,
 					times(wall.Over(r.get("restic", h, step, figures.Wall))), times(cpu.Over(r.get("restic", h, step, figures.CPU))),
 					times(wall.Over(r.get("borg", h, step, figures.Wall))), times(cpu.Over(r.get("borg", h, step, figures.CPU))))
 			}
