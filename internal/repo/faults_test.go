@@ -42,7 +42,7 @@ type world struct {
 	alive  []finished
 	cancel context.CancelCauseFunc // of the backup under way
 
-	backups, failed, reads int
+	backups, failed, reads, deltas int
 }
 
 type finished struct {
@@ -121,9 +121,11 @@ func (w *world) write(ctx context.Context, snapshot string) (repo.Summary, error
 			w.fatal("load base: %v", err)
 		}
 	}
-	wr, err := repo.NewWriter(ctx, repo.WriterOptions{
-		Source: faultSource, Snapshot: snapshot, Key: w.key, Base: base, Compress: "fast", PackSize: 1 << 20,
-	}, putInto{w.st})
+	o := repo.WriterOptions{Source: faultSource, Snapshot: snapshot, Key: w.key, Base: base, Compress: "fast", PackSize: 1 << 20}
+	if base != nil && w.random.IntN(3) > 0 { // with dictionaries, that are read through the faults
+		o.Near, o.Compress = w.st, "default"
+	}
+	wr, err := repo.NewWriter(ctx, o, putInto{w.st})
 	if err != nil {
 		return repo.Summary{}, err
 	}
@@ -242,6 +244,31 @@ func (w *world) forget() {
 	}
 }
 
+// countDeltas counts the packs there are whose first frame has a dictionary: FORMAT.md, 5.
+func (w *world) countDeltas() (n int) {
+	w.t.Helper()
+	err := w.inner.List(w.t.Context(), repo.SourcesPrefix, func(i store.Info) error {
+		o, err := repo.ParseName(i.Name)
+		if err != nil || o.Kind != repo.KindPack || i.Size < 36 {
+			return err
+		}
+		rc, err := w.inner.Get(w.t.Context(), i.Name, 35, 1)
+		if err != nil {
+			return err
+		}
+		defer rc.Close()
+		codec, err := io.ReadAll(rc)
+		if err == nil && codec[0] == 3 {
+			n++
+		}
+		return err
+	})
+	if err != nil {
+		w.fatal("list packs: %v", err)
+	}
+	return n
+}
+
 // gate is where slow calls go through; one that hangs costs the run its lease.
 func (w *world) gate(context.Context, faulty.Op, string) error {
 	if strings.HasPrefix(w.name, "it hangs") {
@@ -303,7 +330,8 @@ func TestFaults(t *testing.T) {
 	}
 	goroutines := runtime.NumGoroutine()
 	injected := map[faulty.Kind]int{}
-	backups, failed, reads, worldNumber := 0, 0, 0, uint64(0)
+	var sum world
+	worldNumber := uint64(0)
 	for _, name := range slices.Sorted(maps.Keys(faultPlans)) {
 		for range worlds {
 			worldNumber++
@@ -325,13 +353,20 @@ func TestFaults(t *testing.T) {
 					w.forget()
 				}
 			}
-			backups, failed, reads = backups+w.backups, failed+w.failed, reads+w.reads
+			sum.backups += w.backups
+			sum.failed += w.failed
+			sum.reads += w.reads
+			sum.deltas += w.countDeltas()
 			for k, n := range w.st.Injected() {
 				injected[k] += n
 			}
 		}
 	}
-	t.Logf("%d backups, of which %d failed; %d snapshots read through the faults; injected: %v", backups, failed, reads, injected)
+	t.Logf("%d backups, of which %d failed; %d snapshots read through the faults; %d packs begin with a delta frame; injected: %v",
+		sum.backups, sum.failed, sum.reads, sum.deltas, injected)
+	if sum.deltas < atLeast {
+		t.Errorf("%d packs begin with a delta frame, want %d", sum.deltas, atLeast)
+	}
 	for k := faulty.Fail; k <= faulty.StaleList; k++ {
 		if injected[k] < atLeast {
 			t.Errorf("%v happened %d times, want %d", k, injected[k], atLeast)

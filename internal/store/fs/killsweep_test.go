@@ -122,7 +122,7 @@ func backUp(t *testing.T, dir string, number int, tick func()) {
 	}
 	ref := repo.Ref{Source: sweepSource, Snapshot: fmt.Sprintf("01J%023d", number)}
 	w, err := repo.NewWriter(t.Context(), repo.WriterOptions{
-		Source: ref.Source, Snapshot: ref.Snapshot, Key: sweepKey(t), Base: base, Compress: "fast", PackSize: 1 << 20,
+		Source: ref.Source, Snapshot: ref.Snapshot, Key: sweepKey(t), Base: base, Near: st, PackSize: 1 << 20,
 	}, ticking{st, tick})
 	if err != nil {
 		t.Fatal(err)
