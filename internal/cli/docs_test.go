@@ -50,6 +50,8 @@ var printed = []struct {
 	{"`prune` (a list)", pruneView{}},
 	{"`store check`, `store repair`", storeReportView{}},
 	{"`rescue ls` (a list)", foundView{}},
+	{"`rescue check`", rescueCheckView{}},
+	{"`rescue dump --salvage` (on stderr)", salvageView{}},
 	{"`key ls`, `key add`, `key rotate` (a list)", slotView{}},
 	{"`status`", statusView{}},
 	{"`config show` (a list)", settingView{}},

@@ -175,7 +175,11 @@ func (a *app) showCheck(v rescueCheckView) {
 		line("damaged: %s", d)
 	}
 	for _, d := range v.Damaged {
-		line("damaged: %s: %s; it hurts %s", d.Object, d.Reason, strings.Join(d.Snapshots, ", "))
+		hurts := ""
+		if len(d.Snapshots) > 0 {
+			hurts = "; it hurts " + strings.Join(d.Snapshots, ", ")
+		}
+		line("damaged: %s: %s%s", d.Object, d.Reason, hurts)
 	}
 	for _, s := range v.Snapshots {
 		for _, r := range s.Streams {

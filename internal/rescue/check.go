@@ -66,7 +66,8 @@ type CheckedSnapshot struct {
 	Streams []repo.SalvageReport
 }
 
-// DamagedObject is an object that something is wrong with.
+// DamagedObject is an object that something is wrong with. Snapshots is empty for
+// those that all need and that have a copy or a slot besides.
 type DamagedObject struct {
 	Object, Reason string
 	// Snapshots need it.
@@ -143,6 +144,13 @@ func (k *checker) run() error {
 		if err := k.source(source, recorded); err != nil {
 			return err
 		}
+	}
+	flaws, _, err := k.r.repo.CheckCopies(k.ctx, k.r.store)
+	if err != nil {
+		return err
+	}
+	for _, f := range flaws {
+		k.c.Damaged = append(k.c.Damaged, DamagedObject{Object: f.Object, Reason: f.Problem})
 	}
 	slices.SortFunc(k.c.Damaged, func(a, b DamagedObject) int { return strings.Compare(a.Object, b.Object) })
 	slices.SortFunc(k.c.Snapshots, func(a, b CheckedSnapshot) int {

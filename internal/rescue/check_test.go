@@ -83,6 +83,10 @@ func TestCheck(t *testing.T) {
 			damage: func(_ *testing.T, s *site) { s.Change(repo.LedgerName(2), gone) },
 			depths: []Depth{Quick, Hashes, Full}, code: problem.PartlyFailed, want: "missing before it",
 		},
+		"format file damaged": {
+			damage: func(_ *testing.T, s *site) { s.Change(repo.FormatName, func(b []byte) []byte { return b[:9] }) },
+			depths: []Depth{Quick, Hashes, Full}, code: problem.PartlyFailed, want: repo.FormatName,
+		},
 		"all ledger copies missing": {
 			damage: func(_ *testing.T, s *site) {
 				for i := range uint64(3) {
@@ -126,7 +130,7 @@ func TestCheck(t *testing.T) {
 			text := strings.Join(c.Ledger, "\n")
 			for _, d := range c.Damaged {
 				text += "\n" + d.Object + ": " + d.Reason
-				if len(d.Snapshots) == 0 {
+				if len(d.Snapshots) == 0 && strings.HasPrefix(d.Object, repo.SourcesPrefix) {
 					t.Errorf("%s: %s hurts nothing", name, d.Object)
 				}
 			}
