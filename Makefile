@@ -59,7 +59,7 @@ BENCH_DOCS ?= docs
 bench: build ## measure beside restic and borg, and write docs/benchmarks.md (BENCH_ROUNDS, BENCH_SCALE, BENCH_BIG)
 	internal/bench/peers.sh
 	deploy/setup/docker.sh
-	deploy/setup/images.sh base postgres
+	deploy/setup/images.sh postgres
 	go run ./internal/bench/cmd -rounds $(BENCH_ROUNDS) -scale $(BENCH_SCALE) -big $(BENCH_BIG) -docs $(BENCH_DOCS)
 bench-micro: ## measure the parts of the data plane: chunker, hash, frame, pack, known set
 	go test -run '^$$' -bench . -benchtime 1s ./internal/repo

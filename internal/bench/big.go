@@ -51,7 +51,7 @@ func (b *Bench) stream(ctx context.Context) {
 	if err := ours.close(); err != nil {
 		b.say("baktainer does not end well: %v", err)
 	}
-	_, _ = docker(context.WithoutCancel(ctx), "rm", "-f", streamContainer)
+	_, _ = docker(context.WithoutCancel(ctx), "rm", "-f", "-v", streamContainer)
 }
 
 // limited runs both halves in one process in a container with little memory.
@@ -89,7 +89,7 @@ func (b *Bench) limited(ctx context.Context) {
 		return inside(ctx, "verify", "snapshot", "verify", limitedSource)
 	})
 	after := context.WithoutCancel(ctx)
-	_, _ = docker(after, "rm", "-f", limitedContainer, streamContainer)
+	_, _ = docker(after, "rm", "-f", "-v", limitedContainer, streamContainer)
 	if _, err := b.runDir("limited"); err != nil {
 		b.say("%v", err)
 	}
@@ -101,7 +101,7 @@ func (b *Bench) startLimited(ctx context.Context, dir string) (*measure.Process,
 	args := []string{
 		"run", "-d", "--name", limitedContainer, "--memory", memoryLimit, "--memory-swap", memoryLimit,
 		"-v", "/var/run/docker.sock:/var/run/docker.sock", "-v", b.Dir + "/bin:/bench-bin:ro", "-v", dir + ":/var/lib/baktainer",
-		plainImage, "/bench-bin/baktainer", "up", "--http-listen", "off", "--schedule", "off",
+		"--entrypoint", "/bench-bin/baktainer", postgresImage, "up", "--http-listen", "off", "--schedule", "off",
 	}
 	b.command("baktainer in "+memoryLimit, "up", append([]string{"docker"}, args...))
 	if _, err := docker(ctx, args...); err != nil {

@@ -81,12 +81,12 @@ func (b *Bench) dumpSize(history string, day int) (int64, error) {
 
 // startCustom starts a container whose label says how it is dumped.
 func (b *Bench) startCustom(ctx context.Context, container, source, command string) error {
-	_, _ = docker(ctx, "rm", "-f", container)
+	_, _ = docker(ctx, "rm", "-f", "-v", container)
 	args := []string{
 		"run", "-d", "--init", "--name", container, "-v", b.Dir + "/data:/bench:ro", "-v", b.Dir + "/bin:/bench-bin:ro",
 		"--label", "baktainer.backup=true", "--label", "baktainer.name=" + source,
 		"--label", "baktainer.db.engine=custom", "--label", "baktainer.command=" + command,
-		plainImage, "sleep", "infinity",
+		"--entrypoint", "sleep", postgresImage, "infinity",
 	}
 	b.command("docker", source, append([]string{"docker"}, args...))
 	_, err := docker(ctx, args...)
