@@ -20,7 +20,7 @@ import (
 
 const (
 	postgresImage     = "baktainer-sample/postgres" // of all containers: one image is enough
-	postgresContainer = "baktainer-bench-postgres" // and the volume of its data
+	postgresContainer = "baktainer-bench-postgres"  // and the volume of its data
 	dumpContainer     = "baktainer-bench-dump"
 	streamContainer   = "baktainer-bench-stream"
 	limitedContainer  = "baktainer-bench-limited"
