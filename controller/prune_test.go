@@ -30,6 +30,14 @@ type deleting struct {
 	mu     sync.Mutex
 	before func(name string) error // called before each deletion
 	calls  atomic.Int64
+	silent atomic.Bool // it lists no marks
+}
+
+func (d *deleting) List(ctx context.Context, prefix string, fn func(store.Info) error) error {
+	if d.silent.Load() && strings.HasSuffix(prefix, "/damaged/") {
+		return errors.New("the store does not answer")
+	}
+	return d.Store.List(ctx, prefix, fn)
 }
 
 func (d *deleting) Delete(ctx context.Context, name string) error {
@@ -190,6 +198,16 @@ func TestPrune(t *testing.T) {
 			t.Errorf("%s what is pruned: %v", what, err)
 		}
 	}
+	queued := &pb.Run{
+		Id: "late", Kind: pb.RunKind_RUN_KIND_RESTORE, Source: "shop", FireTime: timestamppb.New(c.clock.Now()),
+		Restore: &pb.RestoreRequest{Snapshot: made[0].GetId()},
+	}
+	if err := c.node.Propose(t.Context(), &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{queued}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if r := c.awaitRun("late", pb.RunState_RUN_STATE_FAILED); r.GetFailure().GetReason() != string(state.ReasonPruned) {
+		t.Errorf("a restore that was queued before: %v", r.GetFailure())
+	}
 	if m, err := c.prune("shop", nil); err != nil || m.GetPrune().GetPlan() != "" {
 		t.Errorf("nothing is left to prune: %v, %v", m, err)
 	}
@@ -300,6 +318,31 @@ func TestAnInterruptedPruneIsTakenUp(t *testing.T) {
 		if r := c.verify(s); len(r.GetProblems()) > 0 {
 			t.Errorf("snapshot %s: %v", s.GetId(), r.GetProblems())
 		}
+	}
+}
+
+// A backup hears of packs that are damaged; when the store does not tell, it builds on nothing.
+func TestABackupAvoidsDamagedPacks(t *testing.T) {
+	c, d, a, made := pruneCluster(t)
+	marked := strings.Repeat("ab", 16)
+	for _, name := range []string{repo.DamagedName("shop", marked), repo.DamagedName("blog", strings.Repeat("cd", 16))} {
+		if _, err := c.store.Put(t.Context(), name, bytes.NewReader(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.clock.Advance(time.Second)
+	id := c.backup("shop")
+	as := a.assigned()
+	if w := as.GetBackup(); !slices.Equal(w.GetAvoidPacks(), []string{marked}) || len(w.GetBase()) != 2 || w.GetBase()[0].GetSnapshot() != made[3].GetId() {
+		t.Errorf("told: %v", w)
+	}
+	a.carryOut(as, "-- dump")
+	c.awaitRun(id, pb.RunState_RUN_STATE_SUCCEEDED)
+	d.silent.Store(true)
+	c.clock.Advance(time.Second)
+	c.backup("shop")
+	if w := a.assigned().GetBackup(); len(w.GetAvoidPacks()) != 0 || len(w.GetBase()) != 0 {
+		t.Errorf("told without knowing the marks: %v", w)
 	}
 }
 

@@ -92,8 +92,10 @@ func (c *check) replace(ctx context.Context, name string, b []byte) error {
 	if err := c.Store.Delete(ctx, name); err != nil {
 		return err
 	}
-	_, err := c.Store.Put(ctx, name, bytes.NewReader(b))
-	return err
+	if _, err := c.Store.Put(ctx, name, bytes.NewReader(b)); err != nil && !errors.Is(err, store.ErrExists) {
+		return err
+	}
+	return nil // when it exists, somebody else has put it there meanwhile
 }
 
 // names takes stock of all names.

@@ -63,6 +63,9 @@ func (r *Retain) plan(ctx context.Context, source string) (*repo.Plan, encoded, 
 			gone = append(gone, s.GetId())
 		}
 	}
+	if err := view.CheckPrune(source, gone); err != nil {
+		return nil, encoded{}, err
+	}
 	plan, err := repo.PlanPrune(held, view.NewestEntry(source), counted, gone)
 	if err != nil {
 		return nil, encoded{}, err

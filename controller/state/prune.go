@@ -43,6 +43,9 @@ func (w *writer) beginPrune(c *pb.BeginPrune) error {
 	if newest := w.newestEntry(c.GetSource()); newest != c.GetBasis() {
 		return stale(c.GetSource(), "there is a newer snapshot")
 	}
+	if err := w.losesProof(c.GetSource(), c.GetSnapshots()); err != nil {
+		return err
+	}
 	for _, id := range c.GetSnapshots() {
 		s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, id)
 		if !ok || s.GetSource() != c.GetSource() || counts(s) {
@@ -60,6 +63,29 @@ func (w *writer) beginPrune(c *pb.BeginPrune) error {
 		PlannedObjects: c.GetObjects(), PlannedBytes: c.GetBytes(),
 	})
 	return nil
+}
+
+// CheckPrune says why the forgotten snapshots, by whole ids, may not be pruned.
+func (v *View) CheckPrune(source string, ids []string) error { return v.losesProof(source, ids) }
+
+// losesProof refuses to destroy the last snapshot that is known to be good: the
+// others may have been damaged since it was forgotten.
+func (t table) losesProof(source string, ids []string) error {
+	var last *pb.Snapshot
+	for s := range rows[*pb.Snapshot](t, tableSnapshots, indexSource, sourceKey(source), true) {
+		switch {
+		case !proven(s) || s.GetPrunedAt() != nil:
+		case counts(s) || !slices.Contains(ids, s.GetId()):
+			return nil
+		case last == nil:
+			last = s
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	return refuse(ReasonLastVerified, "snapshot %s is forgotten, and the last one of its source that is known to be good", last.GetId()).WithSource(source).
+		WithHint("Take it back with `baktainer snapshot unforget`, or verify a newer one: `baktainer snapshot verify %s@latest`.", source)
 }
 
 func stale(source, why string) *problem.Problem {
