@@ -3,10 +3,7 @@ package repo
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
-	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -26,45 +23,31 @@ func (c *counted) Get(ctx context.Context, name string, offset, length int64) (i
 }
 
 // Reading a snapshot that many days made, each upon the one before, fetches
-// hardly any frame twice.
+// hardly any frame twice, with half of the memory that readers have.
 func TestEachFrameIsReadOnce(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"uniform", "local", "insert"} {
-		st := mem.New()
-		var refs []Ref
-		r := rand.New(rand.NewPCG(7, 7))
-		a := table(r, 24<<20)
-		var data []byte
-		for day := range 9 {
-			data = slices.Concat(a...)
-			o := options(fmt.Sprintf("01J%023d", day+1), loadBase(t, st, refs...))
-			o.Near = st
-			refs = append([]Ref{ref(o.Snapshot, backup(t, storeSink{st}, o, stream{"a", data}))}, refs...)
-			a = edits[name](r, a)
-		}
-		c := &counted{ObjectReader: st}
-		s, err := OpenSnapshot(t.Context(), c, testKey, refs[0])
-		if err != nil {
-			t.Fatal(err)
-		}
+	st := mem.New()
+	s, data := history(t, st, "uniform", 32<<20, 5)
+	c := &counted{ObjectReader: st}
+	s.objects = c
+	stored := int64(0)
+	for _, p := range s.header.Packs {
+		stored += p.Size
+	}
+	for _, memory := range []int64{frameCacheSize, frameCacheSize / 2} {
 		c.gets.Store(0)
 		c.bytes.Store(0)
-		rc, err := s.Open(t.Context(), "a")
-		if err != nil {
-			t.Fatal(err)
-		}
+		frames := s.reader(t.Context())
+		frames.frames.cache.limit = memory
+		rc := s.read(t.Context(), frames, &s.body.streams[0], nil)
 		got, err := io.ReadAll(rc)
 		if err != nil || !bytes.Equal(got, data) {
-			t.Fatalf("%s: %d bytes, %v", name, len(got), err)
+			t.Fatalf("%d bytes, %v", len(got), err)
 		}
 		_ = rc.Close()
-		stored := int64(0)
-		for _, p := range s.header.Packs {
-			stored += p.Size
-		}
-		t.Logf("%s: %d requests, %d bytes of %d in %d packs, %d raw", name, c.gets.Load(), c.bytes.Load(), stored, len(s.header.Packs), len(data))
-		if c.bytes.Load() > stored+stored/10 {
-			t.Errorf("%s: %d bytes were read of %d", name, c.bytes.Load(), stored)
+		t.Logf("%d MiB for frames: %d requests, %d bytes of %d in %d packs, %d raw", memory>>20, c.gets.Load(), c.bytes.Load(), stored, len(s.header.Packs), len(data))
+		if memory >= frameCacheSize/2 && c.bytes.Load() > stored+stored/10 {
+			t.Errorf("%d bytes were read of %d", c.bytes.Load(), stored)
 		}
 	}
 }

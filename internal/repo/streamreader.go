@@ -38,12 +38,11 @@ type streamReader struct {
 	work    chan *job // the same
 	bufs    buffers
 
-	sum    hash.Hash
-	chunks int64 // handed over
-	size   int64
-	whole  []byte // the memory of rest
-	rest   []byte // to be handed over
-	err    error  // after that
+	sum   hash.Hash
+	size  int64  // of what was taken so far
+	whole []byte // the memory of rest
+	rest  []byte // to be handed over
+	err   error  // after that
 }
 
 // reader makes what reads the snapshot's packs.
@@ -92,7 +91,7 @@ func (r *streamReader) WriteTo(w io.Writer) (n int64, err error) {
 			return n, err //nolint:wrapcheck // the writer's, and io.Copy gives it as it is
 		}
 	}
-	if r.err == io.EOF {
+	if errors.Is(r.err, io.EOF) {
 		return n, nil
 	}
 	return n, r.err

@@ -12,22 +12,6 @@ import (
 	"github.com/baktainer/baktainer/internal/store/faulty"
 )
 
-// objectOf gives the first object whose name begins with prefix.
-func (s *site) objectOf(t *testing.T, prefix string) string {
-	t.Helper()
-	var found string
-	err := s.List(t.Context(), prefix, func(i store.Info) error {
-		if found == "" {
-			found = i.Name
-		}
-		return nil
-	})
-	if err != nil || found == "" {
-		t.Fatalf("nothing begins with %s: %v", prefix, err)
-	}
-	return found
-}
-
 func flip(b []byte) []byte { b[len(b)/2] ^= 1; return b }
 func gone([]byte) []byte   { return nil }
 
