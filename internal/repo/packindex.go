@@ -21,7 +21,7 @@ type packFrame struct {
 	raw         uint32
 	depth       uint8    // 0: no dictionary
 	packs       []packID // that the dictionary lies in
-	first, next uint32 // chunks of the frame: first ≤ n < next
+	first, next uint32   // chunks of the frame: first ≤ n < next
 }
 
 func (x *packIndex) memory() int64 { return int64(len(x.ids))*20 + int64(len(x.frames))*32 + 1024 }

@@ -75,7 +75,9 @@ func tlsConfig(files certs.Files, usage x509.ExtKeyUsage, c clock.Clock) (*tls.C
 
 // explained says in an agent's words why no connection came to be. What TLS
 // itself says is kept, since it is what people search for.
-type explained struct{ credentials.TransportCredentials }
+type explained struct {
+	credentials.TransportCredentials
+}
 
 func (e explained) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := e.TransportCredentials.ClientHandshake(ctx, authority, raw)
