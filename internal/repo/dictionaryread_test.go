@@ -345,6 +345,45 @@ func TestReadingUpToDamage(t *testing.T) {
 	}
 }
 
+// cutOff answers some requests as a connection does that ends.
+type cutOff struct {
+	ObjectReader
+	from, to int64
+}
+
+func (c cutOff) Get(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	if offset >= c.from && offset < c.to {
+		return nil, fmt.Errorf("connection to the store: %w", io.EOF)
+	}
+	return c.ObjectReader.Get(ctx, name, offset, length)
+}
+
+// An error that wraps io.EOF is not the end of a dump.
+func TestAConnectionThatEndsIsNoEnd(t *testing.T) {
+	st := mem.New()
+	data := random(1, 9<<20)
+	r := ref(snap1, backup(t, storeSink{st}, options(snap1, nil), stream{"a", data}))
+	s, err := OpenSnapshot(t.Context(), st, testKey, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.header.Packs[0]
+	s.objects = cutOff{st, 5 << 20, p.Size - p.Tail}
+	for name, read := range map[string]func(io.Reader) (int64, error){
+		"copied": func(r io.Reader) (int64, error) { return io.Copy(io.Discard, r) },
+		"read":   func(r io.Reader) (int64, error) { b, err := io.ReadAll(r); return int64(len(b)), err },
+	} {
+		rc, err := s.Open(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := read(rc); err == nil || n >= int64(len(data)) {
+			t.Errorf("%s: %d bytes, %v", name, n, err)
+		}
+		_ = rc.Close()
+	}
+}
+
 func FuzzDictionary(f *testing.F) {
 	f.Add(dictionary{[]packID{{1}, {2}}, []packRun{{0, 1, 2}, {1, 0, 1}}}.append(nil))
 	f.Add(binary.AppendUvarint(nil, maxDictionaryPacks+1))

@@ -265,3 +265,23 @@ func TestSalvageOfWhatIsWhole(t *testing.T) {
 type refusing struct{}
 
 func (refusing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// A frame may open and hold other chunks than the index says: whoever has the key
+// can write that.
+func TestChunksWithoutTheirIDs(t *testing.T) {
+	pack, _, ref := samplePack(t)
+	m, _ := sampleManifest(t)
+	objects := objectMap{ManifestName(testSource, snap1): m, PackName(testSource, ref.ID): pack}
+	n, err := readAll(t.Context(), objects, testKey, Ref{Source: testSource, Snapshot: snap1})
+	if problem.CodeOf(err) != problem.Corrupt || n > 0 || !strings.Contains(err.Error(), "does not have its id") {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	s, err := OpenSnapshot(t.Context(), objects, testKey, Ref{Source: testSource, Snapshot: snap1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := s.Salvage(t.Context(), "a", io.Discard)
+	if err != nil || report.Written > 0 || len(report.Lost) != 1 || report.Lost[0] != (LostRange{Length: 6, Chunks: 3}) {
+		t.Errorf("%+v, %v", report, err)
+	}
+}

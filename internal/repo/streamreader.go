@@ -91,7 +91,7 @@ func (r *streamReader) WriteTo(w io.Writer) (n int64, err error) {
 			return n, err //nolint:wrapcheck // the writer's, and io.Copy gives it as it is
 		}
 	}
-	if errors.Is(r.err, io.EOF) {
+	if r.err == io.EOF { //nolint:errorlint // an error that wraps io.EOF is not the end
 		return n, nil
 	}
 	return n, r.err
