@@ -95,7 +95,7 @@ func (r *frameReader) request(g frameRange, as []*arrival) {
 // abandon ends the wait for frames that nobody fetches.
 func abandon(as []*arrival, err error) {
 	for _, a := range as {
-		a.err = err
+		a.err, a.sole = err, false // whoever wants it may try
 		close(a.done)
 	}
 }
