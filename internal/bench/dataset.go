@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,6 +40,11 @@ type prepared struct {
 	Version string // of PostgreSQL
 }
 
+// volume is where the database is kept, one for each folder of data.
+func (b *Bench) volume() string {
+	return fmt.Sprintf("baktainer-bench-%x", sha256.Sum256([]byte(b.Dir)))[:28]
+}
+
 // dumpFile is where the dump of a day is.
 func (b *Bench) dumpFile(history string, day int) string {
 	if day == 0 {
@@ -70,7 +76,7 @@ func (b *Bench) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(b.Dir, "data"), 0o755); err != nil { //nolint:gosec // containers read it
 		return fmt.Errorf("make the folder of the data set: %w", err)
 	}
-	if _, err := docker(ctx, "volume", "rm", "-f", postgresContainer); err != nil {
+	if _, err := docker(ctx, "volume", "rm", "-f", b.volume()); err != nil {
 		return err
 	}
 	if err := b.startPostgres(ctx); err != nil {
@@ -122,7 +128,7 @@ func (b *Bench) found(ctx context.Context, note string, want prepared) ([]figure
 			return nil, false
 		}
 	}
-	_, err = docker(ctx, "volume", "inspect", postgresContainer)
+	_, err = docker(ctx, "volume", "inspect", b.volume())
 	return dumps, err == nil
 }
 
@@ -130,7 +136,7 @@ func (b *Bench) found(ctx context.Context, note string, want prepared) ([]figure
 // preparing slower, or two runs differ, is off: syncs and the vacuum of its own time.
 func (b *Bench) startPostgres(ctx context.Context) error {
 	_, err := docker(
-		ctx, "run", "-d", "--name", postgresContainer, "-v", postgresContainer+":/var/lib/postgresql/data", "--shm-size", "512m",
+		ctx, "run", "-d", "--name", postgresContainer, "-v", b.volume()+":/var/lib/postgresql/data", "--shm-size", "512m",
 		"-e", "POSTGRES_PASSWORD=bench", "-e", "POSTGRES_DB="+database,
 		"--label", "baktainer.backup=true", "--label", "baktainer.name="+postgresSource,
 		postgresImage, "-c", "autovacuum=off", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_wal_size=4GB", "-c", "shared_buffers=256MB",
@@ -310,8 +316,13 @@ func (b *Bench) removeContainers(ctx context.Context) {
 
 // Remove leaves nothing of the benchmark behind but its document.
 func Remove(ctx context.Context, dir string) error {
-	new(Bench).removeContainers(ctx)
-	if _, err := docker(ctx, "volume", "rm", "-f", postgresContainer); err != nil {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("place the folder: %w", err)
+	}
+	b := &Bench{Options: Options{Dir: dir}}
+	b.removeContainers(ctx)
+	if _, err := docker(ctx, "volume", "rm", "-f", b.volume()); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(dir); err != nil {

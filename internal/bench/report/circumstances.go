@@ -10,7 +10,7 @@ import (
 func (r results) data(d *document) {
 	d.line("## The data")
 	d.para("A PostgreSQL database in a container, filled by a program from a fixed seed, so that it is the same everywhere: texts of a vocabulary used as unevenly as a language's, half of the sentences stock phrases. " +
-		"`pg_dump` writes it as plain SQL with COPY.")
+		"`pg_dump` writes it as plain SQL with COPY, the same every time but for the random key that newer versions of it write at begin and end.")
 	d.head("table", "holds", "rows", "changed a day", "appended a day (local)")
 	for _, t := range r.f.Tables {
 		d.row("`"+t.Name+"`", t.Holds, thousands(t.Rows), fmt.Sprintf("%s (%.1f %%)", thousands(t.Changed), 100*float64(t.Changed)/float64(max(t.Rows, 1))), thousands(t.Appended))
