@@ -233,6 +233,15 @@ func TestRepairRebuildsWhatCanBeDerived(t *testing.T) {
 	}
 }
 
+// Where object and copy are both sound and differ, the object is right.
+func TestACopyThatDiffersIsReplaced(t *testing.T) {
+	s := newScene(t)
+	s.set(repo.FormatCopyName, append([]byte(" "), s.read(repo.FormatName)...))
+	if got := findings(s.check(CheckOptions{Repair: true})); !slices.Equal(got, []string{repo.FormatCopyName}) || !bytes.Equal(s.read(repo.FormatName), s.read(repo.FormatCopyName)) {
+		t.Errorf("found %v", got)
+	}
+}
+
 // What is lost is named, marked, and never guessed; the next backup does not build on it.
 func TestRepairMarksWhatIsLost(t *testing.T) {
 	s := newScene(t)
@@ -309,6 +318,9 @@ func TestCheckNamesWhatIsGone(t *testing.T) {
 		t.Fatalf("found %v, want %v; unknown %v", findings(r), want, r.GetUnknown())
 	}
 	for _, f := range r.GetFindings() {
+		if f.GetObject() != repo.LedgerName(9) && f.GetProblem() != "it is missing" {
+			t.Errorf("%s: %s", f.GetObject(), f.GetProblem())
+		}
 		want := map[string]*pb.Snapshot{manifest: s.made[1], repo.PackName("shop", own): s.made[2]}[f.GetObject()]
 		if want != nil && (len(f.GetDamage()) != 1 || f.GetDamage()[0].GetSnapshot() != want.GetId()) || f.GetRepairable() {
 			t.Errorf("%v", f)

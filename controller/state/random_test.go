@@ -135,6 +135,7 @@ func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
 		if !bytes.Equal(bytes1, snapshotBytes(t, restored)) {
 			t.Fatalf("seed %d: restoring changed something", seed)
 		}
+		invariants(t, restored)
 		for _, source := range []string{"s0", "s1", "s2", "s3"} {
 			if _, ok := one.state.View().Prune(source); ok {
 				pruned++
