@@ -115,7 +115,7 @@ func TestSalvageAgainstAModel(t *testing.T) {
 	})
 	r := rand.New(rand.NewPCG(3, 3))
 	deep, blind := 0, 0
-	for round := range 60 {
+	for round := range 30 {
 		frames, packs := map[frameKey]bool{}, map[packID]bool{}
 		broken := &overlay{ObjectReader: st, changed: map[string][]byte{}}
 		for range r.IntN(4) {
