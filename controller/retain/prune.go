@@ -90,8 +90,11 @@ func (r *Retain) carryOut(ctx context.Context, p *pb.Prune, last bool) error {
 	r.Logger.Info("prune", "source", p.GetSource(), "plan", p.GetPlan(), "objects", len(plan.Delete), "bytes", plan.Freed())
 	var done Progress
 	for _, o := range plan.Delete {
+		if ctx.Err() != nil { // not every store looks
+			return ctx.Err()
+		}
 		if err := r.Store.Delete(ctx, o.Name); err != nil {
-			if ctx.Err() != nil || !last {
+			if !last || ctx.Err() != nil {
 				return fmt.Errorf("delete %s: %w", o.Name, err)
 			}
 			// Packs must not go while a manifest that lists them stays.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/state"
@@ -296,6 +297,17 @@ func TestRepairMarksWhatIsLost(t *testing.T) {
 	}
 	if got := findings(s.check(CheckOptions{ReadData: true})); len(got) != 0 {
 		t.Errorf("after that: %v", got)
+	}
+}
+
+// As many snapshots as one prune deletes can be named in one command.
+func TestTheLargestPruneFitsIntoACommand(t *testing.T) {
+	c := &pb.BeginPrune{Source: strings.Repeat("s", 128), Plan: strings.Repeat("0", 26), PlanSha256: make([]byte, 32), Basis: 1 << 60, Objects: 1 << 60, Bytes: 1 << 60}
+	for range maxSnapshots {
+		c.Snapshots = append(c.Snapshots, strings.Repeat("0", 26))
+	}
+	if n := proto.Size(&pb.Command{Actor: "admin", RequestId: strings.Repeat("0", 64), Command: &pb.Command_BeginPrune{BeginPrune: c}}); n > state.MaxCommandSize-1000 {
+		t.Errorf("%d bytes", n)
 	}
 }
 
