@@ -15,7 +15,6 @@ import (
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
-	"github.com/baktainer/baktainer/internal/store/mem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
