@@ -36,7 +36,7 @@ type demux struct {
 }
 
 func newDemux(in io.Reader, stderr io.Writer) *demux {
-	return &demux{in: bufio.NewReaderSize(in, 64<<10), stderr: stderr}
+	return &demux{in: bufio.NewReaderSize(in, 2*gatherEnough), stderr: stderr}
 }
 
 // Read reads stdout. io.EOF means that the stream ended between two frames.
