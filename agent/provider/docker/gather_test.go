@@ -28,18 +28,11 @@ func TestGathering(t *testing.T) {
 					ctx = tt.ctx(ctx)
 				}
 				begin := time.Now()
-				got := make([]byte, 0, len(content))
-				g, buf := &gathering{ctx: ctx, r: tt.in}, make([]byte, 256<<10)
-				for {
-					n, err := g.Read(buf)
-					got = append(got, buf[:n]...)
-					if err == io.EOF {
-						break
-					}
-					if err != nil {
-						t.Fatal(err)
-					}
+				var out bytes.Buffer
+				if _, err := io.CopyBuffer(struct{ io.Writer }{&out}, &gathering{ctx: ctx, r: tt.in}, make([]byte, 256<<10)); err != nil {
+					t.Fatal(err)
 				}
+				got := out.Bytes()
 				if !bytes.HasPrefix(content, got) || len(got) != 100 && len(got) != len(content) {
 					t.Errorf("%d bytes came through, or others", len(got))
 				}
