@@ -54,7 +54,7 @@ func TestUnchangedDataCostsNothing(t *testing.T) {
 
 func TestOneByteChanged(t *testing.T) {
 	st := mem.New()
-	data := text(1, 50<<20)
+	data := text(1, 12<<20)
 	first := backup(t, storeSink{st}, options(snap1, nil), stream{"a", data})
 	base := loadBase(t, st, ref(snap1, first))
 	for i, at := range []int{0, 1, len(data) / 2, len(data) - 1} {
@@ -71,7 +71,7 @@ func TestOneByteChanged(t *testing.T) {
 	}
 	for name, changed := range map[string][]byte{
 		"inserted at front": slices.Concat([]byte("x"), data),
-		"cut in the middle": slices.Concat(data[:20<<20], data[20<<20+777:]),
+		"cut in the middle": slices.Concat(data[:5<<20], data[5<<20+777:]),
 	} {
 		w := backup(t, storeSink{mem.New()}, options(snap2, base), stream{"a", changed})
 		if w.NewBytes > 4*int64(defaultChunking.Max) {

@@ -154,7 +154,7 @@ func TestDeltasAreSmall(t *testing.T) {
 				d.near = st
 			}
 			r := rand.New(rand.NewPCG(7, 7))
-			a := table(r, 4<<20)
+			a := table(r, 2<<20)
 			d.day(stream{"a", slices.Concat(a...)})
 			for range 3 {
 				a = edits["uniform"](r, a)
