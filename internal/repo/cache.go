@@ -33,17 +33,16 @@ func (c *cache[K, V]) get(key K) (v V, ok bool) {
 	return e.Value.(*cached[K, V]).value, true
 }
 
-// put keeps a value and returns one that had to go for it, to be used again.
-func (c *cache[K, V]) put(key K, value V, size int64) (gone V) {
+// put keeps a value; others may have to go for it.
+func (c *cache[K, V]) put(key K, value V, size int64) {
 	c.items[key] = c.order.PushFront(&cached[K, V]{key, value, size})
 	c.size += size
 	for c.size > c.limit && c.order.Len() > 1 {
-		gone, _ = c.remove(c.order.Back().Value.(*cached[K, V]).key)
+		gone, _ := c.remove(c.order.Back().Value.(*cached[K, V]).key)
 		if c.drop != nil {
 			c.drop(gone)
 		}
 	}
-	return gone
 }
 
 // remove gives a value that is not kept from now on.

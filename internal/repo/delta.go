@@ -1,6 +1,10 @@
 package repo
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"sort"
+)
 
 // A delta frame is one whose chunks are compressed against those that they
 // replace. It is small: the encoder finds what is near, and whoever reads one
@@ -14,13 +18,15 @@ const (
 	deltaSpan = 8 << 20
 	// deltaDepth is how deep frames of a writer are at most.
 	deltaDepth = 7
-	// deltaCache is the memory for frames that dictionaries are taken from.
-	deltaCache = 16 << 20
 	// deltaEffort is how many bytes of frames are decoded for the dictionary of one,
 	// on the average: over streams that were changed all over again and again it
 	// could be any number. deltaEffortAhead is how many may be spent at once.
 	deltaEffort, deltaEffortAhead = 4 << 20, 64 << 20
 )
+
+// deltaMemory is for the frames that dictionaries are taken from. The packs are
+// at hand: nothing is gained by reading ahead.
+var deltaMemory = readMemory{frames: 16 << 20, indexes: 4 << 20}
 
 // neighbour is what a frame may be compressed against: positions of an order.
 type neighbour struct {
@@ -58,18 +64,31 @@ func (f *frame) far(o *streamOrder, s span) bool {
 // dictionaries reads what frames are compressed against. It is for one goroutine.
 type dictionaries struct {
 	base  *Base
-	read  *nearReader
+	read  *frameReader
+	work  int64                 // bytes of frames that may be opened
 	lost  map[baseFrameKey]bool // cannot be read: not asked for again
 	packs map[int]uint32        // places of packs of the base in the list of the frame at hand
 }
 
 type baseFrameKey struct{ pack, frame int }
 
+// newDictionaries makes what looks up dictionaries in the packs of base.
+func newDictionaries(ctx context.Context, o WriterOptions, base *Base) *dictionaries {
+	packs := make([]PackRef, len(base.packs))
+	for i, p := range base.packs {
+		packs[i] = p.PackRef
+	}
+	return &dictionaries{
+		base: base, read: newFrameReader(ctx, o.Near, o.Key, base.cipher, o.Source, packs, deltaMemory),
+		lost: map[baseFrameKey]bool{}, packs: map[int]uint32{},
+	}
+}
+
 // fill sets what f is compressed against. What cannot be read is left out: it
 // costs room in the store, never the backup.
 func (d *dictionaries) fill(f *frame) {
 	clear(d.packs)
-	d.read.allow = min(d.read.allow+deltaEffort, deltaEffortAhead)
+	d.work = min(d.work+deltaEffort, deltaEffortAhead)
 	for _, n := range f.near {
 		n.order.entries(n.from, n.to, func(r entryRun) bool { return d.add(f, r) })
 	}
@@ -86,9 +105,9 @@ func (d *dictionaries) add(f *frame, r entryRun) (room bool) {
 		count := min(r.count, p.frames[n].next-chunk)
 		if key := (baseFrameKey{i, n}); !p.out && p.frames[n].depth < deltaDepth && !d.lost[key] {
 			before := len(f.dict)
-			dict, err := d.read.chunks(p.id, chunk, count, f.dict)
+			dict, err := d.read.chunksWithin(p.id, chunk, count, f.dict, &d.work)
 			if err != nil {
-				d.lost[key] = d.lost[key] || !errors.Is(err, errEffort)
+				d.lost[key] = d.lost[key] || !errors.Is(err, errTooMuchWork)
 			} else if f.dict = dict; len(dict) > deltaDictionary && before > 0 {
 				f.dict = dict[:before]
 				return false
@@ -122,16 +141,7 @@ func (d *dictionaries) list(f *frame, pack int, r packRun) {
 
 // frameOf gives the frame that holds a chunk of the pack.
 func (p *basePack) frameOf(chunk uint32) int {
-	lo, hi := 0, len(p.frames)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if p.frames[mid].next <= chunk {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
+	return sort.Search(len(p.frames), func(i int) bool { return p.frames[i].next > chunk })
 }
 
 // pack compresses what is in the frame as it should be stored.

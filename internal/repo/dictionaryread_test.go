@@ -60,7 +60,7 @@ func (h *handmade) delta(raw, dict []byte, d dictionary, depth int, packs ...pac
 }
 
 func (h *handmade) reader() *frameReader {
-	return newFrameReader(h.t.Context(), h.st, testKey, CipherAESGCM, testSource, h.ref, frameCacheSize)
+	return newFrameReader(h.t.Context(), h.st, testKey, CipherAESGCM, testSource, h.ref, restoreMemory)
 }
 
 // in is a dictionary of one chunk of a pack.
@@ -206,7 +206,7 @@ func TestAnEndToTheWork(t *testing.T) {
 		last = id
 	}
 	c := &counted{ObjectReader: h.st}
-	r := newFrameReader(t.Context(), c, testKey, CipherAESGCM, testSource, h.ref, 1) // keeps nothing
+	r := newFrameReader(t.Context(), c, testKey, CipherAESGCM, testSource, h.ref, readMemory{frames: 1, indexes: restoreMemory.indexes}) // keeps nothing
 	work := int64(8 << 20)
 	x, err := r.index(last)
 	if err != nil {
@@ -226,7 +226,7 @@ func TestEveryFlippedBitOfDictionariesIsSeen(t *testing.T) {
 	h := byHand(t)
 	last, want := chain(h, 3)
 	sum := func(objects ObjectReader) error {
-		r := newFrameReader(t.Context(), objects, testKey, CipherAESGCM, testSource, h.ref, frameCacheSize)
+		r := newFrameReader(t.Context(), objects, testKey, CipherAESGCM, testSource, h.ref, restoreMemory)
 		got, err := r.chunks(last, 0, 1, nil)
 		if err == nil && !bytes.Equal(got, want) {
 			return errors.New("other bytes")

@@ -11,18 +11,20 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
-// Memory of a frameReader that reads for a restore. Dictionaries lie within a
-// few megabytes of what replaces them, so that much room for frames lets nearly
-// every frame be opened once.
-const (
-	frameCacheSize = 48 << 20
-	indexCacheSize = 12 << 20
-	// aheadSize is for sealed frames that were fetched before they were asked for.
-	aheadSize = 12 << 20
-	// maxWork bounds how many bytes of frames are opened for one frame, in case
-	// somebody wrote dictionaries of dictionaries to keep readers busy for ever.
-	maxWork = 1 << 30
-)
+// readMemory is what a frameReader keeps, in bytes.
+type readMemory struct {
+	frames  int64 // opened
+	indexes int64 // chunk lists of packs
+	ahead   int64 // sealed frames that were fetched before they were asked for; 0: none are
+}
+
+// restoreMemory is for restores. Dictionaries lie within a few megabytes of what
+// replaces them, so that much room for frames lets nearly every frame be opened once.
+var restoreMemory = readMemory{frames: 48 << 20, indexes: 12 << 20, ahead: 12 << 20}
+
+// maxWork bounds how many bytes of frames are opened for one frame, in case
+// somebody wrote dictionaries of dictionaries to keep readers busy for ever.
+const maxWork = 1 << 30
 
 var errTooMuchWork = errors.New("its dictionaries lie in too many frames")
 
@@ -39,9 +41,10 @@ type frameReader struct {
 	frames  *shared[frameKey, []byte]
 	spare   buffers
 
-	mu     sync.Mutex
-	ahead  *cache[frameKey, *arrival]
-	tracks map[packID]track
+	guesses bool // frames are fetched because those before them were asked for
+	mu      sync.Mutex
+	ahead   *cache[frameKey, *arrival]
+	tracks  map[packID]track
 }
 
 type frameKey struct {
@@ -49,19 +52,18 @@ type frameKey struct {
 	frame int
 }
 
-// newFrameReader makes a reader of packs, which may be all that it touches. It
-// keeps so many bytes of frames.
-func newFrameReader(ctx context.Context, objects ObjectReader, key SourceKey, c Cipher, src string, packs []PackRef, memory int64) *frameReader {
+// newFrameReader makes a reader of packs, which may be all that it touches.
+func newFrameReader(ctx context.Context, objects ObjectReader, key SourceKey, c Cipher, src string, packs []PackRef, m readMemory) *frameReader {
 	r := &frameReader{ctx: ctx, objects: objects, key: key, cipher: c, source: src, packs: make(map[packID]PackRef, len(packs)),
-		ahead: newCache[frameKey, *arrival](aheadSize), tracks: map[packID]track{}}
+		guesses: m.ahead > 0, ahead: newCache[frameKey, *arrival](m.ahead), tracks: map[packID]track{}}
 	for _, p := range packs {
 		if id, err := parsePackID(p.ID); err == nil {
 			r.packs[id] = p
 		}
 	}
 	keep := func(err error) bool { return problem.CodeOf(err) == problem.Corrupt && !errors.Is(err, errTooMuchWork) }
-	r.indexes = newShared[packID, *packIndex](indexCacheSize, keep, nil)
-	r.frames = newShared[frameKey](memory, keep, r.spare.give)
+	r.indexes = newShared[packID, *packIndex](m.indexes, keep, nil)
+	r.frames = newShared[frameKey](m.frames, keep, r.spare.give)
 	return r
 }
 
@@ -90,12 +92,18 @@ func (r *frameReader) failed(pack packID, frame int, err error) error {
 // chunks appends the bytes of chunks of a pack. When it fails, what it has
 // appended are the first of them, each whole.
 func (r *frameReader) chunks(pack packID, first, count uint32, dst []byte) ([]byte, error) {
+	work := int64(maxWork)
+	return r.chunksWithin(pack, first, count, dst, &work)
+}
+
+// chunksWithin is chunks for whoever bounds the bytes of frames to be opened
+// himself: work goes down by them, and below 0 it is errTooMuchWork.
+func (r *frameReader) chunksWithin(pack packID, first, count uint32, dst []byte, work *int64) ([]byte, error) {
 	x, err := r.index(pack)
 	if err != nil {
 		return dst, err
 	}
-	work := int64(maxWork)
-	return r.read(x, first, count, dst, &work)
+	return r.read(x, first, count, dst, work)
 }
 
 func (r *frameReader) read(x *packIndex, first, count uint32, dst []byte, work *int64) ([]byte, error) {

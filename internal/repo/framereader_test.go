@@ -34,7 +34,7 @@ func TestEachFrameIsReadOnce(t *testing.T) {
 	for _, p := range s.header.Packs {
 		stored += p.Size
 	}
-	for _, memory := range []int64{frameCacheSize, frameCacheSize / 4} {
+	for _, memory := range []int64{restoreMemory.frames, restoreMemory.frames / 4} {
 		c.gets.Store(0)
 		c.bytes.Store(0)
 		frames := s.reader(t.Context())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"sort"
 )
 
 // packIndex says where the chunks of a pack are. Chunks are numbered in pack order.
@@ -28,16 +29,7 @@ func (x *packIndex) memory() int64 { return int64(len(x.ids))*20 + int64(len(x.f
 
 // frameOf gives the frame that holds a chunk.
 func (x *packIndex) frameOf(chunk uint32) int {
-	lo, hi := 0, len(x.frames)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if x.frames[mid].next <= chunk {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
+	return sort.Search(len(x.frames), func(i int) bool { return x.frames[i].next > chunk })
 }
 
 // bounds gives where a chunk lies in its frame.

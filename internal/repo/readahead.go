@@ -34,7 +34,7 @@ func (r *frameReader) arriving(x *packIndex, n int) *arrival {
 	}
 	t, last := r.tracks[x.id], n
 	size := int64(x.frames[n].size)
-	if t.size > 0 && t.next == n {
+	if r.guesses && t.size > 0 && t.next == n {
 		for limit := min(2*t.size, maxGuess); last+1 < len(x.frames) && r.absent(x, last+1); last++ {
 			if size += int64(x.frames[last+1].size); size > limit {
 				break

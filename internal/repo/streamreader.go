@@ -47,7 +47,7 @@ type streamReader struct {
 
 // reader makes what reads the snapshot's packs.
 func (s *Snapshot) reader(ctx context.Context) *frameReader {
-	return newFrameReader(ctx, s.objects, s.key, s.header.Cipher, s.header.Source, s.header.Packs, frameCacheSize)
+	return newFrameReader(ctx, s.objects, s.key, s.header.Cipher, s.header.Source, s.header.Packs, restoreMemory)
 }
 
 // read makes a reader of a stream, which is to be closed. Without frames it has

@@ -45,7 +45,7 @@ var (
 //
 // Memory: (InFlight+1) × PackSize, and Workers+2 frames, and the chunk ids of
 // what is new (24 bytes each, see maxKnown); with Near, a cache of frames too (see
-// deltaCache) and a gap.
+// deltaMemory) and a gap.
 type Writer struct {
 	options WriterOptions
 	pipe    *pipeline

@@ -3,6 +3,7 @@ package repo
 import (
 	"fmt"
 	"io"
+	"sort"
 
 	"github.com/baktainer/baktainer/internal/ledger"
 )
@@ -100,14 +101,5 @@ func packRuns(runs []entryRun, packs []basePack, number []uint32) []packRun {
 
 // packOf gives the index of the pack that an entry lies in.
 func packOf(packs []basePack, entry uint32) int {
-	lo, hi := 0, len(packs)-1
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if packs[mid].next <= entry {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
+	return sort.Search(len(packs)-1, func(i int) bool { return packs[i].next > entry })
 }
