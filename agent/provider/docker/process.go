@@ -78,7 +78,7 @@ type process struct {
 func newProcess(ctx context.Context, prog program, conn types.HijackedResponse, cmd engine.Command, log *slog.Logger) *process {
 	tail := engine.NewTail(engine.StderrLimit, cmd.Secrets)
 	p := &process{
-		prog: prog, ctx: ctx, conn: conn, stderr: tail, frames: newDemux(&gathering{ctx: ctx, r: conn.Reader}, tail), log: log, name: cmd.Argv[0],
+		prog: prog, ctx: ctx, conn: conn, stderr: tail, frames: newDemux(newGathering(ctx, conn.Reader), tail), log: log, name: cmd.Argv[0],
 		fed: make(chan struct{}), done: make(chan struct{}), killed: make(chan struct{}),
 	}
 	p.unwatch = context.AfterFunc(ctx, func() { p.end(ctx.Err()) })
