@@ -2669,7 +2669,7 @@ var File_baktainer_v1_admin_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x18baktainer/v1/admin.proto\x12\fbaktainer.v1\x1a\x18baktainer/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x18baktainer/v1/admin.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/options.proto\x1a\x18baktainer/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
 	"\x10GetStatusRequest\"\xcd\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
@@ -2851,28 +2851,56 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1a\n" +
 	"\bsnapshot\x18\x02 \x01(\tR\bsnapshot\x12\x18\n" +
 	"\astreams\x18\x03 \x03(\tR\astreams\x12!\n" +
-	"\fstreams_read\x18\x04 \x01(\bR\vstreamsRead2\xbb\f\n" +
-	"\fAdminService\x12L\n" +
-	"\tGetStatus\x12\x1e.baktainer.v1.GetStatusRequest\x1a\x1f.baktainer.v1.GetStatusResponse\x12R\n" +
-	"\vListSources\x12 .baktainer.v1.ListSourcesRequest\x1a!.baktainer.v1.ListSourcesResponse\x12L\n" +
-	"\tGetSource\x12\x1e.baktainer.v1.GetSourceRequest\x1a\x1f.baktainer.v1.GetSourceResponse\x12R\n" +
-	"\vStartBackup\x12 .baktainer.v1.StartBackupRequest\x1a!.baktainer.v1.StartBackupResponse\x12U\n" +
-	"\fStartRestore\x12!.baktainer.v1.StartRestoreRequest\x1a\".baktainer.v1.StartRestoreResponse\x12I\n" +
-	"\bListRuns\x12\x1d.baktainer.v1.ListRunsRequest\x1a\x1e.baktainer.v1.ListRunsResponse\x12C\n" +
-	"\x06GetRun\x12\x1b.baktainer.v1.GetRunRequest\x1a\x1c.baktainer.v1.GetRunResponse\x12K\n" +
-	"\bWatchRun\x12\x1d.baktainer.v1.WatchRunRequest\x1a\x1e.baktainer.v1.WatchRunResponse0\x01\x12L\n" +
-	"\tCancelRun\x12\x1e.baktainer.v1.CancelRunRequest\x1a\x1f.baktainer.v1.CancelRunResponse\x12X\n" +
-	"\rListSnapshots\x12\".baktainer.v1.ListSnapshotsRequest\x1a#.baktainer.v1.ListSnapshotsResponse\x12R\n" +
-	"\vGetSnapshot\x12 .baktainer.v1.GetSnapshotRequest\x1a!.baktainer.v1.GetSnapshotResponse\x12]\n" +
-	"\x0eVerifySnapshot\x12#.baktainer.v1.VerifySnapshotRequest\x1a$.baktainer.v1.VerifySnapshotResponse0\x01\x12W\n" +
-	"\fDumpSnapshot\x12!.baktainer.v1.DumpSnapshotRequest\x1a\".baktainer.v1.DumpSnapshotResponse0\x01\x12^\n" +
-	"\x0fForgetSnapshots\x12$.baktainer.v1.ForgetSnapshotsRequest\x1a%.baktainer.v1.ForgetSnapshotsResponse\x12d\n" +
-	"\x11UnforgetSnapshots\x12&.baktainer.v1.UnforgetSnapshotsRequest\x1a'.baktainer.v1.UnforgetSnapshotsResponse\x12L\n" +
-	"\tPlanPrune\x12\x1e.baktainer.v1.PlanPruneRequest\x1a\x1f.baktainer.v1.PlanPruneResponse\x12B\n" +
-	"\x05Prune\x12\x1a.baktainer.v1.PruneRequest\x1a\x1b.baktainer.v1.PruneResponse0\x01\x12Q\n" +
+	"\fstreams_read\x18\x04 \x01(\bR\vstreamsRead2\xa1\x0e\n" +
+	"\fAdminService\x12X\n" +
+	"\tGetStatus\x12\x1e.baktainer.v1.GetStatusRequest\x1a\x1f.baktainer.v1.GetStatusResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x01\x12^\n" +
+	"\vListSources\x12 .baktainer.v1.ListSourcesRequest\x1a!.baktainer.v1.ListSourcesResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x01\x12X\n" +
+	"\tGetSource\x12\x1e.baktainer.v1.GetSourceRequest\x1a\x1f.baktainer.v1.GetSourceResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x01\x12_\n" +
+	"\vStartBackup\x12 .baktainer.v1.StartBackupRequest\x1a!.baktainer.v1.StartBackupResponse\"\v\x8a\xe8\x18\a\n" +
+	"\x01\x03\x18\x01 \x01\x12b\n" +
+	"\fStartRestore\x12!.baktainer.v1.StartRestoreRequest\x1a\".baktainer.v1.StartRestoreResponse\"\v\x8a\xe8\x18\a\n" +
+	"\x01\x03\x18\x01 \x01\x12U\n" +
+	"\bListRuns\x12\x1d.baktainer.v1.ListRunsRequest\x1a\x1e.baktainer.v1.ListRunsResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x01\x12O\n" +
+	"\x06GetRun\x12\x1b.baktainer.v1.GetRunRequest\x1a\x1c.baktainer.v1.GetRunResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x01\x12W\n" +
+	"\bWatchRun\x12\x1d.baktainer.v1.WatchRunRequest\x1a\x1e.baktainer.v1.WatchRunResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x010\x01\x12Y\n" +
+	"\tCancelRun\x12\x1e.baktainer.v1.CancelRunRequest\x1a\x1f.baktainer.v1.CancelRunResponse\"\v\x8a\xe8\x18\a\n" +
+	"\x01\x03\x18\x01 \x01\x12d\n" +
+	"\rListSnapshots\x12\".baktainer.v1.ListSnapshotsRequest\x1a#.baktainer.v1.ListSnapshotsResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x01\x12^\n" +
+	"\vGetSnapshot\x12 .baktainer.v1.GetSnapshotRequest\x1a!.baktainer.v1.GetSnapshotResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x01\x12h\n" +
+	"\x0eVerifySnapshot\x12#.baktainer.v1.VerifySnapshotRequest\x1a$.baktainer.v1.VerifySnapshotResponse\"\t\x8a\xe8\x18\x05\n" +
+	"\x01\x03 \x010\x01\x12b\n" +
+	"\fDumpSnapshot\x12!.baktainer.v1.DumpSnapshotRequest\x1a\".baktainer.v1.DumpSnapshotResponse\"\t\x8a\xe8\x18\x05\n" +
+	"\x01\x03 \x010\x01\x12k\n" +
+	"\x0fForgetSnapshots\x12$.baktainer.v1.ForgetSnapshotsRequest\x1a%.baktainer.v1.ForgetSnapshotsResponse\"\v\x8a\xe8\x18\a\n" +
+	"\x01\x03\x18\x01 \x01\x12q\n" +
+	"\x11UnforgetSnapshots\x12&.baktainer.v1.UnforgetSnapshotsRequest\x1a'.baktainer.v1.UnforgetSnapshotsResponse\"\v\x8a\xe8\x18\a\n" +
+	"\x01\x03\x18\x01 \x01\x12X\n" +
+	"\tPlanPrune\x12\x1e.baktainer.v1.PlanPruneRequest\x1a\x1f.baktainer.v1.PlanPruneResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x01\x12O\n" +
+	"\x05Prune\x12\x1a.baktainer.v1.PruneRequest\x1a\x1b.baktainer.v1.PruneResponse\"\v\x8a\xe8\x18\a\n" +
+	"\x01\x03\x18\x01 \x010\x01\x12Z\n" +
 	"\n" +
-	"CheckStore\x12\x1f.baktainer.v1.CheckStoreRequest\x1a .baktainer.v1.CheckStoreResponse0\x01\x12T\n" +
-	"\vRepairStore\x12 .baktainer.v1.RepairStoreRequest\x1a!.baktainer.v1.RepairStoreResponse0\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
+	"CheckStore\x12\x1f.baktainer.v1.CheckStoreRequest\x1a .baktainer.v1.CheckStoreResponse\"\a\x8a\xe8\x18\x03\n" +
+	"\x01\x030\x01\x12a\n" +
+	"\vRepairStore\x12 .baktainer.v1.RepairStoreRequest\x1a!.baktainer.v1.RepairStoreResponse\"\v\x8a\xe8\x18\a\n" +
+	"\x01\x03\x18\x01 \x010\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
 
 var (
 	file_baktainer_v1_admin_proto_rawDescOnce sync.Once
@@ -3025,6 +3053,7 @@ func file_baktainer_v1_admin_proto_init() {
 	if File_baktainer_v1_admin_proto != nil {
 		return
 	}
+	file_baktainer_v1_options_proto_init()
 	file_baktainer_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

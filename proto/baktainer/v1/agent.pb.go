@@ -73,7 +73,87 @@ func (x SessionResponse_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SessionResponse_Type.Descriptor instead.
 func (SessionResponse_Type) EnumDescriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{2, 0}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{4, 0}
+}
+
+type LocateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocateRequest) Reset() {
+	*x = LocateRequest{}
+	mi := &file_baktainer_v1_agent_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocateRequest) ProtoMessage() {}
+
+func (x *LocateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_agent_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
+func (*LocateRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{0}
+}
+
+type LocateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Controllers   []*ControllerInfo      `protobuf:"bytes,1,rep,name=controllers,proto3" json:"controllers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocateResponse) Reset() {
+	*x = LocateResponse{}
+	mi := &file_baktainer_v1_agent_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocateResponse) ProtoMessage() {}
+
+func (x *LocateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_agent_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
+func (*LocateResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LocateResponse) GetControllers() []*ControllerInfo {
+	if x != nil {
+		return x.Controllers
+	}
+	return nil
 }
 
 type Lease struct {
@@ -86,7 +166,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[0]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -98,7 +178,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[0]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -111,7 +191,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{0}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Lease) GetRun() string {
@@ -143,7 +223,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[1]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -155,7 +235,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[1]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -168,7 +248,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{1}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SessionRequest) GetAgent() string {
@@ -215,14 +295,20 @@ type SessionResponse struct {
 	ResultsIn string        `protobuf:"bytes,4,opt,name=results_in,json=resultsIn,proto3" json:"results_in,omitempty"`
 	Assign    []*Assignment `protobuf:"bytes,5,rep,name=assign,proto3" json:"assign,omitempty"`
 	// Leases to give up: stop the work, then FinishRun as cancelled unless the lease is lost.
-	Cancel        []*Lease `protobuf:"bytes,6,rep,name=cancel,proto3" json:"cancel,omitempty"`
+	Cancel []*Lease `protobuf:"bytes,6,rep,name=cancel,proto3" json:"cancel,omitempty"`
+	// All controllers, when they are others than before.
+	Controllers []*ControllerInfo `protobuf:"bytes,7,rep,name=controllers,proto3" json:"controllers,omitempty"`
+	// Version of the trust that the agent should have: it renews its certificate when its own is older.
+	TrustVersion uint64 `protobuf:"varint,8,opt,name=trust_version,json=trustVersion,proto3" json:"trust_version,omitempty"`
+	// The agent is to send the last lines of its log.
+	Logs          *LogRequest `protobuf:"bytes,9,opt,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[2]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -234,7 +320,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[2]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -247,7 +333,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SessionResponse) GetSession() string {
@@ -292,6 +378,175 @@ func (x *SessionResponse) GetCancel() []*Lease {
 	return nil
 }
 
+func (x *SessionResponse) GetControllers() []*ControllerInfo {
+	if x != nil {
+		return x.Controllers
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetTrustVersion() uint64 {
+	if x != nil {
+		return x.TrustVersion
+	}
+	return 0
+}
+
+func (x *SessionResponse) GetLogs() *LogRequest {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+type LogRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Lines         int32                  `protobuf:"varint,2,opt,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogRequest) Reset() {
+	*x = LogRequest{}
+	mi := &file_baktainer_v1_agent_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogRequest) ProtoMessage() {}
+
+func (x *LogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_agent_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogRequest.ProtoReflect.Descriptor instead.
+func (*LogRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LogRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LogRequest) GetLines() int32 {
+	if x != nil {
+		return x.Lines
+	}
+	return 0
+}
+
+type SendLogsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Logs          []*LogLine             `protobuf:"bytes,3,rep,name=logs,proto3" json:"logs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendLogsRequest) Reset() {
+	*x = SendLogsRequest{}
+	mi := &file_baktainer_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendLogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendLogsRequest) ProtoMessage() {}
+
+func (x *SendLogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendLogsRequest.ProtoReflect.Descriptor instead.
+func (*SendLogsRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SendLogsRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *SendLogsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SendLogsRequest) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+type SendLogsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendLogsResponse) Reset() {
+	*x = SendLogsResponse{}
+	mi := &file_baktainer_v1_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendLogsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendLogsResponse) ProtoMessage() {}
+
+func (x *SendLogsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendLogsResponse.ProtoReflect.Descriptor instead.
+func (*SendLogsResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
 // Assignment is one run leased to the agent.
 type Assignment struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -309,13 +564,15 @@ type Assignment struct {
 	Work isAssignment_Work `protobuf_oneof:"work"`
 	// Generation of source_key; 0 means 1.
 	KeyGeneration uint32 `protobuf:"varint,8,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
+	// Ids of the controllers to send objects to and to read them from, best first. Any other does too.
+	Controllers   []string `protobuf:"bytes,9,rep,name=controllers,proto3" json:"controllers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[3]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +584,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[3]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +597,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Assignment) GetLease() *Lease {
@@ -410,6 +667,13 @@ func (x *Assignment) GetKeyGeneration() uint32 {
 	return 0
 }
 
+func (x *Assignment) GetControllers() []string {
+	if x != nil {
+		return x.Controllers
+	}
+	return nil
+}
+
 type isAssignment_Work interface {
 	isAssignment_Work()
 }
@@ -441,7 +705,7 @@ type BackupWork struct {
 
 func (x *BackupWork) Reset() {
 	*x = BackupWork{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[4]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +717,7 @@ func (x *BackupWork) String() string {
 func (*BackupWork) ProtoMessage() {}
 
 func (x *BackupWork) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[4]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +730,7 @@ func (x *BackupWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupWork.ProtoReflect.Descriptor instead.
 func (*BackupWork) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BackupWork) GetSnapshot() string {
@@ -511,7 +775,7 @@ type RestoreWork struct {
 
 func (x *RestoreWork) Reset() {
 	*x = RestoreWork{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[5]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +787,7 @@ func (x *RestoreWork) String() string {
 func (*RestoreWork) ProtoMessage() {}
 
 func (x *RestoreWork) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[5]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +800,7 @@ func (x *RestoreWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreWork.ProtoReflect.Descriptor instead.
 func (*RestoreWork) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RestoreWork) GetSnapshot() *SnapshotRef {
@@ -578,7 +842,7 @@ type SnapshotRef struct {
 
 func (x *SnapshotRef) Reset() {
 	*x = SnapshotRef{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[6]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +854,7 @@ func (x *SnapshotRef) String() string {
 func (*SnapshotRef) ProtoMessage() {}
 
 func (x *SnapshotRef) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[6]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +867,7 @@ func (x *SnapshotRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRef.ProtoReflect.Descriptor instead.
 func (*SnapshotRef) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SnapshotRef) GetSnapshot() string {
@@ -628,18 +892,20 @@ func (x *SnapshotRef) GetManifestSize() int64 {
 }
 
 type HeartbeatRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	Session       string                 `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
-	Runs          []*RunProgress         `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
-	Providers     []*ProviderHealth      `protobuf:"bytes,4,rep,name=providers,proto3" json:"providers,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Agent     string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Session   string                 `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
+	Runs      []*RunProgress         `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
+	Providers []*ProviderHealth      `protobuf:"bytes,4,rep,name=providers,proto3" json:"providers,omitempty"`
+	// Version of the trust that the agent has.
+	TrustVersion  uint64 `protobuf:"varint,5,opt,name=trust_version,json=trustVersion,proto3" json:"trust_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[7]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +917,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[7]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +930,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HeartbeatRequest) GetAgent() string {
@@ -695,6 +961,13 @@ func (x *HeartbeatRequest) GetProviders() []*ProviderHealth {
 	return nil
 }
 
+func (x *HeartbeatRequest) GetTrustVersion() uint64 {
+	if x != nil {
+		return x.TrustVersion
+	}
+	return 0
+}
+
 type RunProgress struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Lease    *Lease                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
@@ -707,7 +980,7 @@ type RunProgress struct {
 
 func (x *RunProgress) Reset() {
 	*x = RunProgress{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[8]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +992,7 @@ func (x *RunProgress) String() string {
 func (*RunProgress) ProtoMessage() {}
 
 func (x *RunProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[8]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +1005,7 @@ func (x *RunProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunProgress.ProtoReflect.Descriptor instead.
 func (*RunProgress) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RunProgress) GetLease() *Lease {
@@ -770,7 +1043,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[9]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +1055,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[9]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +1068,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HeartbeatResponse) GetPeriod() *durationpb.Duration {
@@ -820,17 +1093,20 @@ func (x *HeartbeatResponse) GetLost() []*Lease {
 }
 
 type ReportInventoryRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	Session       string                 `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
-	Sources       []*Source              `protobuf:"bytes,3,rep,name=sources,proto3" json:"sources,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Agent   string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Session string                 `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
+	Sources []*Source              `protobuf:"bytes,3,rep,name=sources,proto3" json:"sources,omitempty"`
+	// Only what has changed since the report before in this session: sources are new or changed, removed are gone.
+	Partial       bool     `protobuf:"varint,4,opt,name=partial,proto3" json:"partial,omitempty"`
+	Removed       []string `protobuf:"bytes,5,rep,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportInventoryRequest) Reset() {
 	*x = ReportInventoryRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[10]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +1118,7 @@ func (x *ReportInventoryRequest) String() string {
 func (*ReportInventoryRequest) ProtoMessage() {}
 
 func (x *ReportInventoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[10]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +1131,7 @@ func (x *ReportInventoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportInventoryRequest.ProtoReflect.Descriptor instead.
 func (*ReportInventoryRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReportInventoryRequest) GetAgent() string {
@@ -879,6 +1155,20 @@ func (x *ReportInventoryRequest) GetSources() []*Source {
 	return nil
 }
 
+func (x *ReportInventoryRequest) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+func (x *ReportInventoryRequest) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
 type ReportInventoryResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -887,7 +1177,7 @@ type ReportInventoryResponse struct {
 
 func (x *ReportInventoryResponse) Reset() {
 	*x = ReportInventoryResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[11]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1189,7 @@ func (x *ReportInventoryResponse) String() string {
 func (*ReportInventoryResponse) ProtoMessage() {}
 
 func (x *ReportInventoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[11]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1202,7 @@ func (x *ReportInventoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportInventoryResponse.ProtoReflect.Descriptor instead.
 func (*ReportInventoryResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 type UploadObjectRequest struct {
@@ -928,7 +1218,7 @@ type UploadObjectRequest struct {
 
 func (x *UploadObjectRequest) Reset() {
 	*x = UploadObjectRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[12]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1230,7 @@ func (x *UploadObjectRequest) String() string {
 func (*UploadObjectRequest) ProtoMessage() {}
 
 func (x *UploadObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[12]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1243,7 @@ func (x *UploadObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadObjectRequest.ProtoReflect.Descriptor instead.
 func (*UploadObjectRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UploadObjectRequest) GetPart() isUploadObjectRequest_Part {
@@ -1010,7 +1300,7 @@ type ObjectHeader struct {
 
 func (x *ObjectHeader) Reset() {
 	*x = ObjectHeader{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[13]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1312,7 @@ func (x *ObjectHeader) String() string {
 func (*ObjectHeader) ProtoMessage() {}
 
 func (x *ObjectHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[13]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1325,7 @@ func (x *ObjectHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectHeader.ProtoReflect.Descriptor instead.
 func (*ObjectHeader) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ObjectHeader) GetLease() *Lease {
@@ -1068,13 +1358,14 @@ func (x *ObjectHeader) GetSha256() []byte {
 
 type UploadObjectResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Receipt       *Receipt               `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UploadObjectResponse) Reset() {
 	*x = UploadObjectResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[14]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1377,7 @@ func (x *UploadObjectResponse) String() string {
 func (*UploadObjectResponse) ProtoMessage() {}
 
 func (x *UploadObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[14]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,22 +1390,111 @@ func (x *UploadObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadObjectResponse.ProtoReflect.Descriptor instead.
 func (*UploadObjectResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *UploadObjectResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
+// Receipt is a controller's word that an object is durable: any controller of the cluster takes it for the object, so
+// that a commit need not read again what was sent through another.
+type Receipt struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Size   int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Sha256 []byte                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Name of the store that has it.
+	Store string `protobuf:"bytes,4,opt,name=store,proto3" json:"store,omitempty"`
+	// Over lease and all of the above, by a key that only controllers have.
+	Mac           []byte `protobuf:"bytes,5,opt,name=mac,proto3" json:"mac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipt) Reset() {
+	*x = Receipt{}
+	mi := &file_baktainer_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipt) ProtoMessage() {}
+
+func (x *Receipt) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
+func (*Receipt) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Receipt) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Receipt) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Receipt) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *Receipt) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *Receipt) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
 }
 
 type CommitSnapshotRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lease *Lease                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	// What the agent knows of the snapshot; the ledger's own fields are the controller's to set.
-	Snapshot      *Snapshot  `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	Logs          []*LogLine `protobuf:"bytes,3,rep,name=logs,proto3" json:"logs,omitempty"`
+	Snapshot *Snapshot  `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Logs     []*LogLine `protobuf:"bytes,3,rep,name=logs,proto3" json:"logs,omitempty"`
+	// For the objects that were sent under this lease.
+	Receipts      []*Receipt `protobuf:"bytes,4,rep,name=receipts,proto3" json:"receipts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommitSnapshotRequest) Reset() {
 	*x = CommitSnapshotRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[15]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +1506,7 @@ func (x *CommitSnapshotRequest) String() string {
 func (*CommitSnapshotRequest) ProtoMessage() {}
 
 func (x *CommitSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[15]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +1519,7 @@ func (x *CommitSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*CommitSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CommitSnapshotRequest) GetLease() *Lease {
@@ -1163,6 +1543,13 @@ func (x *CommitSnapshotRequest) GetLogs() []*LogLine {
 	return nil
 }
 
+func (x *CommitSnapshotRequest) GetReceipts() []*Receipt {
+	if x != nil {
+		return x.Receipts
+	}
+	return nil
+}
+
 type CommitSnapshotResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LedgerIndex   uint64                 `protobuf:"varint,1,opt,name=ledger_index,json=ledgerIndex,proto3" json:"ledger_index,omitempty"`
@@ -1172,7 +1559,7 @@ type CommitSnapshotResponse struct {
 
 func (x *CommitSnapshotResponse) Reset() {
 	*x = CommitSnapshotResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[16]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1571,7 @@ func (x *CommitSnapshotResponse) String() string {
 func (*CommitSnapshotResponse) ProtoMessage() {}
 
 func (x *CommitSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[16]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1584,7 @@ func (x *CommitSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*CommitSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CommitSnapshotResponse) GetLedgerIndex() uint64 {
@@ -1221,7 +1608,7 @@ type FinishRunRequest struct {
 
 func (x *FinishRunRequest) Reset() {
 	*x = FinishRunRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[17]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1620,7 @@ func (x *FinishRunRequest) String() string {
 func (*FinishRunRequest) ProtoMessage() {}
 
 func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[17]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1633,7 @@ func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunRequest.ProtoReflect.Descriptor instead.
 func (*FinishRunRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FinishRunRequest) GetLease() *Lease {
@@ -1292,7 +1679,7 @@ type FinishRunResponse struct {
 
 func (x *FinishRunResponse) Reset() {
 	*x = FinishRunResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[18]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1691,7 @@ func (x *FinishRunResponse) String() string {
 func (*FinishRunResponse) ProtoMessage() {}
 
 func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[18]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1704,7 @@ func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunResponse.ProtoReflect.Descriptor instead.
 func (*FinishRunResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 type ReadObjectRequest struct {
@@ -1333,7 +1720,7 @@ type ReadObjectRequest struct {
 
 func (x *ReadObjectRequest) Reset() {
 	*x = ReadObjectRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[19]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1732,7 @@ func (x *ReadObjectRequest) String() string {
 func (*ReadObjectRequest) ProtoMessage() {}
 
 func (x *ReadObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[19]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1745,7 @@ func (x *ReadObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadObjectRequest.ProtoReflect.Descriptor instead.
 func (*ReadObjectRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReadObjectRequest) GetLease() *Lease {
@@ -1398,7 +1785,7 @@ type ReadObjectResponse struct {
 
 func (x *ReadObjectResponse) Reset() {
 	*x = ReadObjectResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[20]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1797,7 @@ func (x *ReadObjectResponse) String() string {
 func (*ReadObjectResponse) ProtoMessage() {}
 
 func (x *ReadObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[20]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1810,7 @@ func (x *ReadObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadObjectResponse.ProtoReflect.Descriptor instead.
 func (*ReadObjectResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReadObjectResponse) GetData() []byte {
@@ -1437,7 +1824,10 @@ var File_baktainer_v1_agent_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x18baktainer/v1/agent.proto\x12\fbaktainer.v1\x1a\x18baktainer/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"/\n" +
+	"\x18baktainer/v1/agent.proto\x12\fbaktainer.v1\x1a\x1bbaktainer/v1/identity.proto\x1a\x1abaktainer/v1/options.proto\x1a\x18baktainer/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n" +
+	"\rLocateRequest\"P\n" +
+	"\x0eLocateResponse\x12>\n" +
+	"\vcontrollers\x18\x01 \x03(\v2\x1c.baktainer.v1.ControllerInfoR\vcontrollers\"/\n" +
 	"\x05Lease\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x9f\x01\n" +
@@ -1446,7 +1836,7 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12 \n" +
 	"\vconcurrency\x18\x04 \x01(\x05R\vconcurrency\x12'\n" +
-	"\x04held\x18\x05 \x03(\v2\x13.baktainer.v1.LeaseR\x04held\"\xc7\x02\n" +
+	"\x04held\x18\x05 \x03(\v2\x13.baktainer.v1.LeaseR\x04held\"\xda\x03\n" +
 	"\x0fSessionResponse\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x126\n" +
 	"\x04type\x18\x02 \x01(\x0e2\".baktainer.v1.SessionResponse.TypeR\x04type\x12\x1d\n" +
@@ -1455,11 +1845,23 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"results_in\x18\x04 \x01(\tR\tresultsIn\x120\n" +
 	"\x06assign\x18\x05 \x03(\v2\x18.baktainer.v1.AssignmentR\x06assign\x12+\n" +
-	"\x06cancel\x18\x06 \x03(\v2\x13.baktainer.v1.LeaseR\x06cancel\"E\n" +
+	"\x06cancel\x18\x06 \x03(\v2\x13.baktainer.v1.LeaseR\x06cancel\x12>\n" +
+	"\vcontrollers\x18\a \x03(\v2\x1c.baktainer.v1.ControllerInfoR\vcontrollers\x12#\n" +
+	"\rtrust_version\x18\b \x01(\x04R\ftrustVersion\x12,\n" +
+	"\x04logs\x18\t \x01(\v2\x18.baktainer.v1.LogRequestR\x04logs\"E\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rTYPE_COMPLETE\x10\x01\x12\x14\n" +
-	"\x10TYPE_INCREMENTAL\x10\x02\"\xec\x02\n" +
+	"\x10TYPE_INCREMENTAL\x10\x02\"2\n" +
+	"\n" +
+	"LogRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05lines\x18\x02 \x01(\x05R\x05lines\"b\n" +
+	"\x0fSendLogsRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12)\n" +
+	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\x12\n" +
+	"\x10SendLogsResponse\"\x8e\x03\n" +
 	"\n" +
 	"Assignment\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x16\n" +
@@ -1470,7 +1872,8 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"source_key\x18\x05 \x01(\fR\tsourceKey\x122\n" +
 	"\x06backup\x18\x06 \x01(\v2\x18.baktainer.v1.BackupWorkH\x00R\x06backup\x125\n" +
 	"\arestore\x18\a \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\arestore\x12%\n" +
-	"\x0ekey_generation\x18\b \x01(\rR\rkeyGenerationB\x06\n" +
+	"\x0ekey_generation\x18\b \x01(\rR\rkeyGeneration\x12 \n" +
+	"\vcontrollers\x18\t \x03(\tR\vcontrollersB\x06\n" +
 	"\x04work\"\xb1\x01\n" +
 	"\n" +
 	"BackupWork\x12\x1a\n" +
@@ -1487,12 +1890,13 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\vSnapshotRef\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12'\n" +
 	"\x0fmanifest_sha256\x18\x02 \x01(\fR\x0emanifestSha256\x12#\n" +
-	"\rmanifest_size\x18\x03 \x01(\x03R\fmanifestSize\"\xad\x01\n" +
+	"\rmanifest_size\x18\x03 \x01(\x03R\fmanifestSize\"\xd2\x01\n" +
 	"\x10HeartbeatRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12-\n" +
 	"\x04runs\x18\x03 \x03(\v2\x19.baktainer.v1.RunProgressR\x04runs\x12:\n" +
-	"\tproviders\x18\x04 \x03(\v2\x1c.baktainer.v1.ProviderHealthR\tproviders\"\x97\x01\n" +
+	"\tproviders\x18\x04 \x03(\v2\x1c.baktainer.v1.ProviderHealthR\tproviders\x12#\n" +
+	"\rtrust_version\x18\x05 \x01(\x04R\ftrustVersion\"\x97\x01\n" +
 	"\vRunProgress\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x122\n" +
 	"\bprogress\x18\x02 \x01(\v2\x16.baktainer.v1.ProgressR\bprogress\x12)\n" +
@@ -1500,11 +1904,13 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x11HeartbeatResponse\x121\n" +
 	"\x06period\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06period\x12-\n" +
 	"\arenewed\x18\x02 \x03(\v2\x13.baktainer.v1.LeaseR\arenewed\x12'\n" +
-	"\x04lost\x18\x03 \x03(\v2\x13.baktainer.v1.LeaseR\x04lost\"x\n" +
+	"\x04lost\x18\x03 \x03(\v2\x13.baktainer.v1.LeaseR\x04lost\"\xac\x01\n" +
 	"\x16ReportInventoryRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12.\n" +
-	"\asources\x18\x03 \x03(\v2\x14.baktainer.v1.SourceR\asources\"\x19\n" +
+	"\asources\x18\x03 \x03(\v2\x14.baktainer.v1.SourceR\asources\x12\x18\n" +
+	"\apartial\x18\x04 \x01(\bR\apartial\x12\x18\n" +
+	"\aremoved\x18\x05 \x03(\tR\aremoved\"\x19\n" +
 	"\x17ReportInventoryResponse\"i\n" +
 	"\x13UploadObjectRequest\x124\n" +
 	"\x06header\x18\x01 \x01(\v2\x1a.baktainer.v1.ObjectHeaderH\x00R\x06header\x12\x14\n" +
@@ -1514,12 +1920,20 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x16\n" +
-	"\x06sha256\x18\x04 \x01(\fR\x06sha256\"\x16\n" +
-	"\x14UploadObjectResponse\"\xa1\x01\n" +
+	"\x06sha256\x18\x04 \x01(\fR\x06sha256\"G\n" +
+	"\x14UploadObjectResponse\x12/\n" +
+	"\areceipt\x18\x01 \x01(\v2\x15.baktainer.v1.ReceiptR\areceipt\"q\n" +
+	"\aReceipt\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x14\n" +
+	"\x05store\x18\x04 \x01(\tR\x05store\x12\x10\n" +
+	"\x03mac\x18\x05 \x01(\fR\x03mac\"\xd4\x01\n" +
 	"\x15CommitSnapshotRequest\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x122\n" +
 	"\bsnapshot\x18\x02 \x01(\v2\x16.baktainer.v1.SnapshotR\bsnapshot\x12)\n" +
-	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\";\n" +
+	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x121\n" +
+	"\breceipts\x18\x04 \x03(\v2\x15.baktainer.v1.ReceiptR\breceipts\";\n" +
 	"\x16CommitSnapshotResponse\x12!\n" +
 	"\fledger_index\x18\x01 \x01(\x04R\vledgerIndex\"\xcf\x01\n" +
 	"\x10FinishRunRequest\x12)\n" +
@@ -1535,16 +1949,27 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x04 \x01(\x03R\x06length\"(\n" +
 	"\x12ReadObjectResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\xdd\x04\n" +
-	"\fAgentService\x12H\n" +
-	"\aSession\x12\x1c.baktainer.v1.SessionRequest\x1a\x1d.baktainer.v1.SessionResponse0\x01\x12L\n" +
-	"\tHeartbeat\x12\x1e.baktainer.v1.HeartbeatRequest\x1a\x1f.baktainer.v1.HeartbeatResponse\x12^\n" +
-	"\x0fReportInventory\x12$.baktainer.v1.ReportInventoryRequest\x1a%.baktainer.v1.ReportInventoryResponse\x12W\n" +
-	"\fUploadObject\x12!.baktainer.v1.UploadObjectRequest\x1a\".baktainer.v1.UploadObjectResponse(\x01\x12[\n" +
-	"\x0eCommitSnapshot\x12#.baktainer.v1.CommitSnapshotRequest\x1a$.baktainer.v1.CommitSnapshotResponse\x12L\n" +
-	"\tFinishRun\x12\x1e.baktainer.v1.FinishRunRequest\x1a\x1f.baktainer.v1.FinishRunResponse\x12Q\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\xc8\x06\n" +
+	"\fAgentService\x12L\n" +
+	"\x06Locate\x12\x1b.baktainer.v1.LocateRequest\x1a\x1c.baktainer.v1.LocateResponse\"\a\x8a\xe8\x18\x03\n" +
+	"\x01\x01\x12S\n" +
+	"\aSession\x12\x1c.baktainer.v1.SessionRequest\x1a\x1d.baktainer.v1.SessionResponse\"\t\x8a\xe8\x18\x05\n" +
+	"\x01\x01\x18\x010\x01\x12W\n" +
+	"\tHeartbeat\x12\x1e.baktainer.v1.HeartbeatRequest\x1a\x1f.baktainer.v1.HeartbeatResponse\"\t\x8a\xe8\x18\x05\n" +
+	"\x01\x01\x18\x01\x12i\n" +
+	"\x0fReportInventory\x12$.baktainer.v1.ReportInventoryRequest\x1a%.baktainer.v1.ReportInventoryResponse\"\t\x8a\xe8\x18\x05\n" +
+	"\x01\x01\x18\x01\x12`\n" +
+	"\fUploadObject\x12!.baktainer.v1.UploadObjectRequest\x1a\".baktainer.v1.UploadObjectResponse\"\a\x8a\xe8\x18\x03\n" +
+	"\x01\x01(\x01\x12d\n" +
+	"\x0eCommitSnapshot\x12#.baktainer.v1.CommitSnapshotRequest\x1a$.baktainer.v1.CommitSnapshotResponse\"\a\x8a\xe8\x18\x03\n" +
+	"\x01\x01\x12W\n" +
+	"\tFinishRun\x12\x1e.baktainer.v1.FinishRunRequest\x1a\x1f.baktainer.v1.FinishRunResponse\"\t\x8a\xe8\x18\x05\n" +
+	"\x01\x01\x18\x01\x12T\n" +
+	"\bSendLogs\x12\x1d.baktainer.v1.SendLogsRequest\x1a\x1e.baktainer.v1.SendLogsResponse\"\t\x8a\xe8\x18\x05\n" +
+	"\x01\x01\x18\x01\x12Z\n" +
 	"\n" +
-	"ReadObject\x12\x1f.baktainer.v1.ReadObjectRequest\x1a .baktainer.v1.ReadObjectResponse0\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
+	"ReadObject\x12\x1f.baktainer.v1.ReadObjectRequest\x1a .baktainer.v1.ReadObjectResponse\"\a\x8a\xe8\x18\x03\n" +
+	"\x01\x010\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
 
 var (
 	file_baktainer_v1_agent_proto_rawDescOnce sync.Once
@@ -1559,90 +1984,107 @@ func file_baktainer_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_baktainer_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_baktainer_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_baktainer_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_baktainer_v1_agent_proto_goTypes = []any{
 	(SessionResponse_Type)(0),       // 0: baktainer.v1.SessionResponse.Type
-	(*Lease)(nil),                   // 1: baktainer.v1.Lease
-	(*SessionRequest)(nil),          // 2: baktainer.v1.SessionRequest
-	(*SessionResponse)(nil),         // 3: baktainer.v1.SessionResponse
-	(*Assignment)(nil),              // 4: baktainer.v1.Assignment
-	(*BackupWork)(nil),              // 5: baktainer.v1.BackupWork
-	(*RestoreWork)(nil),             // 6: baktainer.v1.RestoreWork
-	(*SnapshotRef)(nil),             // 7: baktainer.v1.SnapshotRef
-	(*HeartbeatRequest)(nil),        // 8: baktainer.v1.HeartbeatRequest
-	(*RunProgress)(nil),             // 9: baktainer.v1.RunProgress
-	(*HeartbeatResponse)(nil),       // 10: baktainer.v1.HeartbeatResponse
-	(*ReportInventoryRequest)(nil),  // 11: baktainer.v1.ReportInventoryRequest
-	(*ReportInventoryResponse)(nil), // 12: baktainer.v1.ReportInventoryResponse
-	(*UploadObjectRequest)(nil),     // 13: baktainer.v1.UploadObjectRequest
-	(*ObjectHeader)(nil),            // 14: baktainer.v1.ObjectHeader
-	(*UploadObjectResponse)(nil),    // 15: baktainer.v1.UploadObjectResponse
-	(*CommitSnapshotRequest)(nil),   // 16: baktainer.v1.CommitSnapshotRequest
-	(*CommitSnapshotResponse)(nil),  // 17: baktainer.v1.CommitSnapshotResponse
-	(*FinishRunRequest)(nil),        // 18: baktainer.v1.FinishRunRequest
-	(*FinishRunResponse)(nil),       // 19: baktainer.v1.FinishRunResponse
-	(*ReadObjectRequest)(nil),       // 20: baktainer.v1.ReadObjectRequest
-	(*ReadObjectResponse)(nil),      // 21: baktainer.v1.ReadObjectResponse
-	(*durationpb.Duration)(nil),     // 22: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 23: google.protobuf.Timestamp
-	(*RestoreRequest)(nil),          // 24: baktainer.v1.RestoreRequest
-	(*ProviderHealth)(nil),          // 25: baktainer.v1.ProviderHealth
-	(*Progress)(nil),                // 26: baktainer.v1.Progress
-	(*LogLine)(nil),                 // 27: baktainer.v1.LogLine
-	(*Source)(nil),                  // 28: baktainer.v1.Source
-	(*Snapshot)(nil),                // 29: baktainer.v1.Snapshot
-	(*Failure)(nil),                 // 30: baktainer.v1.Failure
+	(*LocateRequest)(nil),           // 1: baktainer.v1.LocateRequest
+	(*LocateResponse)(nil),          // 2: baktainer.v1.LocateResponse
+	(*Lease)(nil),                   // 3: baktainer.v1.Lease
+	(*SessionRequest)(nil),          // 4: baktainer.v1.SessionRequest
+	(*SessionResponse)(nil),         // 5: baktainer.v1.SessionResponse
+	(*LogRequest)(nil),              // 6: baktainer.v1.LogRequest
+	(*SendLogsRequest)(nil),         // 7: baktainer.v1.SendLogsRequest
+	(*SendLogsResponse)(nil),        // 8: baktainer.v1.SendLogsResponse
+	(*Assignment)(nil),              // 9: baktainer.v1.Assignment
+	(*BackupWork)(nil),              // 10: baktainer.v1.BackupWork
+	(*RestoreWork)(nil),             // 11: baktainer.v1.RestoreWork
+	(*SnapshotRef)(nil),             // 12: baktainer.v1.SnapshotRef
+	(*HeartbeatRequest)(nil),        // 13: baktainer.v1.HeartbeatRequest
+	(*RunProgress)(nil),             // 14: baktainer.v1.RunProgress
+	(*HeartbeatResponse)(nil),       // 15: baktainer.v1.HeartbeatResponse
+	(*ReportInventoryRequest)(nil),  // 16: baktainer.v1.ReportInventoryRequest
+	(*ReportInventoryResponse)(nil), // 17: baktainer.v1.ReportInventoryResponse
+	(*UploadObjectRequest)(nil),     // 18: baktainer.v1.UploadObjectRequest
+	(*ObjectHeader)(nil),            // 19: baktainer.v1.ObjectHeader
+	(*UploadObjectResponse)(nil),    // 20: baktainer.v1.UploadObjectResponse
+	(*Receipt)(nil),                 // 21: baktainer.v1.Receipt
+	(*CommitSnapshotRequest)(nil),   // 22: baktainer.v1.CommitSnapshotRequest
+	(*CommitSnapshotResponse)(nil),  // 23: baktainer.v1.CommitSnapshotResponse
+	(*FinishRunRequest)(nil),        // 24: baktainer.v1.FinishRunRequest
+	(*FinishRunResponse)(nil),       // 25: baktainer.v1.FinishRunResponse
+	(*ReadObjectRequest)(nil),       // 26: baktainer.v1.ReadObjectRequest
+	(*ReadObjectResponse)(nil),      // 27: baktainer.v1.ReadObjectResponse
+	(*ControllerInfo)(nil),          // 28: baktainer.v1.ControllerInfo
+	(*LogLine)(nil),                 // 29: baktainer.v1.LogLine
+	(*durationpb.Duration)(nil),     // 30: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 31: google.protobuf.Timestamp
+	(*RestoreRequest)(nil),          // 32: baktainer.v1.RestoreRequest
+	(*ProviderHealth)(nil),          // 33: baktainer.v1.ProviderHealth
+	(*Progress)(nil),                // 34: baktainer.v1.Progress
+	(*Source)(nil),                  // 35: baktainer.v1.Source
+	(*Snapshot)(nil),                // 36: baktainer.v1.Snapshot
+	(*Failure)(nil),                 // 37: baktainer.v1.Failure
 }
 var file_baktainer_v1_agent_proto_depIdxs = []int32{
-	1,  // 0: baktainer.v1.SessionRequest.held:type_name -> baktainer.v1.Lease
-	0,  // 1: baktainer.v1.SessionResponse.type:type_name -> baktainer.v1.SessionResponse.Type
-	4,  // 2: baktainer.v1.SessionResponse.assign:type_name -> baktainer.v1.Assignment
-	1,  // 3: baktainer.v1.SessionResponse.cancel:type_name -> baktainer.v1.Lease
-	1,  // 4: baktainer.v1.Assignment.lease:type_name -> baktainer.v1.Lease
-	22, // 5: baktainer.v1.Assignment.lease_duration:type_name -> google.protobuf.Duration
-	5,  // 6: baktainer.v1.Assignment.backup:type_name -> baktainer.v1.BackupWork
-	6,  // 7: baktainer.v1.Assignment.restore:type_name -> baktainer.v1.RestoreWork
-	23, // 8: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
-	7,  // 9: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
-	7,  // 10: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
-	24, // 11: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
-	9,  // 12: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
-	25, // 13: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
-	1,  // 14: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
-	26, // 15: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
-	27, // 16: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
-	22, // 17: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
-	1,  // 18: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
-	1,  // 19: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
-	28, // 20: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
-	14, // 21: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
-	1,  // 22: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
-	1,  // 23: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
-	29, // 24: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
-	27, // 25: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
-	1,  // 26: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
-	30, // 27: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
-	27, // 28: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
-	1,  // 29: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
-	2,  // 30: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
-	8,  // 31: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
-	11, // 32: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
-	13, // 33: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
-	16, // 34: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
-	18, // 35: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
-	20, // 36: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
-	3,  // 37: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
-	10, // 38: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
-	12, // 39: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
-	15, // 40: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
-	17, // 41: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
-	19, // 42: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
-	21, // 43: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
-	37, // [37:44] is the sub-list for method output_type
-	30, // [30:37] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	28, // 0: baktainer.v1.LocateResponse.controllers:type_name -> baktainer.v1.ControllerInfo
+	3,  // 1: baktainer.v1.SessionRequest.held:type_name -> baktainer.v1.Lease
+	0,  // 2: baktainer.v1.SessionResponse.type:type_name -> baktainer.v1.SessionResponse.Type
+	9,  // 3: baktainer.v1.SessionResponse.assign:type_name -> baktainer.v1.Assignment
+	3,  // 4: baktainer.v1.SessionResponse.cancel:type_name -> baktainer.v1.Lease
+	28, // 5: baktainer.v1.SessionResponse.controllers:type_name -> baktainer.v1.ControllerInfo
+	6,  // 6: baktainer.v1.SessionResponse.logs:type_name -> baktainer.v1.LogRequest
+	29, // 7: baktainer.v1.SendLogsRequest.logs:type_name -> baktainer.v1.LogLine
+	3,  // 8: baktainer.v1.Assignment.lease:type_name -> baktainer.v1.Lease
+	30, // 9: baktainer.v1.Assignment.lease_duration:type_name -> google.protobuf.Duration
+	10, // 10: baktainer.v1.Assignment.backup:type_name -> baktainer.v1.BackupWork
+	11, // 11: baktainer.v1.Assignment.restore:type_name -> baktainer.v1.RestoreWork
+	31, // 12: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
+	12, // 13: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
+	12, // 14: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
+	32, // 15: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
+	14, // 16: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
+	33, // 17: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
+	3,  // 18: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
+	34, // 19: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
+	29, // 20: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
+	30, // 21: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
+	3,  // 22: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
+	3,  // 23: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
+	35, // 24: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
+	19, // 25: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
+	3,  // 26: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
+	21, // 27: baktainer.v1.UploadObjectResponse.receipt:type_name -> baktainer.v1.Receipt
+	3,  // 28: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
+	36, // 29: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
+	29, // 30: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
+	21, // 31: baktainer.v1.CommitSnapshotRequest.receipts:type_name -> baktainer.v1.Receipt
+	3,  // 32: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
+	37, // 33: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
+	29, // 34: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
+	3,  // 35: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
+	1,  // 36: baktainer.v1.AgentService.Locate:input_type -> baktainer.v1.LocateRequest
+	4,  // 37: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
+	13, // 38: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
+	16, // 39: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
+	18, // 40: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
+	22, // 41: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
+	24, // 42: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
+	7,  // 43: baktainer.v1.AgentService.SendLogs:input_type -> baktainer.v1.SendLogsRequest
+	26, // 44: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
+	2,  // 45: baktainer.v1.AgentService.Locate:output_type -> baktainer.v1.LocateResponse
+	5,  // 46: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
+	15, // 47: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
+	17, // 48: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
+	20, // 49: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
+	23, // 50: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
+	25, // 51: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
+	8,  // 52: baktainer.v1.AgentService.SendLogs:output_type -> baktainer.v1.SendLogsResponse
+	27, // 53: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
+	45, // [45:54] is the sub-list for method output_type
+	36, // [36:45] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_agent_proto_init() }
@@ -1650,12 +2092,14 @@ func file_baktainer_v1_agent_proto_init() {
 	if File_baktainer_v1_agent_proto != nil {
 		return
 	}
+	file_baktainer_v1_identity_proto_init()
+	file_baktainer_v1_options_proto_init()
 	file_baktainer_v1_types_proto_init()
-	file_baktainer_v1_agent_proto_msgTypes[3].OneofWrappers = []any{
+	file_baktainer_v1_agent_proto_msgTypes[8].OneofWrappers = []any{
 		(*Assignment_Backup)(nil),
 		(*Assignment_Restore)(nil),
 	}
-	file_baktainer_v1_agent_proto_msgTypes[12].OneofWrappers = []any{
+	file_baktainer_v1_agent_proto_msgTypes[17].OneofWrappers = []any{
 		(*UploadObjectRequest_Header)(nil),
 		(*UploadObjectRequest_Data)(nil),
 	}
@@ -1665,7 +2109,7 @@ func file_baktainer_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_agent_proto_rawDesc), len(file_baktainer_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,12 +22,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	AgentService_Locate_FullMethodName          = "/baktainer.v1.AgentService/Locate"
 	AgentService_Session_FullMethodName         = "/baktainer.v1.AgentService/Session"
 	AgentService_Heartbeat_FullMethodName       = "/baktainer.v1.AgentService/Heartbeat"
 	AgentService_ReportInventory_FullMethodName = "/baktainer.v1.AgentService/ReportInventory"
 	AgentService_UploadObject_FullMethodName    = "/baktainer.v1.AgentService/UploadObject"
 	AgentService_CommitSnapshot_FullMethodName  = "/baktainer.v1.AgentService/CommitSnapshot"
 	AgentService_FinishRun_FullMethodName       = "/baktainer.v1.AgentService/FinishRun"
+	AgentService_SendLogs_FullMethodName        = "/baktainer.v1.AgentService/SendLogs"
 	AgentService_ReadObject_FullMethodName      = "/baktainer.v1.AgentService/ReadObject"
 )
 
@@ -35,6 +37,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type AgentServiceClient interface {
+	// Locate says which controllers there are and which of them leads; any of them knows.
+	Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error)
 	// Session registers the agent and streams what it is to do: first all of it, then changes. A new session of the
 	// same agent ends the older one.
 	Session(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SessionResponse], error)
@@ -49,6 +53,8 @@ type AgentServiceClient interface {
 	CommitSnapshot(ctx context.Context, in *CommitSnapshotRequest, opts ...grpc.CallOption) (*CommitSnapshotResponse, error)
 	// FinishRun ends a run that did not commit a snapshot: a failed one, a cancelled one, a restore. Idempotent.
 	FinishRun(ctx context.Context, in *FinishRunRequest, opts ...grpc.CallOption) (*FinishRunResponse, error)
+	// SendLogs answers a request for the agent's log.
+	SendLogs(ctx context.Context, in *SendLogsRequest, opts ...grpc.CallOption) (*SendLogsResponse, error)
 	// ReadObject reads a manifest or pack of the source that the lease is for.
 	ReadObject(ctx context.Context, in *ReadObjectRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadObjectResponse], error)
 }
@@ -59,6 +65,16 @@ type agentServiceClient struct {
 
 func NewAgentServiceClient(cc grpc.ClientConnInterface) AgentServiceClient {
 	return &agentServiceClient{cc}
+}
+
+func (c *agentServiceClient) Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LocateResponse)
+	err := c.cc.Invoke(ctx, AgentService_Locate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *agentServiceClient) Session(ctx context.Context, in *SessionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SessionResponse], error) {
@@ -133,6 +149,16 @@ func (c *agentServiceClient) FinishRun(ctx context.Context, in *FinishRunRequest
 	return out, nil
 }
 
+func (c *agentServiceClient) SendLogs(ctx context.Context, in *SendLogsRequest, opts ...grpc.CallOption) (*SendLogsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SendLogsResponse)
+	err := c.cc.Invoke(ctx, AgentService_SendLogs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) ReadObject(ctx context.Context, in *ReadObjectRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadObjectResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[2], AgentService_ReadObject_FullMethodName, cOpts...)
@@ -156,6 +182,8 @@ type AgentService_ReadObjectClient = grpc.ServerStreamingClient[ReadObjectRespon
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
 type AgentServiceServer interface {
+	// Locate says which controllers there are and which of them leads; any of them knows.
+	Locate(context.Context, *LocateRequest) (*LocateResponse, error)
 	// Session registers the agent and streams what it is to do: first all of it, then changes. A new session of the
 	// same agent ends the older one.
 	Session(*SessionRequest, grpc.ServerStreamingServer[SessionResponse]) error
@@ -170,6 +198,8 @@ type AgentServiceServer interface {
 	CommitSnapshot(context.Context, *CommitSnapshotRequest) (*CommitSnapshotResponse, error)
 	// FinishRun ends a run that did not commit a snapshot: a failed one, a cancelled one, a restore. Idempotent.
 	FinishRun(context.Context, *FinishRunRequest) (*FinishRunResponse, error)
+	// SendLogs answers a request for the agent's log.
+	SendLogs(context.Context, *SendLogsRequest) (*SendLogsResponse, error)
 	// ReadObject reads a manifest or pack of the source that the lease is for.
 	ReadObject(*ReadObjectRequest, grpc.ServerStreamingServer[ReadObjectResponse]) error
 	mustEmbedUnimplementedAgentServiceServer()
@@ -182,6 +212,9 @@ type AgentServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedAgentServiceServer struct{}
 
+func (UnimplementedAgentServiceServer) Locate(context.Context, *LocateRequest) (*LocateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Locate not implemented")
+}
 func (UnimplementedAgentServiceServer) Session(*SessionRequest, grpc.ServerStreamingServer[SessionResponse]) error {
 	return status.Error(codes.Unimplemented, "method Session not implemented")
 }
@@ -199,6 +232,9 @@ func (UnimplementedAgentServiceServer) CommitSnapshot(context.Context, *CommitSn
 }
 func (UnimplementedAgentServiceServer) FinishRun(context.Context, *FinishRunRequest) (*FinishRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FinishRun not implemented")
+}
+func (UnimplementedAgentServiceServer) SendLogs(context.Context, *SendLogsRequest) (*SendLogsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SendLogs not implemented")
 }
 func (UnimplementedAgentServiceServer) ReadObject(*ReadObjectRequest, grpc.ServerStreamingServer[ReadObjectResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadObject not implemented")
@@ -222,6 +258,24 @@ func RegisterAgentServiceServer(s grpc.ServiceRegistrar, srv AgentServiceServer)
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&AgentService_ServiceDesc, srv)
+}
+
+func _AgentService_Locate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LocateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).Locate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_Locate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).Locate(ctx, req.(*LocateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _AgentService_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
@@ -314,6 +368,24 @@ func _AgentService_FinishRun_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_SendLogs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SendLogsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).SendLogs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_SendLogs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).SendLogs(ctx, req.(*SendLogsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_ReadObject_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ReadObjectRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -333,6 +405,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*AgentServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
+			MethodName: "Locate",
+			Handler:    _AgentService_Locate_Handler,
+		},
+		{
 			MethodName: "Heartbeat",
 			Handler:    _AgentService_Heartbeat_Handler,
 		},
@@ -347,6 +423,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FinishRun",
 			Handler:    _AgentService_FinishRun_Handler,
+		},
+		{
+			MethodName: "SendLogs",
+			Handler:    _AgentService_SendLogs_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

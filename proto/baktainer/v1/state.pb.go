@@ -54,6 +54,17 @@ type Command struct {
 	//	*Command_BeginPrune
 	//	*Command_EndPrune
 	//	*Command_RecordDamage
+	//	*Command_SetAuthority
+	//	*Command_CreateToken
+	//	*Command_RevokeToken
+	//	*Command_IssueIdentity
+	//	*Command_RevokeIdentity
+	//	*Command_SetAgent
+	//	*Command_SetLimits
+	//	*Command_BeginAudit
+	//	*Command_EndAudit
+	//	*Command_SetMember
+	//	*Command_DropMember
 	Command       isCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -284,6 +295,105 @@ func (x *Command) GetRecordDamage() *RecordDamage {
 	return nil
 }
 
+func (x *Command) GetSetAuthority() *SetAuthority {
+	if x != nil {
+		if x, ok := x.Command.(*Command_SetAuthority); ok {
+			return x.SetAuthority
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCreateToken() *CreateTokenRecord {
+	if x != nil {
+		if x, ok := x.Command.(*Command_CreateToken); ok {
+			return x.CreateToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeToken() *RevokeTokenRecord {
+	if x != nil {
+		if x, ok := x.Command.(*Command_RevokeToken); ok {
+			return x.RevokeToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetIssueIdentity() *IssueIdentity {
+	if x != nil {
+		if x, ok := x.Command.(*Command_IssueIdentity); ok {
+			return x.IssueIdentity
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeIdentity() *RevokeIdentityRecord {
+	if x != nil {
+		if x, ok := x.Command.(*Command_RevokeIdentity); ok {
+			return x.RevokeIdentity
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetAgent() *SetAgentRecord {
+	if x != nil {
+		if x, ok := x.Command.(*Command_SetAgent); ok {
+			return x.SetAgent
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetLimits() *SetLimitsRecord {
+	if x != nil {
+		if x, ok := x.Command.(*Command_SetLimits); ok {
+			return x.SetLimits
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetBeginAudit() *BeginAudit {
+	if x != nil {
+		if x, ok := x.Command.(*Command_BeginAudit); ok {
+			return x.BeginAudit
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEndAudit() *EndAudit {
+	if x != nil {
+		if x, ok := x.Command.(*Command_EndAudit); ok {
+			return x.EndAudit
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetMember() *SetMember {
+	if x != nil {
+		if x, ok := x.Command.(*Command_SetMember); ok {
+			return x.SetMember
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDropMember() *DropMember {
+	if x != nil {
+		if x, ok := x.Command.(*Command_DropMember); ok {
+			return x.DropMember
+		}
+	}
+	return nil
+}
+
 type isCommand_Command interface {
 	isCommand_Command()
 }
@@ -356,6 +466,50 @@ type Command_RecordDamage struct {
 	RecordDamage *RecordDamage `protobuf:"bytes,26,opt,name=record_damage,json=recordDamage,proto3,oneof"`
 }
 
+type Command_SetAuthority struct {
+	SetAuthority *SetAuthority `protobuf:"bytes,27,opt,name=set_authority,json=setAuthority,proto3,oneof"`
+}
+
+type Command_CreateToken struct {
+	CreateToken *CreateTokenRecord `protobuf:"bytes,28,opt,name=create_token,json=createToken,proto3,oneof"`
+}
+
+type Command_RevokeToken struct {
+	RevokeToken *RevokeTokenRecord `protobuf:"bytes,29,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
+}
+
+type Command_IssueIdentity struct {
+	IssueIdentity *IssueIdentity `protobuf:"bytes,30,opt,name=issue_identity,json=issueIdentity,proto3,oneof"`
+}
+
+type Command_RevokeIdentity struct {
+	RevokeIdentity *RevokeIdentityRecord `protobuf:"bytes,31,opt,name=revoke_identity,json=revokeIdentity,proto3,oneof"`
+}
+
+type Command_SetAgent struct {
+	SetAgent *SetAgentRecord `protobuf:"bytes,32,opt,name=set_agent,json=setAgent,proto3,oneof"`
+}
+
+type Command_SetLimits struct {
+	SetLimits *SetLimitsRecord `protobuf:"bytes,33,opt,name=set_limits,json=setLimits,proto3,oneof"`
+}
+
+type Command_BeginAudit struct {
+	BeginAudit *BeginAudit `protobuf:"bytes,34,opt,name=begin_audit,json=beginAudit,proto3,oneof"`
+}
+
+type Command_EndAudit struct {
+	EndAudit *EndAudit `protobuf:"bytes,35,opt,name=end_audit,json=endAudit,proto3,oneof"`
+}
+
+type Command_SetMember struct {
+	SetMember *SetMember `protobuf:"bytes,36,opt,name=set_member,json=setMember,proto3,oneof"`
+}
+
+type Command_DropMember struct {
+	DropMember *DropMember `protobuf:"bytes,37,opt,name=drop_member,json=dropMember,proto3,oneof"`
+}
+
 func (*Command_ReportSources) isCommand_Command() {}
 
 func (*Command_QueueRuns) isCommand_Command() {}
@@ -390,6 +544,806 @@ func (*Command_EndPrune) isCommand_Command() {}
 
 func (*Command_RecordDamage) isCommand_Command() {}
 
+func (*Command_SetAuthority) isCommand_Command() {}
+
+func (*Command_CreateToken) isCommand_Command() {}
+
+func (*Command_RevokeToken) isCommand_Command() {}
+
+func (*Command_IssueIdentity) isCommand_Command() {}
+
+func (*Command_RevokeIdentity) isCommand_Command() {}
+
+func (*Command_SetAgent) isCommand_Command() {}
+
+func (*Command_SetLimits) isCommand_Command() {}
+
+func (*Command_BeginAudit) isCommand_Command() {}
+
+func (*Command_EndAudit) isCommand_Command() {}
+
+func (*Command_SetMember) isCommand_Command() {}
+
+func (*Command_DropMember) isCommand_Command() {}
+
+// SetAuthority replaces the authority. Refused unless the version is the one after the present one.
+type SetAuthority struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Authority     *AuthorityRecord       `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAuthority) Reset() {
+	*x = SetAuthority{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAuthority) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAuthority) ProtoMessage() {}
+
+func (x *SetAuthority) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAuthority.ProtoReflect.Descriptor instead.
+func (*SetAuthority) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SetAuthority) GetAuthority() *AuthorityRecord {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+// AuthorityRecord is the cluster's certificate authority.
+type AuthorityRecord struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Roots   []*RootRecord          `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	// Set while a rotation is under way.
+	RotationBeganAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=rotation_began_at,json=rotationBeganAt,proto3" json:"rotation_began_at,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *AuthorityRecord) Reset() {
+	*x = AuthorityRecord{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorityRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorityRecord) ProtoMessage() {}
+
+func (x *AuthorityRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorityRecord.ProtoReflect.Descriptor instead.
+func (*AuthorityRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AuthorityRecord) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *AuthorityRecord) GetRoots() []*RootRecord {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *AuthorityRecord) GetRotationBeganAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RotationBeganAt
+	}
+	return nil
+}
+
+type RootRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DER.
+	Certificate []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// The private key, sealed under the repository's key of that generation; empty: it signs no more.
+	SealedKey     []byte `protobuf:"bytes,2,opt,name=sealed_key,json=sealedKey,proto3" json:"sealed_key,omitempty"`
+	KeyGeneration uint32 `protobuf:"varint,3,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
+	// It signs new certificates. Exactly one does.
+	Signs         bool `protobuf:"varint,4,opt,name=signs,proto3" json:"signs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RootRecord) Reset() {
+	*x = RootRecord{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RootRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RootRecord) ProtoMessage() {}
+
+func (x *RootRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RootRecord.ProtoReflect.Descriptor instead.
+func (*RootRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RootRecord) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *RootRecord) GetSealedKey() []byte {
+	if x != nil {
+		return x.SealedKey
+	}
+	return nil
+}
+
+func (x *RootRecord) GetKeyGeneration() uint32 {
+	if x != nil {
+		return x.KeyGeneration
+	}
+	return 0
+}
+
+func (x *RootRecord) GetSigns() bool {
+	if x != nil {
+		return x.Signs
+	}
+	return false
+}
+
+type CreateTokenRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// SHA-256 of the secret.
+	Hash          []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenRecord) Reset() {
+	*x = CreateTokenRecord{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenRecord) ProtoMessage() {}
+
+func (x *CreateTokenRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenRecord.ProtoReflect.Descriptor instead.
+func (*CreateTokenRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CreateTokenRecord) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *CreateTokenRecord) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+type RevokeTokenRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenRecord) Reset() {
+	*x = RevokeTokenRecord{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenRecord) ProtoMessage() {}
+
+func (x *RevokeTokenRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenRecord.ProtoReflect.Descriptor instead.
+func (*RevokeTokenRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RevokeTokenRecord) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// IssueIdentity notes that a certificate is being issued. With a token's hash it uses that token: refused when the
+// token is unknown, expired, used up, revoked, or not for that role and name. Without, the identity must exist, and not
+// have been revoked.
+type IssueIdentity struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	TokenHash     []byte                 `protobuf:"bytes,2,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueIdentity) Reset() {
+	*x = IssueIdentity{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueIdentity) ProtoMessage() {}
+
+func (x *IssueIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueIdentity.ProtoReflect.Descriptor instead.
+func (*IssueIdentity) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *IssueIdentity) GetIdentity() *Identity {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
+}
+
+func (x *IssueIdentity) GetTokenHash() []byte {
+	if x != nil {
+		return x.TokenHash
+	}
+	return nil
+}
+
+type RevokeIdentityRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          Role                   `protobuf:"varint,1,opt,name=role,proto3,enum=baktainer.v1.Role" json:"role,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeIdentityRecord) Reset() {
+	*x = RevokeIdentityRecord{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeIdentityRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeIdentityRecord) ProtoMessage() {}
+
+func (x *RevokeIdentityRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeIdentityRecord.ProtoReflect.Descriptor instead.
+func (*RevokeIdentityRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RevokeIdentityRecord) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *RevokeIdentityRecord) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// SetAgentRecord sets what an agent is allowed.
+type SetAgentRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         *AgentRecord           `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAgentRecord) Reset() {
+	*x = SetAgentRecord{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAgentRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAgentRecord) ProtoMessage() {}
+
+func (x *SetAgentRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAgentRecord.ProtoReflect.Descriptor instead.
+func (*SetAgentRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SetAgentRecord) GetAgent() *AgentRecord {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+// AgentRecord is what was set for an agent.
+type AgentRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Concurrency   int32                  `protobuf:"varint,2,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	Drained       bool                   `protobuf:"varint,3,opt,name=drained,proto3" json:"drained,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentRecord) Reset() {
+	*x = AgentRecord{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentRecord) ProtoMessage() {}
+
+func (x *AgentRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentRecord.ProtoReflect.Descriptor instead.
+func (*AgentRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *AgentRecord) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AgentRecord) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *AgentRecord) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+type SetLimitsRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limits        *Limits                `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLimitsRecord) Reset() {
+	*x = SetLimitsRecord{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLimitsRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLimitsRecord) ProtoMessage() {}
+
+func (x *SetLimitsRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLimitsRecord.ProtoReflect.Descriptor instead.
+func (*SetLimitsRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SetLimitsRecord) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// BeginAudit notes that a call begins; only the newest 10,000 are kept.
+type BeginAudit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        *AuditRecord           `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginAudit) Reset() {
+	*x = BeginAudit{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginAudit) ProtoMessage() {}
+
+func (x *BeginAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginAudit.ProtoReflect.Descriptor instead.
+func (*BeginAudit) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *BeginAudit) GetRecord() *AuditRecord {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+type EndAudit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Failure       *Failure               `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndAudit) Reset() {
+	*x = EndAudit{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndAudit) ProtoMessage() {}
+
+func (x *EndAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndAudit.ProtoReflect.Descriptor instead.
+func (*EndAudit) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *EndAudit) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *EndAudit) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+// SetMember notes where a controller is reached.
+type SetMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *MemberRecord          `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetMember) Reset() {
+	*x = SetMember{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetMember) ProtoMessage() {}
+
+func (x *SetMember) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetMember.ProtoReflect.Descriptor instead.
+func (*SetMember) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SetMember) GetMember() *MemberRecord {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+type MemberRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberRecord) Reset() {
+	*x = MemberRecord{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberRecord) ProtoMessage() {}
+
+func (x *MemberRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberRecord.ProtoReflect.Descriptor instead.
+func (*MemberRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *MemberRecord) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MemberRecord) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MemberRecord) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type DropMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropMember) Reset() {
+	*x = DropMember{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropMember) ProtoMessage() {}
+
+func (x *DropMember) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropMember.ProtoReflect.Descriptor instead.
+func (*DropMember) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DropMember) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // ReportSources replaces the sources of an agent; those no longer named become gone. A source that another agent has
 // stays with that agent, unless it is gone there or the agent is named in away.
 type ReportSources struct {
@@ -404,7 +1358,7 @@ type ReportSources struct {
 
 func (x *ReportSources) Reset() {
 	*x = ReportSources{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[1]
+	mi := &file_baktainer_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +1370,7 @@ func (x *ReportSources) String() string {
 func (*ReportSources) ProtoMessage() {}
 
 func (x *ReportSources) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[1]
+	mi := &file_baktainer_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +1383,7 @@ func (x *ReportSources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportSources.ProtoReflect.Descriptor instead.
 func (*ReportSources) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{1}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReportSources) GetAgent() string {
@@ -468,7 +1422,7 @@ type QueueRuns struct {
 
 func (x *QueueRuns) Reset() {
 	*x = QueueRuns{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[2]
+	mi := &file_baktainer_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +1434,7 @@ func (x *QueueRuns) String() string {
 func (*QueueRuns) ProtoMessage() {}
 
 func (x *QueueRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[2]
+	mi := &file_baktainer_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +1447,7 @@ func (x *QueueRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueRuns.ProtoReflect.Descriptor instead.
 func (*QueueRuns) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *QueueRuns) GetRuns() []*Run {
@@ -539,7 +1493,7 @@ type GrantLease struct {
 
 func (x *GrantLease) Reset() {
 	*x = GrantLease{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[3]
+	mi := &file_baktainer_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +1505,7 @@ func (x *GrantLease) String() string {
 func (*GrantLease) ProtoMessage() {}
 
 func (x *GrantLease) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[3]
+	mi := &file_baktainer_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +1518,7 @@ func (x *GrantLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantLease.ProtoReflect.Descriptor instead.
 func (*GrantLease) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GrantLease) GetRun() string {
@@ -604,7 +1558,7 @@ type RenewLeases struct {
 
 func (x *RenewLeases) Reset() {
 	*x = RenewLeases{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[4]
+	mi := &file_baktainer_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +1570,7 @@ func (x *RenewLeases) String() string {
 func (*RenewLeases) ProtoMessage() {}
 
 func (x *RenewLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[4]
+	mi := &file_baktainer_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +1583,7 @@ func (x *RenewLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeases.ProtoReflect.Descriptor instead.
 func (*RenewLeases) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RenewLeases) GetRenewals() []*LeaseRenewal {
@@ -650,7 +1604,7 @@ type LeaseRenewal struct {
 
 func (x *LeaseRenewal) Reset() {
 	*x = LeaseRenewal{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[5]
+	mi := &file_baktainer_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +1616,7 @@ func (x *LeaseRenewal) String() string {
 func (*LeaseRenewal) ProtoMessage() {}
 
 func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[5]
+	mi := &file_baktainer_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +1629,7 @@ func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
 func (*LeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LeaseRenewal) GetRun() string {
@@ -711,7 +1665,7 @@ type ReleaseLease struct {
 
 func (x *ReleaseLease) Reset() {
 	*x = ReleaseLease{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[6]
+	mi := &file_baktainer_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +1677,7 @@ func (x *ReleaseLease) String() string {
 func (*ReleaseLease) ProtoMessage() {}
 
 func (x *ReleaseLease) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[6]
+	mi := &file_baktainer_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +1690,7 @@ func (x *ReleaseLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLease.ProtoReflect.Descriptor instead.
 func (*ReleaseLease) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReleaseLease) GetRun() string {
@@ -773,7 +1727,7 @@ type CommitRun struct {
 
 func (x *CommitRun) Reset() {
 	*x = CommitRun{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[7]
+	mi := &file_baktainer_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +1739,7 @@ func (x *CommitRun) String() string {
 func (*CommitRun) ProtoMessage() {}
 
 func (x *CommitRun) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[7]
+	mi := &file_baktainer_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +1752,7 @@ func (x *CommitRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRun.ProtoReflect.Descriptor instead.
 func (*CommitRun) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CommitRun) GetRun() string {
@@ -844,7 +1798,7 @@ type EndRun struct {
 
 func (x *EndRun) Reset() {
 	*x = EndRun{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[8]
+	mi := &file_baktainer_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +1810,7 @@ func (x *EndRun) String() string {
 func (*EndRun) ProtoMessage() {}
 
 func (x *EndRun) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[8]
+	mi := &file_baktainer_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +1823,7 @@ func (x *EndRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndRun.ProtoReflect.Descriptor instead.
 func (*EndRun) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EndRun) GetRun() string {
@@ -923,7 +1877,7 @@ type RequestCancel struct {
 
 func (x *RequestCancel) Reset() {
 	*x = RequestCancel{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[9]
+	mi := &file_baktainer_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1889,7 @@ func (x *RequestCancel) String() string {
 func (*RequestCancel) ProtoMessage() {}
 
 func (x *RequestCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[9]
+	mi := &file_baktainer_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1902,7 @@ func (x *RequestCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCancel.ProtoReflect.Descriptor instead.
 func (*RequestCancel) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RequestCancel) GetRun() string {
@@ -968,7 +1922,7 @@ type SetSchedule struct {
 
 func (x *SetSchedule) Reset() {
 	*x = SetSchedule{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[10]
+	mi := &file_baktainer_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1934,7 @@ func (x *SetSchedule) String() string {
 func (*SetSchedule) ProtoMessage() {}
 
 func (x *SetSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[10]
+	mi := &file_baktainer_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1947,7 @@ func (x *SetSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSchedule.ProtoReflect.Descriptor instead.
 func (*SetSchedule) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetSchedule) GetSchedule() *Schedule {
@@ -1016,7 +1970,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[11]
+	mi := &file_baktainer_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1982,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[11]
+	mi := &file_baktainer_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1995,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Schedule) GetId() string {
@@ -1082,7 +2036,7 @@ type RecordVerification struct {
 
 func (x *RecordVerification) Reset() {
 	*x = RecordVerification{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[12]
+	mi := &file_baktainer_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +2048,7 @@ func (x *RecordVerification) String() string {
 func (*RecordVerification) ProtoMessage() {}
 
 func (x *RecordVerification) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[12]
+	mi := &file_baktainer_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +2061,7 @@ func (x *RecordVerification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordVerification.ProtoReflect.Descriptor instead.
 func (*RecordVerification) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RecordVerification) GetSnapshot() string {
@@ -1134,7 +2088,7 @@ type RecordDamage struct {
 
 func (x *RecordDamage) Reset() {
 	*x = RecordDamage{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[13]
+	mi := &file_baktainer_v1_state_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +2100,7 @@ func (x *RecordDamage) String() string {
 func (*RecordDamage) ProtoMessage() {}
 
 func (x *RecordDamage) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[13]
+	mi := &file_baktainer_v1_state_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +2113,7 @@ func (x *RecordDamage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDamage.ProtoReflect.Descriptor instead.
 func (*RecordDamage) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RecordDamage) GetSnapshots() []string {
@@ -1181,7 +2135,7 @@ type ForgetSnapshots struct {
 
 func (x *ForgetSnapshots) Reset() {
 	*x = ForgetSnapshots{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[14]
+	mi := &file_baktainer_v1_state_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +2147,7 @@ func (x *ForgetSnapshots) String() string {
 func (*ForgetSnapshots) ProtoMessage() {}
 
 func (x *ForgetSnapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[14]
+	mi := &file_baktainer_v1_state_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +2160,7 @@ func (x *ForgetSnapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSnapshots.ProtoReflect.Descriptor instead.
 func (*ForgetSnapshots) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ForgetSnapshots) GetSnapshots() []string {
@@ -1226,7 +2180,7 @@ type UnforgetSnapshots struct {
 
 func (x *UnforgetSnapshots) Reset() {
 	*x = UnforgetSnapshots{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[15]
+	mi := &file_baktainer_v1_state_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +2192,7 @@ func (x *UnforgetSnapshots) String() string {
 func (*UnforgetSnapshots) ProtoMessage() {}
 
 func (x *UnforgetSnapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[15]
+	mi := &file_baktainer_v1_state_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +2205,7 @@ func (x *UnforgetSnapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnforgetSnapshots.ProtoReflect.Descriptor instead.
 func (*UnforgetSnapshots) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UnforgetSnapshots) GetSnapshots() []string {
@@ -1282,7 +2236,7 @@ type BeginPrune struct {
 
 func (x *BeginPrune) Reset() {
 	*x = BeginPrune{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[16]
+	mi := &file_baktainer_v1_state_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +2248,7 @@ func (x *BeginPrune) String() string {
 func (*BeginPrune) ProtoMessage() {}
 
 func (x *BeginPrune) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[16]
+	mi := &file_baktainer_v1_state_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +2261,7 @@ func (x *BeginPrune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginPrune.ProtoReflect.Descriptor instead.
 func (*BeginPrune) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BeginPrune) GetSource() string {
@@ -1373,7 +2327,7 @@ type EndPrune struct {
 
 func (x *EndPrune) Reset() {
 	*x = EndPrune{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[17]
+	mi := &file_baktainer_v1_state_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +2339,7 @@ func (x *EndPrune) String() string {
 func (*EndPrune) ProtoMessage() {}
 
 func (x *EndPrune) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[17]
+	mi := &file_baktainer_v1_state_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +2352,7 @@ func (x *EndPrune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndPrune.ProtoReflect.Descriptor instead.
 func (*EndPrune) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EndPrune) GetSource() string {
@@ -1436,17 +2390,24 @@ func (x *EndPrune) GetFailure() *Failure {
 	return nil
 }
 
+// RegisterStore notes a store, and that a controller reaches it by itself.
 type RegisterStore struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Location      string                 `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Location string                 `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
+	// Id of the repository in it.
+	Repository string `protobuf:"bytes,3,opt,name=repository,proto3" json:"repository,omitempty"`
+	// Id of the controller; empty: all reach it.
+	Controller string `protobuf:"bytes,4,opt,name=controller,proto3" json:"controller,omitempty"`
+	// The controller does not reach it any more.
+	Lost          bool `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegisterStore) Reset() {
 	*x = RegisterStore{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[18]
+	mi := &file_baktainer_v1_state_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +2419,7 @@ func (x *RegisterStore) String() string {
 func (*RegisterStore) ProtoMessage() {}
 
 func (x *RegisterStore) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[18]
+	mi := &file_baktainer_v1_state_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +2432,7 @@ func (x *RegisterStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterStore.ProtoReflect.Descriptor instead.
 func (*RegisterStore) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RegisterStore) GetName() string {
@@ -1488,6 +2449,27 @@ func (x *RegisterStore) GetLocation() string {
 	return ""
 }
 
+func (x *RegisterStore) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *RegisterStore) GetController() string {
+	if x != nil {
+		return x.Controller
+	}
+	return ""
+}
+
+func (x *RegisterStore) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
 type SetCluster struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1497,7 +2479,7 @@ type SetCluster struct {
 
 func (x *SetCluster) Reset() {
 	*x = SetCluster{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[19]
+	mi := &file_baktainer_v1_state_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +2491,7 @@ func (x *SetCluster) String() string {
 func (*SetCluster) ProtoMessage() {}
 
 func (x *SetCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[19]
+	mi := &file_baktainer_v1_state_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +2504,7 @@ func (x *SetCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCluster.ProtoReflect.Descriptor instead.
 func (*SetCluster) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SetCluster) GetId() string {
@@ -1546,6 +2528,13 @@ type StateRecord struct {
 	//	*StateRecord_Cluster
 	//	*StateRecord_RunTotal
 	//	*StateRecord_Prune
+	//	*StateRecord_Authority
+	//	*StateRecord_Token
+	//	*StateRecord_Identity
+	//	*StateRecord_Agent
+	//	*StateRecord_Limits
+	//	*StateRecord_Audit
+	//	*StateRecord_Member
 	Record        isStateRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1553,7 +2542,7 @@ type StateRecord struct {
 
 func (x *StateRecord) Reset() {
 	*x = StateRecord{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[20]
+	mi := &file_baktainer_v1_state_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +2554,7 @@ func (x *StateRecord) String() string {
 func (*StateRecord) ProtoMessage() {}
 
 func (x *StateRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[20]
+	mi := &file_baktainer_v1_state_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +2567,7 @@ func (x *StateRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRecord.ProtoReflect.Descriptor instead.
 func (*StateRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StateRecord) GetRecord() isStateRecord_Record {
@@ -1669,6 +2658,69 @@ func (x *StateRecord) GetPrune() *Prune {
 	return nil
 }
 
+func (x *StateRecord) GetAuthority() *AuthorityRecord {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Authority); ok {
+			return x.Authority
+		}
+	}
+	return nil
+}
+
+func (x *StateRecord) GetToken() *TokenRow {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Token); ok {
+			return x.Token
+		}
+	}
+	return nil
+}
+
+func (x *StateRecord) GetIdentity() *Identity {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Identity); ok {
+			return x.Identity
+		}
+	}
+	return nil
+}
+
+func (x *StateRecord) GetAgent() *AgentRecord {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Agent); ok {
+			return x.Agent
+		}
+	}
+	return nil
+}
+
+func (x *StateRecord) GetLimits() *Limits {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Limits); ok {
+			return x.Limits
+		}
+	}
+	return nil
+}
+
+func (x *StateRecord) GetAudit() *AuditRecord {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Audit); ok {
+			return x.Audit
+		}
+	}
+	return nil
+}
+
+func (x *StateRecord) GetMember() *MemberRecord {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Member); ok {
+			return x.Member
+		}
+	}
+	return nil
+}
+
 type isStateRecord_Record interface {
 	isStateRecord_Record()
 }
@@ -1709,6 +2761,34 @@ type StateRecord_Prune struct {
 	Prune *Prune `protobuf:"bytes,9,opt,name=prune,proto3,oneof"`
 }
 
+type StateRecord_Authority struct {
+	Authority *AuthorityRecord `protobuf:"bytes,10,opt,name=authority,proto3,oneof"`
+}
+
+type StateRecord_Token struct {
+	Token *TokenRow `protobuf:"bytes,11,opt,name=token,proto3,oneof"`
+}
+
+type StateRecord_Identity struct {
+	Identity *Identity `protobuf:"bytes,12,opt,name=identity,proto3,oneof"`
+}
+
+type StateRecord_Agent struct {
+	Agent *AgentRecord `protobuf:"bytes,13,opt,name=agent,proto3,oneof"`
+}
+
+type StateRecord_Limits struct {
+	Limits *Limits `protobuf:"bytes,14,opt,name=limits,proto3,oneof"`
+}
+
+type StateRecord_Audit struct {
+	Audit *AuditRecord `protobuf:"bytes,15,opt,name=audit,proto3,oneof"`
+}
+
+type StateRecord_Member struct {
+	Member *MemberRecord `protobuf:"bytes,16,opt,name=member,proto3,oneof"`
+}
+
 func (*StateRecord_Source) isStateRecord_Record() {}
 
 func (*StateRecord_Run) isStateRecord_Record() {}
@@ -1727,6 +2807,73 @@ func (*StateRecord_RunTotal) isStateRecord_Record() {}
 
 func (*StateRecord_Prune) isStateRecord_Record() {}
 
+func (*StateRecord_Authority) isStateRecord_Record() {}
+
+func (*StateRecord_Token) isStateRecord_Record() {}
+
+func (*StateRecord_Identity) isStateRecord_Record() {}
+
+func (*StateRecord_Agent) isStateRecord_Record() {}
+
+func (*StateRecord_Limits) isStateRecord_Record() {}
+
+func (*StateRecord_Audit) isStateRecord_Record() {}
+
+func (*StateRecord_Member) isStateRecord_Record() {}
+
+// TokenRow is a token with the hash of its secret.
+type TokenRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenRow) Reset() {
+	*x = TokenRow{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenRow) ProtoMessage() {}
+
+func (x *TokenRow) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenRow.ProtoReflect.Descriptor instead.
+func (*TokenRow) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *TokenRow) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *TokenRow) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
 type AppliedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -1738,7 +2885,7 @@ type AppliedRequest struct {
 
 func (x *AppliedRequest) Reset() {
 	*x = AppliedRequest{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[21]
+	mi := &file_baktainer_v1_state_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +2897,7 @@ func (x *AppliedRequest) String() string {
 func (*AppliedRequest) ProtoMessage() {}
 
 func (x *AppliedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[21]
+	mi := &file_baktainer_v1_state_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +2910,7 @@ func (x *AppliedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppliedRequest.ProtoReflect.Descriptor instead.
 func (*AppliedRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AppliedRequest) GetRequestId() string {
@@ -1788,16 +2935,19 @@ func (x *AppliedRequest) GetFailure() *Failure {
 }
 
 type StoreRecord struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Location      string                 `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Location   string                 `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
+	Repository string                 `protobuf:"bytes,3,opt,name=repository,proto3" json:"repository,omitempty"`
+	// Ids of the controllers that reach it by themselves, in order.
+	Controllers   []string `protobuf:"bytes,4,rep,name=controllers,proto3" json:"controllers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StoreRecord) Reset() {
 	*x = StoreRecord{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[22]
+	mi := &file_baktainer_v1_state_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +2959,7 @@ func (x *StoreRecord) String() string {
 func (*StoreRecord) ProtoMessage() {}
 
 func (x *StoreRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[22]
+	mi := &file_baktainer_v1_state_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +2972,7 @@ func (x *StoreRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreRecord.ProtoReflect.Descriptor instead.
 func (*StoreRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StoreRecord) GetName() string {
@@ -1839,6 +2989,20 @@ func (x *StoreRecord) GetLocation() string {
 	return ""
 }
 
+func (x *StoreRecord) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *StoreRecord) GetControllers() []string {
+	if x != nil {
+		return x.Controllers
+	}
+	return nil
+}
+
 type ClusterRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1848,7 +3012,7 @@ type ClusterRecord struct {
 
 func (x *ClusterRecord) Reset() {
 	*x = ClusterRecord{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[23]
+	mi := &file_baktainer_v1_state_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +3024,7 @@ func (x *ClusterRecord) String() string {
 func (*ClusterRecord) ProtoMessage() {}
 
 func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[23]
+	mi := &file_baktainer_v1_state_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +3037,7 @@ func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRecord.ProtoReflect.Descriptor instead.
 func (*ClusterRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ClusterRecord) GetId() string {
@@ -1898,7 +3062,7 @@ type RunTotal struct {
 
 func (x *RunTotal) Reset() {
 	*x = RunTotal{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[24]
+	mi := &file_baktainer_v1_state_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +3074,7 @@ func (x *RunTotal) String() string {
 func (*RunTotal) ProtoMessage() {}
 
 func (x *RunTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[24]
+	mi := &file_baktainer_v1_state_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +3087,7 @@ func (x *RunTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunTotal.ProtoReflect.Descriptor instead.
 func (*RunTotal) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RunTotal) GetKind() RunKind {
@@ -1965,8 +3129,7 @@ var File_baktainer_v1_state_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x18baktainer/v1/state.proto\x12\fbaktainer.v1\x1a\x18baktainer/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\n" +
-	"\n" +
+	"\x18baktainer/v1/state.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/cluster.proto\x1a\x1abaktainer/v1/options.proto\x1a\x18baktainer/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x0f\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -1997,8 +3160,71 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\vbegin_prune\x18\x18 \x01(\v2\x18.baktainer.v1.BeginPruneH\x00R\n" +
 	"beginPrune\x125\n" +
 	"\tend_prune\x18\x19 \x01(\v2\x16.baktainer.v1.EndPruneH\x00R\bendPrune\x12A\n" +
-	"\rrecord_damage\x18\x1a \x01(\v2\x1a.baktainer.v1.RecordDamageH\x00R\frecordDamageB\t\n" +
-	"\acommand\"i\n" +
+	"\rrecord_damage\x18\x1a \x01(\v2\x1a.baktainer.v1.RecordDamageH\x00R\frecordDamage\x12A\n" +
+	"\rset_authority\x18\x1b \x01(\v2\x1a.baktainer.v1.SetAuthorityH\x00R\fsetAuthority\x12D\n" +
+	"\fcreate_token\x18\x1c \x01(\v2\x1f.baktainer.v1.CreateTokenRecordH\x00R\vcreateToken\x12D\n" +
+	"\frevoke_token\x18\x1d \x01(\v2\x1f.baktainer.v1.RevokeTokenRecordH\x00R\vrevokeToken\x12D\n" +
+	"\x0eissue_identity\x18\x1e \x01(\v2\x1b.baktainer.v1.IssueIdentityH\x00R\rissueIdentity\x12M\n" +
+	"\x0frevoke_identity\x18\x1f \x01(\v2\".baktainer.v1.RevokeIdentityRecordH\x00R\x0erevokeIdentity\x12;\n" +
+	"\tset_agent\x18  \x01(\v2\x1c.baktainer.v1.SetAgentRecordH\x00R\bsetAgent\x12>\n" +
+	"\n" +
+	"set_limits\x18! \x01(\v2\x1d.baktainer.v1.SetLimitsRecordH\x00R\tsetLimits\x12;\n" +
+	"\vbegin_audit\x18\" \x01(\v2\x18.baktainer.v1.BeginAuditH\x00R\n" +
+	"beginAudit\x125\n" +
+	"\tend_audit\x18# \x01(\v2\x16.baktainer.v1.EndAuditH\x00R\bendAudit\x128\n" +
+	"\n" +
+	"set_member\x18$ \x01(\v2\x17.baktainer.v1.SetMemberH\x00R\tsetMember\x12;\n" +
+	"\vdrop_member\x18% \x01(\v2\x18.baktainer.v1.DropMemberH\x00R\n" +
+	"dropMemberB\t\n" +
+	"\acommand\"K\n" +
+	"\fSetAuthority\x12;\n" +
+	"\tauthority\x18\x01 \x01(\v2\x1d.baktainer.v1.AuthorityRecordR\tauthority\"\xa3\x01\n" +
+	"\x0fAuthorityRecord\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x12.\n" +
+	"\x05roots\x18\x02 \x03(\v2\x18.baktainer.v1.RootRecordR\x05roots\x12F\n" +
+	"\x11rotation_began_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x0frotationBeganAt\"\x8a\x01\n" +
+	"\n" +
+	"RootRecord\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x1d\n" +
+	"\n" +
+	"sealed_key\x18\x02 \x01(\fR\tsealedKey\x12%\n" +
+	"\x0ekey_generation\x18\x03 \x01(\rR\rkeyGeneration\x12\x14\n" +
+	"\x05signs\x18\x04 \x01(\bR\x05signs\"R\n" +
+	"\x11CreateTokenRecord\x12)\n" +
+	"\x05token\x18\x01 \x01(\v2\x13.baktainer.v1.TokenR\x05token\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"#\n" +
+	"\x11RevokeTokenRecord\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"b\n" +
+	"\rIssueIdentity\x122\n" +
+	"\bidentity\x18\x01 \x01(\v2\x16.baktainer.v1.IdentityR\bidentity\x12\x1d\n" +
+	"\n" +
+	"token_hash\x18\x02 \x01(\fR\ttokenHash\"R\n" +
+	"\x14RevokeIdentityRecord\x12&\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x12.baktainer.v1.RoleR\x04role\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"A\n" +
+	"\x0eSetAgentRecord\x12/\n" +
+	"\x05agent\x18\x01 \x01(\v2\x19.baktainer.v1.AgentRecordR\x05agent\"Y\n" +
+	"\vAgentRecord\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
+	"\vconcurrency\x18\x02 \x01(\x05R\vconcurrency\x12\x18\n" +
+	"\adrained\x18\x03 \x01(\bR\adrained\"?\n" +
+	"\x0fSetLimitsRecord\x12,\n" +
+	"\x06limits\x18\x01 \x01(\v2\x14.baktainer.v1.LimitsR\x06limits\"?\n" +
+	"\n" +
+	"BeginAudit\x121\n" +
+	"\x06record\x18\x01 \x01(\v2\x19.baktainer.v1.AuditRecordR\x06record\"K\n" +
+	"\bEndAudit\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
+	"\afailure\x18\x02 \x01(\v2\x15.baktainer.v1.FailureR\afailure\"?\n" +
+	"\tSetMember\x122\n" +
+	"\x06member\x18\x01 \x01(\v2\x1a.baktainer.v1.MemberRecordR\x06member\"R\n" +
+	"\fMemberRecord\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\"\x1c\n" +
+	"\n" +
+	"DropMember\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"i\n" +
 	"\rReportSources\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12.\n" +
 	"\asources\x18\x02 \x03(\v2\x14.baktainer.v1.SourceR\asources\x12\x12\n" +
@@ -2074,13 +3300,20 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x04plan\x18\x02 \x01(\tR\x04plan\x12\x18\n" +
 	"\aobjects\x18\x03 \x01(\x03R\aobjects\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12/\n" +
-	"\afailure\x18\x05 \x01(\v2\x15.baktainer.v1.FailureR\afailure\"?\n" +
+	"\afailure\x18\x05 \x01(\v2\x15.baktainer.v1.FailureR\afailure\"\x93\x01\n" +
 	"\rRegisterStore\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
-	"\blocation\x18\x02 \x01(\tR\blocation\"\x1c\n" +
+	"\blocation\x18\x02 \x01(\tR\blocation\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x03 \x01(\tR\n" +
+	"repository\x12\x1e\n" +
+	"\n" +
+	"controller\x18\x04 \x01(\tR\n" +
+	"controller\x12\x12\n" +
+	"\x04lost\x18\x05 \x01(\bR\x04lost\"\x1c\n" +
 	"\n" +
 	"SetCluster\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xe4\x03\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xd5\x06\n" +
 	"\vStateRecord\x12.\n" +
 	"\x06source\x18\x01 \x01(\v2\x14.baktainer.v1.SourceH\x00R\x06source\x12%\n" +
 	"\x03run\x18\x02 \x01(\v2\x11.baktainer.v1.RunH\x00R\x03run\x124\n" +
@@ -2090,16 +3323,31 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x05store\x18\x06 \x01(\v2\x19.baktainer.v1.StoreRecordH\x00R\x05store\x127\n" +
 	"\acluster\x18\a \x01(\v2\x1b.baktainer.v1.ClusterRecordH\x00R\acluster\x125\n" +
 	"\trun_total\x18\b \x01(\v2\x16.baktainer.v1.RunTotalH\x00R\brunTotal\x12+\n" +
-	"\x05prune\x18\t \x01(\v2\x13.baktainer.v1.PruneH\x00R\x05pruneB\b\n" +
-	"\x06record\"v\n" +
+	"\x05prune\x18\t \x01(\v2\x13.baktainer.v1.PruneH\x00R\x05prune\x12=\n" +
+	"\tauthority\x18\n" +
+	" \x01(\v2\x1d.baktainer.v1.AuthorityRecordH\x00R\tauthority\x12.\n" +
+	"\x05token\x18\v \x01(\v2\x16.baktainer.v1.TokenRowH\x00R\x05token\x124\n" +
+	"\bidentity\x18\f \x01(\v2\x16.baktainer.v1.IdentityH\x00R\bidentity\x121\n" +
+	"\x05agent\x18\r \x01(\v2\x19.baktainer.v1.AgentRecordH\x00R\x05agent\x12.\n" +
+	"\x06limits\x18\x0e \x01(\v2\x14.baktainer.v1.LimitsH\x00R\x06limits\x121\n" +
+	"\x05audit\x18\x0f \x01(\v2\x19.baktainer.v1.AuditRecordH\x00R\x05audit\x124\n" +
+	"\x06member\x18\x10 \x01(\v2\x1a.baktainer.v1.MemberRecordH\x00R\x06memberB\b\n" +
+	"\x06record\"I\n" +
+	"\bTokenRow\x12)\n" +
+	"\x05token\x18\x01 \x01(\v2\x13.baktainer.v1.TokenR\x05token\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"v\n" +
 	"\x0eAppliedRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12/\n" +
-	"\afailure\x18\x03 \x01(\v2\x15.baktainer.v1.FailureR\afailure\"=\n" +
+	"\afailure\x18\x03 \x01(\v2\x15.baktainer.v1.FailureR\afailure\"\x7f\n" +
 	"\vStoreRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
-	"\blocation\x18\x02 \x01(\tR\blocation\"\x1f\n" +
+	"\blocation\x18\x02 \x01(\tR\blocation\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x03 \x01(\tR\n" +
+	"repository\x12 \n" +
+	"\vcontrollers\x18\x04 \x03(\tR\vcontrollers\"\x1f\n" +
 	"\rClusterRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\xb1\x01\n" +
 	"\bRunTotal\x12)\n" +
@@ -2121,96 +3369,147 @@ func file_baktainer_v1_state_proto_rawDescGZIP() []byte {
 	return file_baktainer_v1_state_proto_rawDescData
 }
 
-var file_baktainer_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_baktainer_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_baktainer_v1_state_proto_goTypes = []any{
 	(*Command)(nil),               // 0: baktainer.v1.Command
-	(*ReportSources)(nil),         // 1: baktainer.v1.ReportSources
-	(*QueueRuns)(nil),             // 2: baktainer.v1.QueueRuns
-	(*GrantLease)(nil),            // 3: baktainer.v1.GrantLease
-	(*RenewLeases)(nil),           // 4: baktainer.v1.RenewLeases
-	(*LeaseRenewal)(nil),          // 5: baktainer.v1.LeaseRenewal
-	(*ReleaseLease)(nil),          // 6: baktainer.v1.ReleaseLease
-	(*CommitRun)(nil),             // 7: baktainer.v1.CommitRun
-	(*EndRun)(nil),                // 8: baktainer.v1.EndRun
-	(*RequestCancel)(nil),         // 9: baktainer.v1.RequestCancel
-	(*SetSchedule)(nil),           // 10: baktainer.v1.SetSchedule
-	(*Schedule)(nil),              // 11: baktainer.v1.Schedule
-	(*RecordVerification)(nil),    // 12: baktainer.v1.RecordVerification
-	(*RecordDamage)(nil),          // 13: baktainer.v1.RecordDamage
-	(*ForgetSnapshots)(nil),       // 14: baktainer.v1.ForgetSnapshots
-	(*UnforgetSnapshots)(nil),     // 15: baktainer.v1.UnforgetSnapshots
-	(*BeginPrune)(nil),            // 16: baktainer.v1.BeginPrune
-	(*EndPrune)(nil),              // 17: baktainer.v1.EndPrune
-	(*RegisterStore)(nil),         // 18: baktainer.v1.RegisterStore
-	(*SetCluster)(nil),            // 19: baktainer.v1.SetCluster
-	(*StateRecord)(nil),           // 20: baktainer.v1.StateRecord
-	(*AppliedRequest)(nil),        // 21: baktainer.v1.AppliedRequest
-	(*StoreRecord)(nil),           // 22: baktainer.v1.StoreRecord
-	(*ClusterRecord)(nil),         // 23: baktainer.v1.ClusterRecord
-	(*RunTotal)(nil),              // 24: baktainer.v1.RunTotal
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
-	(*Source)(nil),                // 26: baktainer.v1.Source
-	(*Run)(nil),                   // 27: baktainer.v1.Run
-	(*Failure)(nil),               // 28: baktainer.v1.Failure
-	(*Snapshot)(nil),              // 29: baktainer.v1.Snapshot
-	(*LogLine)(nil),               // 30: baktainer.v1.LogLine
-	(RunState)(0),                 // 31: baktainer.v1.RunState
-	(*Prune)(nil),                 // 32: baktainer.v1.Prune
-	(RunKind)(0),                  // 33: baktainer.v1.RunKind
+	(*SetAuthority)(nil),          // 1: baktainer.v1.SetAuthority
+	(*AuthorityRecord)(nil),       // 2: baktainer.v1.AuthorityRecord
+	(*RootRecord)(nil),            // 3: baktainer.v1.RootRecord
+	(*CreateTokenRecord)(nil),     // 4: baktainer.v1.CreateTokenRecord
+	(*RevokeTokenRecord)(nil),     // 5: baktainer.v1.RevokeTokenRecord
+	(*IssueIdentity)(nil),         // 6: baktainer.v1.IssueIdentity
+	(*RevokeIdentityRecord)(nil),  // 7: baktainer.v1.RevokeIdentityRecord
+	(*SetAgentRecord)(nil),        // 8: baktainer.v1.SetAgentRecord
+	(*AgentRecord)(nil),           // 9: baktainer.v1.AgentRecord
+	(*SetLimitsRecord)(nil),       // 10: baktainer.v1.SetLimitsRecord
+	(*BeginAudit)(nil),            // 11: baktainer.v1.BeginAudit
+	(*EndAudit)(nil),              // 12: baktainer.v1.EndAudit
+	(*SetMember)(nil),             // 13: baktainer.v1.SetMember
+	(*MemberRecord)(nil),          // 14: baktainer.v1.MemberRecord
+	(*DropMember)(nil),            // 15: baktainer.v1.DropMember
+	(*ReportSources)(nil),         // 16: baktainer.v1.ReportSources
+	(*QueueRuns)(nil),             // 17: baktainer.v1.QueueRuns
+	(*GrantLease)(nil),            // 18: baktainer.v1.GrantLease
+	(*RenewLeases)(nil),           // 19: baktainer.v1.RenewLeases
+	(*LeaseRenewal)(nil),          // 20: baktainer.v1.LeaseRenewal
+	(*ReleaseLease)(nil),          // 21: baktainer.v1.ReleaseLease
+	(*CommitRun)(nil),             // 22: baktainer.v1.CommitRun
+	(*EndRun)(nil),                // 23: baktainer.v1.EndRun
+	(*RequestCancel)(nil),         // 24: baktainer.v1.RequestCancel
+	(*SetSchedule)(nil),           // 25: baktainer.v1.SetSchedule
+	(*Schedule)(nil),              // 26: baktainer.v1.Schedule
+	(*RecordVerification)(nil),    // 27: baktainer.v1.RecordVerification
+	(*RecordDamage)(nil),          // 28: baktainer.v1.RecordDamage
+	(*ForgetSnapshots)(nil),       // 29: baktainer.v1.ForgetSnapshots
+	(*UnforgetSnapshots)(nil),     // 30: baktainer.v1.UnforgetSnapshots
+	(*BeginPrune)(nil),            // 31: baktainer.v1.BeginPrune
+	(*EndPrune)(nil),              // 32: baktainer.v1.EndPrune
+	(*RegisterStore)(nil),         // 33: baktainer.v1.RegisterStore
+	(*SetCluster)(nil),            // 34: baktainer.v1.SetCluster
+	(*StateRecord)(nil),           // 35: baktainer.v1.StateRecord
+	(*TokenRow)(nil),              // 36: baktainer.v1.TokenRow
+	(*AppliedRequest)(nil),        // 37: baktainer.v1.AppliedRequest
+	(*StoreRecord)(nil),           // 38: baktainer.v1.StoreRecord
+	(*ClusterRecord)(nil),         // 39: baktainer.v1.ClusterRecord
+	(*RunTotal)(nil),              // 40: baktainer.v1.RunTotal
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*Token)(nil),                 // 42: baktainer.v1.Token
+	(*Identity)(nil),              // 43: baktainer.v1.Identity
+	(Role)(0),                     // 44: baktainer.v1.Role
+	(*Limits)(nil),                // 45: baktainer.v1.Limits
+	(*AuditRecord)(nil),           // 46: baktainer.v1.AuditRecord
+	(*Failure)(nil),               // 47: baktainer.v1.Failure
+	(*Source)(nil),                // 48: baktainer.v1.Source
+	(*Run)(nil),                   // 49: baktainer.v1.Run
+	(*Snapshot)(nil),              // 50: baktainer.v1.Snapshot
+	(*LogLine)(nil),               // 51: baktainer.v1.LogLine
+	(RunState)(0),                 // 52: baktainer.v1.RunState
+	(*Prune)(nil),                 // 53: baktainer.v1.Prune
+	(RunKind)(0),                  // 54: baktainer.v1.RunKind
 }
 var file_baktainer_v1_state_proto_depIdxs = []int32{
-	25, // 0: baktainer.v1.Command.proposed_at:type_name -> google.protobuf.Timestamp
-	1,  // 1: baktainer.v1.Command.report_sources:type_name -> baktainer.v1.ReportSources
-	2,  // 2: baktainer.v1.Command.queue_runs:type_name -> baktainer.v1.QueueRuns
-	3,  // 3: baktainer.v1.Command.grant_lease:type_name -> baktainer.v1.GrantLease
-	4,  // 4: baktainer.v1.Command.renew_leases:type_name -> baktainer.v1.RenewLeases
-	6,  // 5: baktainer.v1.Command.release_lease:type_name -> baktainer.v1.ReleaseLease
-	7,  // 6: baktainer.v1.Command.commit_run:type_name -> baktainer.v1.CommitRun
-	8,  // 7: baktainer.v1.Command.end_run:type_name -> baktainer.v1.EndRun
-	9,  // 8: baktainer.v1.Command.request_cancel:type_name -> baktainer.v1.RequestCancel
-	10, // 9: baktainer.v1.Command.set_schedule:type_name -> baktainer.v1.SetSchedule
-	12, // 10: baktainer.v1.Command.record_verification:type_name -> baktainer.v1.RecordVerification
-	18, // 11: baktainer.v1.Command.register_store:type_name -> baktainer.v1.RegisterStore
-	19, // 12: baktainer.v1.Command.set_cluster:type_name -> baktainer.v1.SetCluster
-	14, // 13: baktainer.v1.Command.forget_snapshots:type_name -> baktainer.v1.ForgetSnapshots
-	15, // 14: baktainer.v1.Command.unforget_snapshots:type_name -> baktainer.v1.UnforgetSnapshots
-	16, // 15: baktainer.v1.Command.begin_prune:type_name -> baktainer.v1.BeginPrune
-	17, // 16: baktainer.v1.Command.end_prune:type_name -> baktainer.v1.EndPrune
-	13, // 17: baktainer.v1.Command.record_damage:type_name -> baktainer.v1.RecordDamage
-	26, // 18: baktainer.v1.ReportSources.sources:type_name -> baktainer.v1.Source
-	27, // 19: baktainer.v1.QueueRuns.runs:type_name -> baktainer.v1.Run
-	25, // 20: baktainer.v1.QueueRuns.due_at:type_name -> google.protobuf.Timestamp
-	25, // 21: baktainer.v1.QueueRuns.next_fire_at:type_name -> google.protobuf.Timestamp
-	25, // 22: baktainer.v1.GrantLease.expires_at:type_name -> google.protobuf.Timestamp
-	5,  // 23: baktainer.v1.RenewLeases.renewals:type_name -> baktainer.v1.LeaseRenewal
-	25, // 24: baktainer.v1.LeaseRenewal.expires_at:type_name -> google.protobuf.Timestamp
-	28, // 25: baktainer.v1.ReleaseLease.failure:type_name -> baktainer.v1.Failure
-	29, // 26: baktainer.v1.CommitRun.snapshot:type_name -> baktainer.v1.Snapshot
-	30, // 27: baktainer.v1.CommitRun.logs:type_name -> baktainer.v1.LogLine
-	31, // 28: baktainer.v1.EndRun.state:type_name -> baktainer.v1.RunState
-	28, // 29: baktainer.v1.EndRun.failure:type_name -> baktainer.v1.Failure
-	30, // 30: baktainer.v1.EndRun.logs:type_name -> baktainer.v1.LogLine
-	11, // 31: baktainer.v1.SetSchedule.schedule:type_name -> baktainer.v1.Schedule
-	25, // 32: baktainer.v1.Schedule.next_fire_at:type_name -> google.protobuf.Timestamp
-	25, // 33: baktainer.v1.RecordVerification.verified_at:type_name -> google.protobuf.Timestamp
-	28, // 34: baktainer.v1.EndPrune.failure:type_name -> baktainer.v1.Failure
-	26, // 35: baktainer.v1.StateRecord.source:type_name -> baktainer.v1.Source
-	27, // 36: baktainer.v1.StateRecord.run:type_name -> baktainer.v1.Run
-	29, // 37: baktainer.v1.StateRecord.snapshot:type_name -> baktainer.v1.Snapshot
-	11, // 38: baktainer.v1.StateRecord.schedule:type_name -> baktainer.v1.Schedule
-	21, // 39: baktainer.v1.StateRecord.applied:type_name -> baktainer.v1.AppliedRequest
-	22, // 40: baktainer.v1.StateRecord.store:type_name -> baktainer.v1.StoreRecord
-	23, // 41: baktainer.v1.StateRecord.cluster:type_name -> baktainer.v1.ClusterRecord
-	24, // 42: baktainer.v1.StateRecord.run_total:type_name -> baktainer.v1.RunTotal
-	32, // 43: baktainer.v1.StateRecord.prune:type_name -> baktainer.v1.Prune
-	28, // 44: baktainer.v1.AppliedRequest.failure:type_name -> baktainer.v1.Failure
-	33, // 45: baktainer.v1.RunTotal.kind:type_name -> baktainer.v1.RunKind
-	31, // 46: baktainer.v1.RunTotal.state:type_name -> baktainer.v1.RunState
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	41, // 0: baktainer.v1.Command.proposed_at:type_name -> google.protobuf.Timestamp
+	16, // 1: baktainer.v1.Command.report_sources:type_name -> baktainer.v1.ReportSources
+	17, // 2: baktainer.v1.Command.queue_runs:type_name -> baktainer.v1.QueueRuns
+	18, // 3: baktainer.v1.Command.grant_lease:type_name -> baktainer.v1.GrantLease
+	19, // 4: baktainer.v1.Command.renew_leases:type_name -> baktainer.v1.RenewLeases
+	21, // 5: baktainer.v1.Command.release_lease:type_name -> baktainer.v1.ReleaseLease
+	22, // 6: baktainer.v1.Command.commit_run:type_name -> baktainer.v1.CommitRun
+	23, // 7: baktainer.v1.Command.end_run:type_name -> baktainer.v1.EndRun
+	24, // 8: baktainer.v1.Command.request_cancel:type_name -> baktainer.v1.RequestCancel
+	25, // 9: baktainer.v1.Command.set_schedule:type_name -> baktainer.v1.SetSchedule
+	27, // 10: baktainer.v1.Command.record_verification:type_name -> baktainer.v1.RecordVerification
+	33, // 11: baktainer.v1.Command.register_store:type_name -> baktainer.v1.RegisterStore
+	34, // 12: baktainer.v1.Command.set_cluster:type_name -> baktainer.v1.SetCluster
+	29, // 13: baktainer.v1.Command.forget_snapshots:type_name -> baktainer.v1.ForgetSnapshots
+	30, // 14: baktainer.v1.Command.unforget_snapshots:type_name -> baktainer.v1.UnforgetSnapshots
+	31, // 15: baktainer.v1.Command.begin_prune:type_name -> baktainer.v1.BeginPrune
+	32, // 16: baktainer.v1.Command.end_prune:type_name -> baktainer.v1.EndPrune
+	28, // 17: baktainer.v1.Command.record_damage:type_name -> baktainer.v1.RecordDamage
+	1,  // 18: baktainer.v1.Command.set_authority:type_name -> baktainer.v1.SetAuthority
+	4,  // 19: baktainer.v1.Command.create_token:type_name -> baktainer.v1.CreateTokenRecord
+	5,  // 20: baktainer.v1.Command.revoke_token:type_name -> baktainer.v1.RevokeTokenRecord
+	6,  // 21: baktainer.v1.Command.issue_identity:type_name -> baktainer.v1.IssueIdentity
+	7,  // 22: baktainer.v1.Command.revoke_identity:type_name -> baktainer.v1.RevokeIdentityRecord
+	8,  // 23: baktainer.v1.Command.set_agent:type_name -> baktainer.v1.SetAgentRecord
+	10, // 24: baktainer.v1.Command.set_limits:type_name -> baktainer.v1.SetLimitsRecord
+	11, // 25: baktainer.v1.Command.begin_audit:type_name -> baktainer.v1.BeginAudit
+	12, // 26: baktainer.v1.Command.end_audit:type_name -> baktainer.v1.EndAudit
+	13, // 27: baktainer.v1.Command.set_member:type_name -> baktainer.v1.SetMember
+	15, // 28: baktainer.v1.Command.drop_member:type_name -> baktainer.v1.DropMember
+	2,  // 29: baktainer.v1.SetAuthority.authority:type_name -> baktainer.v1.AuthorityRecord
+	3,  // 30: baktainer.v1.AuthorityRecord.roots:type_name -> baktainer.v1.RootRecord
+	41, // 31: baktainer.v1.AuthorityRecord.rotation_began_at:type_name -> google.protobuf.Timestamp
+	42, // 32: baktainer.v1.CreateTokenRecord.token:type_name -> baktainer.v1.Token
+	43, // 33: baktainer.v1.IssueIdentity.identity:type_name -> baktainer.v1.Identity
+	44, // 34: baktainer.v1.RevokeIdentityRecord.role:type_name -> baktainer.v1.Role
+	9,  // 35: baktainer.v1.SetAgentRecord.agent:type_name -> baktainer.v1.AgentRecord
+	45, // 36: baktainer.v1.SetLimitsRecord.limits:type_name -> baktainer.v1.Limits
+	46, // 37: baktainer.v1.BeginAudit.record:type_name -> baktainer.v1.AuditRecord
+	47, // 38: baktainer.v1.EndAudit.failure:type_name -> baktainer.v1.Failure
+	14, // 39: baktainer.v1.SetMember.member:type_name -> baktainer.v1.MemberRecord
+	48, // 40: baktainer.v1.ReportSources.sources:type_name -> baktainer.v1.Source
+	49, // 41: baktainer.v1.QueueRuns.runs:type_name -> baktainer.v1.Run
+	41, // 42: baktainer.v1.QueueRuns.due_at:type_name -> google.protobuf.Timestamp
+	41, // 43: baktainer.v1.QueueRuns.next_fire_at:type_name -> google.protobuf.Timestamp
+	41, // 44: baktainer.v1.GrantLease.expires_at:type_name -> google.protobuf.Timestamp
+	20, // 45: baktainer.v1.RenewLeases.renewals:type_name -> baktainer.v1.LeaseRenewal
+	41, // 46: baktainer.v1.LeaseRenewal.expires_at:type_name -> google.protobuf.Timestamp
+	47, // 47: baktainer.v1.ReleaseLease.failure:type_name -> baktainer.v1.Failure
+	50, // 48: baktainer.v1.CommitRun.snapshot:type_name -> baktainer.v1.Snapshot
+	51, // 49: baktainer.v1.CommitRun.logs:type_name -> baktainer.v1.LogLine
+	52, // 50: baktainer.v1.EndRun.state:type_name -> baktainer.v1.RunState
+	47, // 51: baktainer.v1.EndRun.failure:type_name -> baktainer.v1.Failure
+	51, // 52: baktainer.v1.EndRun.logs:type_name -> baktainer.v1.LogLine
+	26, // 53: baktainer.v1.SetSchedule.schedule:type_name -> baktainer.v1.Schedule
+	41, // 54: baktainer.v1.Schedule.next_fire_at:type_name -> google.protobuf.Timestamp
+	41, // 55: baktainer.v1.RecordVerification.verified_at:type_name -> google.protobuf.Timestamp
+	47, // 56: baktainer.v1.EndPrune.failure:type_name -> baktainer.v1.Failure
+	48, // 57: baktainer.v1.StateRecord.source:type_name -> baktainer.v1.Source
+	49, // 58: baktainer.v1.StateRecord.run:type_name -> baktainer.v1.Run
+	50, // 59: baktainer.v1.StateRecord.snapshot:type_name -> baktainer.v1.Snapshot
+	26, // 60: baktainer.v1.StateRecord.schedule:type_name -> baktainer.v1.Schedule
+	37, // 61: baktainer.v1.StateRecord.applied:type_name -> baktainer.v1.AppliedRequest
+	38, // 62: baktainer.v1.StateRecord.store:type_name -> baktainer.v1.StoreRecord
+	39, // 63: baktainer.v1.StateRecord.cluster:type_name -> baktainer.v1.ClusterRecord
+	40, // 64: baktainer.v1.StateRecord.run_total:type_name -> baktainer.v1.RunTotal
+	53, // 65: baktainer.v1.StateRecord.prune:type_name -> baktainer.v1.Prune
+	2,  // 66: baktainer.v1.StateRecord.authority:type_name -> baktainer.v1.AuthorityRecord
+	36, // 67: baktainer.v1.StateRecord.token:type_name -> baktainer.v1.TokenRow
+	43, // 68: baktainer.v1.StateRecord.identity:type_name -> baktainer.v1.Identity
+	9,  // 69: baktainer.v1.StateRecord.agent:type_name -> baktainer.v1.AgentRecord
+	45, // 70: baktainer.v1.StateRecord.limits:type_name -> baktainer.v1.Limits
+	46, // 71: baktainer.v1.StateRecord.audit:type_name -> baktainer.v1.AuditRecord
+	14, // 72: baktainer.v1.StateRecord.member:type_name -> baktainer.v1.MemberRecord
+	42, // 73: baktainer.v1.TokenRow.token:type_name -> baktainer.v1.Token
+	47, // 74: baktainer.v1.AppliedRequest.failure:type_name -> baktainer.v1.Failure
+	54, // 75: baktainer.v1.RunTotal.kind:type_name -> baktainer.v1.RunKind
+	52, // 76: baktainer.v1.RunTotal.state:type_name -> baktainer.v1.RunState
+	77, // [77:77] is the sub-list for method output_type
+	77, // [77:77] is the sub-list for method input_type
+	77, // [77:77] is the sub-list for extension type_name
+	77, // [77:77] is the sub-list for extension extendee
+	0,  // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_state_proto_init() }
@@ -2218,6 +3517,8 @@ func file_baktainer_v1_state_proto_init() {
 	if File_baktainer_v1_state_proto != nil {
 		return
 	}
+	file_baktainer_v1_cluster_proto_init()
+	file_baktainer_v1_options_proto_init()
 	file_baktainer_v1_types_proto_init()
 	file_baktainer_v1_state_proto_msgTypes[0].OneofWrappers = []any{
 		(*Command_ReportSources)(nil),
@@ -2237,8 +3538,19 @@ func file_baktainer_v1_state_proto_init() {
 		(*Command_BeginPrune)(nil),
 		(*Command_EndPrune)(nil),
 		(*Command_RecordDamage)(nil),
+		(*Command_SetAuthority)(nil),
+		(*Command_CreateToken)(nil),
+		(*Command_RevokeToken)(nil),
+		(*Command_IssueIdentity)(nil),
+		(*Command_RevokeIdentity)(nil),
+		(*Command_SetAgent)(nil),
+		(*Command_SetLimits)(nil),
+		(*Command_BeginAudit)(nil),
+		(*Command_EndAudit)(nil),
+		(*Command_SetMember)(nil),
+		(*Command_DropMember)(nil),
 	}
-	file_baktainer_v1_state_proto_msgTypes[20].OneofWrappers = []any{
+	file_baktainer_v1_state_proto_msgTypes[35].OneofWrappers = []any{
 		(*StateRecord_Source)(nil),
 		(*StateRecord_Run)(nil),
 		(*StateRecord_Snapshot)(nil),
@@ -2248,6 +3560,13 @@ func file_baktainer_v1_state_proto_init() {
 		(*StateRecord_Cluster)(nil),
 		(*StateRecord_RunTotal)(nil),
 		(*StateRecord_Prune)(nil),
+		(*StateRecord_Authority)(nil),
+		(*StateRecord_Token)(nil),
+		(*StateRecord_Identity)(nil),
+		(*StateRecord_Agent)(nil),
+		(*StateRecord_Limits)(nil),
+		(*StateRecord_Audit)(nil),
+		(*StateRecord_Member)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2255,7 +3574,7 @@ func file_baktainer_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_state_proto_rawDesc), len(file_baktainer_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

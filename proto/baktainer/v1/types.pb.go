@@ -1475,9 +1475,21 @@ type AgentInfo struct {
 	Connected  bool                   `protobuf:"varint,4,opt,name=connected,proto3" json:"connected,omitempty"`
 	LastSeenAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
 	// What its providers say of themselves, for example "docker: connected, API 1.41".
-	Providers     []*ProviderHealth `protobuf:"bytes,6,rep,name=providers,proto3" json:"providers,omitempty"`
-	Running       int32             `protobuf:"varint,7,opt,name=running,proto3" json:"running,omitempty"`
-	Concurrency   int32             `protobuf:"varint,8,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	Providers []*ProviderHealth `protobuf:"bytes,6,rep,name=providers,proto3" json:"providers,omitempty"`
+	Running   int32             `protobuf:"varint,7,opt,name=running,proto3" json:"running,omitempty"`
+	// How many runs it takes at once: what was set here, else its own setting.
+	Concurrency int32 `protobuf:"varint,8,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// Concurrency was set here.
+	ConcurrencySet bool `protobuf:"varint,9,opt,name=concurrency_set,json=concurrencySet,proto3" json:"concurrency_set,omitempty"`
+	// It gets nothing new.
+	Drained bool `protobuf:"varint,10,opt,name=drained,proto3" json:"drained,omitempty"`
+	// Its certificate was revoked.
+	RevokedAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
+	// Runs that wait for it.
+	Queued  int32 `protobuf:"varint,12,opt,name=queued,proto3" json:"queued,omitempty"`
+	Sources int32 `protobuf:"varint,13,opt,name=sources,proto3" json:"sources,omitempty"`
+	// Version of the trust that it has.
+	TrustVersion  uint64 `protobuf:"varint,14,opt,name=trust_version,json=trustVersion,proto3" json:"trust_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1568,6 +1580,272 @@ func (x *AgentInfo) GetConcurrency() int32 {
 	return 0
 }
 
+func (x *AgentInfo) GetConcurrencySet() bool {
+	if x != nil {
+		return x.ConcurrencySet
+	}
+	return false
+}
+
+func (x *AgentInfo) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+func (x *AgentInfo) GetRevokedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokedAt
+	}
+	return nil
+}
+
+func (x *AgentInfo) GetQueued() int32 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *AgentInfo) GetSources() int32 {
+	if x != nil {
+		return x.Sources
+	}
+	return 0
+}
+
+func (x *AgentInfo) GetTrustVersion() uint64 {
+	if x != nil {
+		return x.TrustVersion
+	}
+	return 0
+}
+
+// Limits are what the cluster does at once; 0: no limit.
+type Limits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Runs in all.
+	Total int32 `protobuf:"varint,1,opt,name=total,proto3" json:"total,omitempty"`
+	// Runs on one host, whatever its agents take.
+	PerHost       int32 `protobuf:"varint,2,opt,name=per_host,json=perHost,proto3" json:"per_host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Limits) GetTotal() int32 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Limits) GetPerHost() int32 {
+	if x != nil {
+		return x.PerHost
+	}
+	return 0
+}
+
+// Utilisation is how busy the cluster is.
+type Utilisation struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Running int32                  `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`
+	Queued  int32                  `protobuf:"varint,2,opt,name=queued,proto3" json:"queued,omitempty"`
+	// Runs that connected agents could take in all, within the limits.
+	Capacity      int32 `protobuf:"varint,3,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Utilisation) Reset() {
+	*x = Utilisation{}
+	mi := &file_baktainer_v1_types_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Utilisation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Utilisation) ProtoMessage() {}
+
+func (x *Utilisation) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_types_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Utilisation.ProtoReflect.Descriptor instead.
+func (*Utilisation) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Utilisation) GetRunning() int32 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
+func (x *Utilisation) GetQueued() int32 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *Utilisation) GetCapacity() int32 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+// AuditRecord says who did what.
+type AuditRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Role and name: "admin/alice". The unix socket: "admin/local:UID@NODE".
+	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Address that the call came from.
+	Origin string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Full name of the method.
+	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
+	// The request as JSON without secrets, cut at 2 KiB.
+	Request string `protobuf:"bytes,6,opt,name=request,proto3" json:"request,omitempty"`
+	// When it was over; unset: it is going on, or the controller died over it.
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// Unset with ended_at set: it was done.
+	Failure       *Failure `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRecord) Reset() {
+	*x = AuditRecord{}
+	mi := &file_baktainer_v1_types_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRecord) ProtoMessage() {}
+
+func (x *AuditRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_types_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
+func (*AuditRecord) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AuditRecord) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetRequest() string {
+	if x != nil {
+		return x.Request
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 type ProviderHealth struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1581,7 +1859,7 @@ type ProviderHealth struct {
 
 func (x *ProviderHealth) Reset() {
 	*x = ProviderHealth{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	mi := &file_baktainer_v1_types_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1871,7 @@ func (x *ProviderHealth) String() string {
 func (*ProviderHealth) ProtoMessage() {}
 
 func (x *ProviderHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	mi := &file_baktainer_v1_types_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1884,7 @@ func (x *ProviderHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderHealth.ProtoReflect.Descriptor instead.
 func (*ProviderHealth) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{12}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ProviderHealth) GetName() string {
@@ -1771,7 +2049,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\x0fdeleted_objects\x18\t \x01(\x03R\x0edeletedObjects\x12#\n" +
 	"\rdeleted_bytes\x18\n" +
 	" \x01(\x03R\fdeletedBytes\x12/\n" +
-	"\afailure\x18\v \x01(\v2\x15.baktainer.v1.FailureR\afailure\"\x9d\x02\n" +
+	"\afailure\x18\v \x01(\v2\x15.baktainer.v1.FailureR\afailure\"\xf2\x03\n" +
 	"\tAgentInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
@@ -1781,7 +2059,31 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"lastSeenAt\x12:\n" +
 	"\tproviders\x18\x06 \x03(\v2\x1c.baktainer.v1.ProviderHealthR\tproviders\x12\x18\n" +
 	"\arunning\x18\a \x01(\x05R\arunning\x12 \n" +
-	"\vconcurrency\x18\b \x01(\x05R\vconcurrency\"\x87\x01\n" +
+	"\vconcurrency\x18\b \x01(\x05R\vconcurrency\x12'\n" +
+	"\x0fconcurrency_set\x18\t \x01(\bR\x0econcurrencySet\x12\x18\n" +
+	"\adrained\x18\n" +
+	" \x01(\bR\adrained\x129\n" +
+	"\n" +
+	"revoked_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\x12\x16\n" +
+	"\x06queued\x18\f \x01(\x05R\x06queued\x12\x18\n" +
+	"\asources\x18\r \x01(\x05R\asources\x12#\n" +
+	"\rtrust_version\x18\x0e \x01(\x04R\ftrustVersion\"9\n" +
+	"\x06Limits\x12\x14\n" +
+	"\x05total\x18\x01 \x01(\x05R\x05total\x12\x19\n" +
+	"\bper_host\x18\x02 \x01(\x05R\aperHost\"[\n" +
+	"\vUtilisation\x12\x18\n" +
+	"\arunning\x18\x01 \x01(\x05R\arunning\x12\x16\n" +
+	"\x06queued\x18\x02 \x01(\x05R\x06queued\x12\x1a\n" +
+	"\bcapacity\x18\x03 \x01(\x05R\bcapacity\"\x95\x02\n" +
+	"\vAuditRecord\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x16\n" +
+	"\x06method\x18\x05 \x01(\tR\x06method\x12\x18\n" +
+	"\arequest\x18\x06 \x01(\tR\arequest\x125\n" +
+	"\bended_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12/\n" +
+	"\afailure\x18\b \x01(\v2\x15.baktainer.v1.FailureR\afailure\"\x87\x01\n" +
 	"\x0eProviderHealth\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\ahealthy\x18\x02 \x01(\bR\ahealthy\x12\x16\n" +
@@ -1818,7 +2120,7 @@ func file_baktainer_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_baktainer_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_baktainer_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_baktainer_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_baktainer_v1_types_proto_goTypes = []any{
 	(SourceState)(0),              // 0: baktainer.v1.SourceState
 	(RunKind)(0),                  // 1: baktainer.v1.RunKind
@@ -1835,47 +2137,54 @@ var file_baktainer_v1_types_proto_goTypes = []any{
 	(*Stream)(nil),                // 12: baktainer.v1.Stream
 	(*Prune)(nil),                 // 13: baktainer.v1.Prune
 	(*AgentInfo)(nil),             // 14: baktainer.v1.AgentInfo
-	(*ProviderHealth)(nil),        // 15: baktainer.v1.ProviderHealth
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*Limits)(nil),                // 15: baktainer.v1.Limits
+	(*Utilisation)(nil),           // 16: baktainer.v1.Utilisation
+	(*AuditRecord)(nil),           // 17: baktainer.v1.AuditRecord
+	(*ProviderHealth)(nil),        // 18: baktainer.v1.ProviderHealth
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
 }
 var file_baktainer_v1_types_proto_depIdxs = []int32{
 	0,  // 0: baktainer.v1.Source.state:type_name -> baktainer.v1.SourceState
 	4,  // 1: baktainer.v1.Source.container:type_name -> baktainer.v1.Container
 	5,  // 2: baktainer.v1.Source.problems:type_name -> baktainer.v1.LabelProblem
-	16, // 3: baktainer.v1.Source.reported_at:type_name -> google.protobuf.Timestamp
+	19, // 3: baktainer.v1.Source.reported_at:type_name -> google.protobuf.Timestamp
 	1,  // 4: baktainer.v1.Run.kind:type_name -> baktainer.v1.RunKind
 	2,  // 5: baktainer.v1.Run.state:type_name -> baktainer.v1.RunState
-	16, // 6: baktainer.v1.Run.fire_time:type_name -> google.protobuf.Timestamp
-	16, // 7: baktainer.v1.Run.queued_at:type_name -> google.protobuf.Timestamp
-	16, // 8: baktainer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	16, // 9: baktainer.v1.Run.ended_at:type_name -> google.protobuf.Timestamp
-	16, // 10: baktainer.v1.Run.lease_expires_at:type_name -> google.protobuf.Timestamp
+	19, // 6: baktainer.v1.Run.fire_time:type_name -> google.protobuf.Timestamp
+	19, // 7: baktainer.v1.Run.queued_at:type_name -> google.protobuf.Timestamp
+	19, // 8: baktainer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	19, // 9: baktainer.v1.Run.ended_at:type_name -> google.protobuf.Timestamp
+	19, // 10: baktainer.v1.Run.lease_expires_at:type_name -> google.protobuf.Timestamp
 	7,  // 11: baktainer.v1.Run.failure:type_name -> baktainer.v1.Failure
 	10, // 12: baktainer.v1.Run.restore:type_name -> baktainer.v1.RestoreRequest
 	8,  // 13: baktainer.v1.Run.logs:type_name -> baktainer.v1.LogLine
 	9,  // 14: baktainer.v1.Run.progress:type_name -> baktainer.v1.Progress
-	16, // 15: baktainer.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	16, // 16: baktainer.v1.Progress.reported_at:type_name -> google.protobuf.Timestamp
-	16, // 17: baktainer.v1.Snapshot.fire_time:type_name -> google.protobuf.Timestamp
-	16, // 18: baktainer.v1.Snapshot.started_at:type_name -> google.protobuf.Timestamp
-	16, // 19: baktainer.v1.Snapshot.committed_at:type_name -> google.protobuf.Timestamp
+	19, // 15: baktainer.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	19, // 16: baktainer.v1.Progress.reported_at:type_name -> google.protobuf.Timestamp
+	19, // 17: baktainer.v1.Snapshot.fire_time:type_name -> google.protobuf.Timestamp
+	19, // 18: baktainer.v1.Snapshot.started_at:type_name -> google.protobuf.Timestamp
+	19, // 19: baktainer.v1.Snapshot.committed_at:type_name -> google.protobuf.Timestamp
 	12, // 20: baktainer.v1.Snapshot.streams:type_name -> baktainer.v1.Stream
-	16, // 21: baktainer.v1.Snapshot.verified_at:type_name -> google.protobuf.Timestamp
-	16, // 22: baktainer.v1.Snapshot.forgotten_at:type_name -> google.protobuf.Timestamp
-	16, // 23: baktainer.v1.Snapshot.pruned_at:type_name -> google.protobuf.Timestamp
-	16, // 24: baktainer.v1.Snapshot.damaged_at:type_name -> google.protobuf.Timestamp
-	16, // 25: baktainer.v1.Prune.began_at:type_name -> google.protobuf.Timestamp
-	16, // 26: baktainer.v1.Prune.ended_at:type_name -> google.protobuf.Timestamp
+	19, // 21: baktainer.v1.Snapshot.verified_at:type_name -> google.protobuf.Timestamp
+	19, // 22: baktainer.v1.Snapshot.forgotten_at:type_name -> google.protobuf.Timestamp
+	19, // 23: baktainer.v1.Snapshot.pruned_at:type_name -> google.protobuf.Timestamp
+	19, // 24: baktainer.v1.Snapshot.damaged_at:type_name -> google.protobuf.Timestamp
+	19, // 25: baktainer.v1.Prune.began_at:type_name -> google.protobuf.Timestamp
+	19, // 26: baktainer.v1.Prune.ended_at:type_name -> google.protobuf.Timestamp
 	7,  // 27: baktainer.v1.Prune.failure:type_name -> baktainer.v1.Failure
-	16, // 28: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
-	15, // 29: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
-	17, // 30: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	19, // 28: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
+	18, // 29: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
+	19, // 30: baktainer.v1.AgentInfo.revoked_at:type_name -> google.protobuf.Timestamp
+	19, // 31: baktainer.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
+	19, // 32: baktainer.v1.AuditRecord.ended_at:type_name -> google.protobuf.Timestamp
+	7,  // 33: baktainer.v1.AuditRecord.failure:type_name -> baktainer.v1.Failure
+	20, // 34: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_types_proto_init() }
@@ -1889,7 +2198,7 @@ func file_baktainer_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_types_proto_rawDesc), len(file_baktainer_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
