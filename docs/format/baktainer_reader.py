@@ -142,6 +142,11 @@ def derive(secret: bytes, label: str, context: bytes = b"") -> bytes:
     return hmac.digest(key, label.encode() + b"\0" + context + b"\x01", "sha256")
 
 
+def chunk_name(chunk_key: bytes, chunk: bytes) -> bytes:
+    """The id of a chunk (section 4)."""
+    return hashlib.blake2b(chunk, digest_size=16, key=chunk_key).digest()
+
+
 def unseal(name: str, cipher: int, key: bytes, number: int, sealed: bytes, aad: bytes) -> bytes:
     nonce = struct.pack("<I", number)
     try:
@@ -416,7 +421,7 @@ class Reader:
         for chunk_id, length in frame.chunks:
             chunks.append(raw[offset : offset + length])
             offset += length
-            if hmac.digest(self.chunk_key, chunks[-1], "sha256")[:16] != chunk_id:
+            if chunk_name(self.chunk_key, chunks[-1]) != chunk_id:
                 p.fail(f"frame {number} holds another chunk than the one named {chunk_id.hex()}")
         self.cache[at], self.cached = chunks, self.cached + frame.raw
         while self.cached > CACHE:
@@ -662,7 +667,7 @@ class Snapshot:
         m, merkle, used = self.manifest, Merkle(), {ref.id: set[int]() for ref in self.manifest.packs}
         for stream in m.streams:
             for chunk in self.chunks(stream):
-                merkle.add(hmac.digest(self.reader.chunk_key, chunk, "sha256")[:16], len(chunk))
+                merkle.add(chunk_name(self.reader.chunk_key, chunk), len(chunk))
             for pack, first, count in stream.runs:
                 used[m.packs[pack].id].update(range(first, first + count))
         if merkle.root() != m.root:

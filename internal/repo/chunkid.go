@@ -1,29 +1,33 @@
 package repo
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+
+	"golang.org/x/crypto/blake2b"
 
 	"github.com/baktainer/baktainer/internal/ledger"
 )
 
 const chunkIDSize = 16
 
-// chunkID names a chunk by its content: HMAC-SHA256 under the source's chunk
-// key, cut to 128 bits. Without the key nobody can tell whether a known text is in a chunk.
+// chunkID names a chunk by its content: BLAKE2b of 128 bits, keyed by the source's
+// chunk key. Without the key nobody can tell whether a known text is in a chunk.
+// (SHA-256 is as fast where the processor has instructions for it, and takes three
+// times as long where it has none.)
 type chunkID [chunkIDSize]byte
 
 // hasher makes chunk ids. It is for one goroutine.
 type hasher struct {
 	mac hash.Hash
-	sum [sha256.Size]byte
+	sum [chunkIDSize]byte
 }
 
 func newHasher(key SourceKey) *hasher {
 	k := key.chunkKey()
-	return &hasher{mac: hmac.New(sha256.New, k[:])}
+	mac, _ := blake2b.New(chunkIDSize, k[:]) // fails for other lengths of ids and keys only
+	return &hasher{mac: mac}
 }
 
 func (h *hasher) id(chunk []byte) (id chunkID) {
