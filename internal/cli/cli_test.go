@@ -258,7 +258,7 @@ func TestControllerAndAgentApart(t *testing.T) {
 		t.Errorf("%+v, %+v", r, got)
 	}
 	r = cli(t, roof, "", append([]string{"agent", "--controller", "h:1"}, tls...)...)
-	if r.status != 0 || got.Controller != "h:1" {
+	if r.status != 0 || strings.Join(got.Controllers, " ") != "h:1" {
 		t.Errorf("%+v, %+v", r, got)
 	}
 	r = cli(t, roof, "", "agent", "--tls-ca", "/ca")

@@ -26,6 +26,15 @@ func AddFlag(flags *pflag.FlagSet, name string) {
 	}
 }
 
+// AddAskingFlags gives the flag set the flags of a command that asks a controller.
+func AddAskingFlags(flags *pflag.FlagSet) {
+	for _, s := range settings {
+		if s.Asking {
+			AddFlag(flags, s.Name)
+		}
+	}
+}
+
 // Given returns the flags of settings that the user gave, for LoadOptions.
 func Given(flags *pflag.FlagSet) map[string]string {
 	values := map[string]string{}
