@@ -266,6 +266,9 @@ func serve(t *testing.T, f pb.AdminServiceServer) string {
 	}
 	server := grpc.NewServer(transport.ServerOptions()...)
 	pb.RegisterAdminServiceServer(server, f)
+	if f, ok := f.(pb.ClusterServiceServer); ok {
+		pb.RegisterClusterServiceServer(server, f)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

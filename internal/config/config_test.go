@@ -316,8 +316,12 @@ func TestFlags(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for _, s := range Settings() {
-		if flags.Lookup(s.Name) == nil {
-			t.Errorf("no flag for %s", s.Name)
+		f := flags.Lookup(s.Name)
+		if f == nil {
+			t.Fatalf("no flag for %s", s.Name)
+		}
+		if kind, _ := pflag.UnquoteUsage(f); kind != s.Kind {
+			t.Errorf("--%s wants a %q, says the help", s.Name, kind)
 		}
 	}
 }

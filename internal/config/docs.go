@@ -70,7 +70,7 @@ func Markdown() string {
 		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n", s.Name, s.Doc)
 		if len(s.Commands) > 0 {
 			asking := ""
-			if s.Asking {
+			if s.Asking != "" {
 				asking = ", and by commands that ask a controller"
 			}
 			fmt.Fprintf(&b, "Used by `%s`%s.\n\n", strings.Join(s.Commands, "` and `"), asking)

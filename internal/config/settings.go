@@ -27,8 +27,9 @@ type Setting struct {
 	// cannot do without: it has to be given.
 	Commands []string
 	Required bool
-	// Asking says that commands that ask a controller use it, too.
-	Asking bool
+	// Asking is set when commands that ask a controller use it, too: what their
+	// help says of it.
+	Asking string
 
 	// where computes a default that depends on the machine, or on the command.
 	where func(circumstances) string

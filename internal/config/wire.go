@@ -54,7 +54,8 @@ var wireSettings = []*Setting{
 		get: func(c *Config) string { return strconv.Itoa(c.Expect) },
 	},
 	{
-		Name: "controller", Kind: "addresses", Commands: []string{"agent"}, Required: true, Asking: true, DefaultText: "none",
+		Name: "controller", Kind: "addresses", Commands: []string{"agent"}, Required: true, DefaultText: "none",
+		Asking: "Ask a controller over TLS rather than the one at the socket: HOST:PORT, several separated by commas, or dns+NAME:PORT.",
 		Doc: "Where a controller is: HOST:PORT, several separated by commas, or dns+NAME:PORT for all addresses of a name. An agent needs it; it learns of all other controllers by itself. " +
 			"A command that asks a controller takes this way, over TLS, when it is set by the flag or the variable, or when there is no socket.",
 		set: addresses(func(c *Config) *[]string { return &c.Controllers }),
@@ -68,21 +69,24 @@ var wireSettings = []*Setting{
 		get: func(c *Config) string { return c.Token.File },
 	},
 	{
-		Name: "tls-ca", Kind: "pem", Commands: apart, Asking: true, DefaultText: "none: the cluster's own",
+		Name: "tls-ca", Kind: "pem", Commands: apart, DefaultText: "none: the cluster's own",
+		Asking: "Certificate authority of your own that the controller is known by: a PEM file, or the PEM itself. With it nobody needs to log in.",
 		Doc: "For a certificate authority of your own, instead of the one that is built in: the authority that controllers, agents and operators trust to vouch for each other, " +
 			"as the path of a PEM file, or the PEM itself. With tls-ca, tls-cert and tls-key nobody needs a token, and nobody renews certificates but you.",
 		set: pem(func(c *Config, v string) { c.TLS.CA = v }),
 		get: func(c *Config) string { return c.TLS.CA },
 	},
 	{
-		Name: "tls-cert", Kind: "pem", Commands: apart, Asking: true, DefaultText: "none: one from the cluster's own authority",
+		Name: "tls-cert", Kind: "pem", Commands: apart, DefaultText: "none: one from the cluster's own authority",
+		Asking: "Certificate of that authority to show to the controller.",
 		Doc: "Certificate of that authority to show the others: the path of a PEM file, or the PEM itself. It says who this is by a URI spiffe://ANYTHING/ROLE/NAME, " +
 			"where ROLE is controller, agent, admin or viewer; one without such a URI is that of the agent in its common name.",
 		set: pem(func(c *Config, v string) { c.TLS.Cert = v }),
 		get: func(c *Config) string { return c.TLS.Cert },
 	},
 	{
-		Name: "tls-key", Kind: "pem", Commands: apart, Asking: true, DefaultText: "none",
+		Name: "tls-key", Kind: "pem", Commands: apart, DefaultText: "none",
+		Asking: "Key of that certificate.",
 		Doc:    "Key of that certificate: the path of a PEM file, or the PEM itself.",
 		set:    pem(func(c *Config, v string) { c.TLS.Key = source.Secret(v) }),
 		get:    func(c *Config) string { return c.TLS.Key.Reveal() },
