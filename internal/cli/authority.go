@@ -27,7 +27,7 @@ type rootView struct {
 // rotationView is what `ca rotate -o json` prints.
 type rotationView struct {
 	Authority  authorityView   `json:"authority" doc:"as from ca show"`
-	WaitingFor []*identityView `json:"waiting_for" doc:"who has no certificate of the new root yet, as from identity ls"`
+	WaitingFor []*identityView `json:"waiting_for" doc:"who has not got what the next step takes, as from identity ls"`
 }
 
 func viewAuthority(au *pb.Authority) authorityView {
@@ -90,12 +90,12 @@ func (a *app) authorityRotate() *cobra.Command {
 then the new one signs, everybody renews, and the old one goes. Each step waits for all who are there, for at most
 7 days. Called again, it tells whom it waits for.
 
-With --finish it waits no longer: who has no certificate of the new root by then is shut out, and gets in again with a new
-token.`,
+With --finish it takes its next step now, whoever is missing: an agent or an operator that has not kept up may be shut out,
+and gets in again with a new token.`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if finish {
-				if err := a.sure(assent, "This ends the rotation now: who has no certificate of the new root is shut out."); err != nil {
+				if err := a.sure(assent, "This takes the next step of the rotation now: who has not kept up may be shut out."); err != nil {
 					return err
 				}
 			}
@@ -112,13 +112,13 @@ token.`,
 				return a.print(v, waiting, func() {
 					a.showAuthority(v.Authority)
 					if len(waiting) > 0 {
-						a.say("Without a certificate of the new root: %s.", strings.Join(waiting, ", "))
+						a.say("Waiting for: %s.", strings.Join(waiting, ", "))
 					}
 				})
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&finish, "finish", false, "wait for nobody any more")
+	cmd.Flags().BoolVar(&finish, "finish", false, "take the next step, whoever is missing")
 	cmd.Flags().BoolVarP(&assent, "yes", "y", false, "do not ask before --finish")
 	return cmd
 }

@@ -42,8 +42,8 @@ type Roof struct {
 	// a login when it is time, and keeps what controllers there are.
 	DialController func(ctx context.Context, r Remote) (conn grpc.ClientConnInterface, hangUp func(), err error)
 	// PlanRecovery looks into the data folder of a controller that does not run, and
-	// says what a recovery with these peers alone would do. It changes nothing.
-	PlanRecovery func(ctx context.Context, c config.Config, peers []Peer) (Recovery, error)
+	// says what a recovery with the members in a peers.json would do. It changes nothing.
+	PlanRecovery func(ctx context.Context, c config.Config, peers []byte) (Recovery, error)
 	// Helper runs one of HelperCommands inside a throw-away container and returns
 	// its exit status. These commands are for Baktainer itself and in no help.
 	Helper         func(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int

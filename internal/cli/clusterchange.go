@@ -14,8 +14,8 @@ func (a *app) clusterRemove() *cobra.Command {
 	var assent bool
 	cmd := &cobra.Command{
 		Use: "remove CONTROLLER", Aliases: []string{"rm"}, Short: "Take a controller out of the cluster for good",
-		Long: `Take a controller out of the cluster for good. What is in its store stays there. To come back it joins anew, with a new
-token and an empty folder of state.
+		Long: `Take a controller out of the cluster for good; its certificates are refused from then on. What is in its store stays there. To
+come back it joins anew, with a new token and an empty folder of state.
 
 A controller that is only restarted, updated or away for a while stays a member: leave it in.`,
 		Args: arguments(1, 1), ValidArgsFunction: a.completeMembers,

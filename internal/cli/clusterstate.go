@@ -142,7 +142,7 @@ say --other-cluster; its store and key are needed as well.`,
 					return err
 				}
 				what := fmt.Sprintf("This replaces all that the controllers of cluster %s know by what is in %s.", c.Cluster, args[0])
-				if err := a.typed(confirm, c.Cluster, what); err != nil {
+				if err := a.typed(confirm, confirmation{"the id of the cluster", c.Cluster}, what); err != nil {
 					return err
 				}
 				index, err := a.restoreState(ctx, client, f, other)
@@ -155,7 +155,7 @@ say --other-cluster; its store and key are needed as well.`,
 		},
 	}
 	cmd.Flags().BoolVar(&other, "other-cluster", false, "restore although the file is of another cluster")
-	cmd.Flags().StringVar(&confirm, "confirm", "", "id of the cluster, instead of being asked for it")
+	cmd.Flags().StringVar(&confirm, "confirm", "", "what it would ask you to type: the id of the cluster")
 	return cmd
 }
 

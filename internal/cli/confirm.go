@@ -41,17 +41,20 @@ func (a *app) sure(assent bool, question string) error {
 	return a.yes(assent, question)
 }
 
-// typed lets nobody by who has not typed the id of the cluster: here, or in a flag --confirm.
-func (a *app) typed(given, cluster, what string) error {
+// confirmation is what has to be typed, and what that is.
+type confirmation struct{ what, word string }
+
+// typed lets nobody by who has not typed the word: here, or in a flag --confirm.
+func (a *app) typed(given string, c confirmation, question string) error {
 	if given == "" && !terminal(a.in) {
 		return problem.New(problem.InvalidInput, "nobody is there to ask, and --confirm was not given").
-			WithHint("%s When that is what you want, give the id of the cluster: --confirm %s", what, cluster)
+			WithHint("%s When that is what you want, give %s: --confirm %s", question, c.what, c.word)
 	}
 	if given == "" {
-		given = a.answer(what + "\nType the id of the cluster, " + cluster + ", to go on: ")
+		given = a.answer(fmt.Sprintf("%s\nType %s, %s, to go on: ", question, c.what, c.word))
 	}
-	if given != cluster {
-		return problem.New(problem.Cancelled, "that is not the id of the cluster: nothing was changed").WithHint("It is %s.", cluster)
+	if given != c.word || c.word == "" {
+		return problem.New(problem.Cancelled, "that is not %s: nothing was changed", c.what).WithHint("It is %s.", c.word)
 	}
 	return nil
 }

@@ -23,8 +23,8 @@ func TestAsking(t *testing.T) {
 		{"agent revoke db1", "y\n", true, "This shuts agent/db1 out at once"},
 		{"agent revoke db1", "\n", false, "Go on?"},
 		{"identity revoke viewer/bob", "no\n", false, "This shuts viewer/bob out"},
-		{"ca rotate --finish", "y\n", true, "is shut out. Go on?"},
-		{"ca rotate --finish", "\n", false, "is shut out. Go on?"},
+		{"ca rotate --finish", "y\n", true, "may be shut out. Go on?"},
+		{"ca rotate --finish", "\n", false, "may be shut out. Go on?"},
 		{"ca rotate", "\n", true, ""},
 		{"cluster restore " + file, "cl\n", true, "This replaces all that the controllers of cluster cl know by what is in " + file + ".\nType the id of the cluster, cl, to go on: "},
 		{"cluster restore " + file, "yes\n", false, "Type the id"},
@@ -42,6 +42,18 @@ func TestAsking(t *testing.T) {
 		}
 		if !tc.done && !strings.Contains(r.err, "nothing was changed") {
 			t.Errorf("%s, %q: %s", tc.args, tc.types, r.err)
+		}
+	}
+}
+
+func TestTypingTheRecovery(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "peers.json")
+	write(t, file, "[]")
+	for text, done := range map[string]bool{"cl\n": true, " cl \n": true, "y\n": false, "\n": false} {
+		l := &lost{}
+		r := cliTyping(t.Context(), t, l.roof(), typing(t, text), "", "controller", "recover", "--peers", file)
+		if l.done != done || (r.status == 0) != done || !strings.Contains(r.err, "drops what only others knew.\nType the id of the cluster, cl, to go on: ") {
+			t.Errorf("%q: %+v", text, r)
 		}
 	}
 }

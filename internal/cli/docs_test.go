@@ -77,7 +77,7 @@ var printed = []struct {
 	{"`cluster limits`", limitsView{}},
 	{"`cluster snapshot`", savedView{}},
 	{"`cluster restore`", restoredView{}},
-	{"`controller recover`", recoveryView{}},
+	{"`controller recover`", Recovered{}},
 	{"`agent ls` (a list), `agent show`, `agent drain`, `agent undrain`, `agent set`", agentView{}},
 	{"`token create`", madeTokenView{}},
 	{"`token ls` (a list), `token revoke`", tokenView{}},

@@ -172,6 +172,9 @@ func (f *fake) WatchRun(req *pb.WatchRunRequest, s grpc.ServerStreamingServer[pb
 	}
 	if f.drops > 0 {
 		f.drops--
+		if f.drops%2 == 0 {
+			return problem.New(problem.Unavailable, "there is no leader").WithReason("no-leader")
+		}
 		return problem.New(problem.Unavailable, "the controller stops").WithReason(transport.ReasonNoAnswer)
 	}
 	end := &pb.Run{

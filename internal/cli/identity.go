@@ -80,7 +80,7 @@ func (a *app) identityRevoke() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "revoke ROLE/NAME", Short: "Shut an agent, a controller or an operator out at once",
 		Long: `Refuse all certificates that an identity has, at once and on connections that are open. It gets in again only with a new
-token. For a controller, ` + "`baktainer cluster remove`" + ` is what you want, unless it was stolen; then both.`,
+token. A controller of the cluster is shut out with ` + "`baktainer cluster remove`" + `.`,
 		Example: examples("baktainer identity revoke viewer/bob", "baktainer identity revoke agent/db1"),
 		Args:    arguments(1, 1), ValidArgsFunction: a.completeIdentities,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,36 +10,36 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/baktainer/baktainer/internal/config"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
-// Peer is one member of a cluster, as peers.json has it.
+// Peer is one member of a cluster.
 type Peer struct {
-	ID       string `json:"id"`
-	Address  string `json:"address"`
-	NonVoter bool   `json:"non_voter"`
+	ID      string `json:"id"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"`
 }
 
 // Recovery is what a recovery would do.
 type Recovery struct {
-	// Node is the controller whose data folder it is, Index how far its log goes.
-	Cluster, Node string
-	Index         uint64
-	// Members are those that it knows now.
-	Members []Peer
-	// Do copies the data folder, makes the peers the only members, and returns where the copy is.
-	Do func(context.Context) (saved string, err error)
+	// Node is the controller whose data folder it is.
+	Node string
+	// Cluster, and Index, how far its log goes: empty when that cannot be told beforehand.
+	Cluster string
+	Index   uint64
+	// Peers are to be the only members.
+	Peers []Peer
+	// Do copies the data folder, and makes them that.
+	Do func(context.Context) (Recovered, error)
 }
 
-// recoveryView is what `controller recover -o json` prints.
-type recoveryView struct {
-	Cluster string `json:"cluster" doc:"identifies the cluster"`
+// Recovered is what a recovery did. It is what `controller recover -o json` prints.
+type Recovered struct {
 	Node    string `json:"node" doc:"the controller that was recovered"`
+	Cluster string `json:"cluster" doc:"identifies the cluster"`
 	Index   uint64 `json:"index" doc:"how far its log goes"`
-	Before  []Peer `json:"before" doc:"the members that it knew: id, address, non_voter"`
-	After   []Peer `json:"after" doc:"the members that it knows now"`
-	Saved   string `json:"saved" doc:"where the copy of its data folder from before is"`
+	Peers   []Peer `json:"peers" doc:"the only members now: id, address, voter"`
+	Copy    string `json:"copy" doc:"where its data folder from before is"`
 }
 
 func (a *app) controllerRecover() *cobra.Command {
@@ -59,7 +57,7 @@ go on, and ` + "`baktainer cluster remove`" + ` takes out the lost ones.
   5. Let the others join anew, with empty folders of state and a new token.
 
 What only the lost controllers knew is lost: the last runs, tokens or revocations. Snapshots that are in the store and not
-in the ledger are found by ` + "`baktainer rescue ls`" + `. The data folder is copied first. It asks for the id of the cluster.`,
+in the ledger are found by ` + "`baktainer rescue ls`" + `. The data folder is copied first. It asks before it changes anything.`,
 		Example: examples("baktainer controller recover --data-dir /var/lib/baktainer --peers peers.json"),
 		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,31 +73,35 @@ in the ledger are found by ` + "`baktainer rescue ls`" + `. The data folder is c
 			if err != nil {
 				return err
 			}
-			return a.recover(cmd.Context(), plan, peers, confirm)
+			return a.recover(cmd.Context(), plan, confirm)
 		},
 	}
 	cmd.Flags().StringVar(&file, "peers", "", "file with the members that the cluster is to have")
-	cmd.Flags().StringVar(&confirm, "confirm", "", "id of the cluster, instead of being asked for it")
+	cmd.Flags().StringVar(&confirm, "confirm", "", "what it would ask you to type: the id of the cluster")
 	return cmd
 }
 
-func (a *app) recover(ctx context.Context, plan Recovery, peers []Peer, confirm string) error {
-	v := recoveryView{Cluster: plan.Cluster, Node: plan.Node, Index: plan.Index, Before: plan.Members, After: peers}
-	if a.output != "json" && !a.quiet {
-		a.facts("controller", plan.Node, "cluster", plan.Cluster, "log", strconv.FormatUint(plan.Index, 10), "members", peerList(plan.Members), "become", peerList(peers))
+func (a *app) recover(ctx context.Context, plan Recovery, confirm string) error {
+	log, ask := "", confirmation{"the id of the cluster", plan.Cluster}
+	if plan.Index > 0 {
+		log = strconv.FormatUint(plan.Index, 10)
 	}
-	what := fmt.Sprintf("This makes %s the only members of cluster %s, and drops what only others knew.", peerList(peers), plan.Cluster)
-	if err := a.typed(confirm, plan.Cluster, what); err != nil {
+	if plan.Cluster == "" {
+		ask = confirmation{"the name of this controller", plan.Node}
+	}
+	if a.output != "json" && !a.quiet {
+		a.facts("controller", plan.Node, "cluster", plan.Cluster, "log", log, "members to be", peerList(plan.Peers))
+	}
+	if err := a.typed(confirm, ask, fmt.Sprintf("This makes %s all there is of the cluster, and drops what only others knew.", peerList(plan.Peers))); err != nil {
 		return err
 	}
-	saved, err := plan.Do(ctx)
+	done, err := plan.Do(ctx)
 	if err != nil {
 		return err
 	}
-	v.Saved = saved
-	return a.print(v, []string{v.Saved}, func() {
-		a.facts("copy", v.Saved)
-		a.say("Done. Start the controller; remove the copy when all is well.")
+	return a.print(done, []string{done.Copy}, func() {
+		a.facts("recovered", done.Cluster, "log", strconv.FormatUint(done.Index, 10), "copy", done.Copy)
+		a.say("Start the controller. Remove the copy when all is well.")
 	})
 }
 
@@ -107,8 +109,8 @@ func peerList(peers []Peer) string {
 	all := make([]string, len(peers))
 	for i, p := range peers {
 		all[i] = p.ID + " at " + p.Address
-		if p.NonVoter {
-			all[i] += " (nonvoter)"
+		if !p.Voter {
+			all[i] += " (without a vote)"
 		}
 	}
 	return strings.Join(all, ", ")
@@ -117,8 +119,8 @@ func peerList(peers []Peer) string {
 // maxPeers bounds the file with the members, in bytes.
 const maxPeers = 64 << 10
 
-// readPeers reads the members that a cluster is to have, and tells all that is wrong with them.
-func readPeers(path string) ([]Peer, error) {
+// readPeers reads the file with the members that a cluster is to have.
+func readPeers(path string) ([]byte, error) {
 	if path == "" {
 		return nil, problem.New(problem.InvalidInput, "say which members the cluster is to have").
 			WithHint(`Want --peers FILE, such as [{"id": "c1", "address": "c1.example.com:8468"}].`)
@@ -128,43 +130,12 @@ func readPeers(path string) ([]Peer, error) {
 		return nil, problem.Wrap(problem.InvalidInput, err, "read the members")
 	}
 	defer f.Close()
-	peers, err := parsePeers(io.LimitReader(f, maxPeers))
-	if err != nil {
-		return nil, problem.Wrap(problem.InvalidInput, err, "read the members in %s", path).
-			WithHint(`Want a list such as [{"id": "c1", "address": "c1.example.com:8468"}], at least one of them without "non_voter": true.`)
+	text, err := io.ReadAll(io.LimitReader(f, maxPeers+1))
+	switch {
+	case err != nil:
+		return nil, problem.Wrap(problem.Failed, err, "read the members")
+	case len(text) > maxPeers:
+		return nil, problem.New(problem.InvalidInput, "read the members: %s is larger than %d KiB", path, maxPeers>>10)
 	}
-	return peers, nil
-}
-
-func parsePeers(r io.Reader) ([]Peer, error) {
-	var peers []Peer
-	d := json.NewDecoder(r)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&peers); err != nil {
-		return nil, fmt.Errorf("read the JSON: %w", err)
-	}
-	if d.More() {
-		return nil, errors.New("there is more after the list")
-	}
-	var wrong []error
-	voters, ids, addresses := 0, map[string]bool{}, map[string]bool{}
-	for _, p := range peers {
-		if err := config.CheckName(p.ID); err != nil {
-			wrong = append(wrong, fmt.Errorf("id %.80q: %w", p.ID, err))
-		}
-		if err := config.CheckAddress(p.Address); err != nil {
-			wrong = append(wrong, fmt.Errorf("address %.80q: %w", p.Address, err))
-		}
-		if ids[p.ID] || addresses[p.Address] {
-			wrong = append(wrong, fmt.Errorf("%s at %s: the id or the address is there twice", p.ID, p.Address))
-		}
-		ids[p.ID], addresses[p.Address] = true, true
-		if !p.NonVoter {
-			voters++
-		}
-	}
-	if voters == 0 {
-		wrong = append(wrong, errors.New("none of them may vote"))
-	}
-	return peers, errors.Join(wrong...)
+	return text, nil
 }

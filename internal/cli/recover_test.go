@@ -14,102 +14,75 @@ import (
 
 // lost is a roof over a controller that lost its quorum.
 type lost struct {
-	dir   string
-	peers []Peer
-	done  bool
-	fails error
+	dir, peers string
+	done       bool
+	unknown    bool // nobody knows the cluster before it is done
+	fails      error
 }
 
 func (l *lost) roof() Roof {
-	return Roof{PlanRecovery: func(_ context.Context, c config.Config, peers []Peer) (Recovery, error) {
-		l.dir, l.peers = c.DataDir, peers
-		return Recovery{
-			Cluster: "cl", Node: "c1", Index: 4711, Members: []Peer{{"c1", "c1:8468", false}, {"c2", "c2:8468", false}, {"c3", "c3:8468", false}, {"c4", "c4:8468", true}},
-			Do: func(context.Context) (string, error) {
-				l.done = true
-				return "/d/controller.before-recovery", nil
-			},
-		}, l.fails
+	return Roof{PlanRecovery: func(_ context.Context, c config.Config, peers []byte) (Recovery, error) {
+		l.dir, l.peers = c.DataDir, string(peers)
+		plan := Recovery{Node: "c1", Cluster: "cl", Index: 4711, Peers: []Peer{{"c1", "c1:8468", true}, {"c4", "c4:8468", false}}}
+		plan.Do = func(context.Context) (Recovered, error) {
+			l.done = true
+			return Recovered{"c1", "cl", 4711, plan.Peers, "/d/controller.before"}, l.fails
+		}
+		if l.unknown {
+			plan.Cluster, plan.Index = "", 0
+		}
+		return plan, l.fails
 	}}
 }
 
 func TestRecover(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "peers.json")
-	write(t, file, `[{"id": "c1", "address": "c1:8468"}, {"id": "c4", "address": "c4:8468", "non_voter": true}]`)
-	want := []Peer{{"c1", "c1:8468", false}, {"c4", "c4:8468", true}}
-
-	l := &lost{}
-	r := cli(t, l.roof(), "", "controller", "recover", "--data-dir", "/d", "--peers", file)
-	if r.status != 2 || l.done || l.dir != "/d" || !reflect.DeepEqual(l.peers, want) || !strings.Contains(r.err, "--confirm cl") {
-		t.Errorf("unasked: %+v, %+v", r, l)
+	write(t, file, "[the members]")
+	for _, unknown := range []bool{false, true} {
+		l := &lost{unknown: unknown}
+		word, asks, out := "cl", "the id of the cluster: --confirm cl", "controller     c1\ncluster        cl\nlog            4711\nmembers to be  c1 at c1:8468, c4 at c4:8468 (without a vote)\n"
+		if unknown {
+			word, asks, out = "c1", "the name of this controller: --confirm c1", "controller     c1\nmembers to be  c1 at c1:8468, c4 at c4:8468 (without a vote)\n"
+		}
+		r := cli(t, l.roof(), "", "controller", "recover", "--data-dir", "/d", "--peers", file)
+		if r.status != 2 || l.done || l.dir != "/d" || l.peers != "[the members]" || !strings.Contains(r.err, asks) || r.out != out {
+			t.Errorf("unasked: %+v, %+v", r, l)
+		}
+		if r := cli(t, l.roof(), "", "controller", "recover", "--peers", file, "--confirm", "other"); r.status != 1 || l.done || !strings.Contains(r.err, "nothing was changed") {
+			t.Errorf("the id of something else: %+v", r)
+		}
+		r = cli(t, l.roof(), "", "controller", "recover", "--peers", file, "--confirm", word, "-o", "json")
+		var got Recovered
+		want := Recovered{"c1", "cl", 4711, []Peer{{"c1", "c1:8468", true}, {"c4", "c4:8468", false}}, "/d/controller.before"}
+		if err := json.Unmarshal([]byte(r.out), &got); err != nil || r.status != 0 || !l.done || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, %v", r, err)
+		}
 	}
-	if wantOut := "controller  c1\ncluster     cl\nlog         4711\nmembers     c1 at c1:8468, c2 at c2:8468, c3 at c3:8468, c4 at c4:8468 (nonvoter)\nbecome      c1 at c1:8468, c4 at c4:8468 (nonvoter)\n"; r.out != wantOut {
-		t.Errorf("got\n%s", r.out)
-	}
-	if r := cli(t, l.roof(), "", "controller", "recover", "--peers", file, "--confirm", "c1"); r.status != 1 || l.done {
-		t.Errorf("the id of something else: %+v", r)
-	}
-	r = cli(t, l.roof(), "", "controller", "recover", "--peers", file, "--confirm", "cl", "-o", "json")
-	var v recoveryView
-	if err := json.Unmarshal([]byte(r.out), &v); err != nil || r.status != 0 || !l.done || v.Saved != "/d/controller.before-recovery" || !reflect.DeepEqual(v.After, want) || len(v.Before) != 4 || v.Index != 4711 {
-		t.Errorf("%+v, %v", r, err)
-	}
-
-	l = &lost{fails: problem.New(problem.Conflict, "the controller runs").WithHint("Stop it first.")}
-	if r := cli(t, l.roof(), "", "controller", "recover", "--peers", file, "--confirm", "cl"); r.status != 1 || l.done || !strings.Contains(r.err, "the controller runs") {
+	r := cli(t, (&lost{}).roof(), "", "controller", "recover", "--peers", file, "--confirm", "cl")
+	if r.status != 0 || !strings.Contains(r.out, "copy       /d/controller.before\n") || !strings.Contains(r.err, "Start the controller.") {
 		t.Errorf("%+v", r)
 	}
-	for args, want := range map[string]string{
-		"controller recover":                      "say which members",
-		"controller recover --peers /nonexistent": "read the members",
-		"controller recovr":                       "Did you mean `baktainer controller recover`?",
-	} {
-		if r := cli(t, l.roof(), "", strings.Fields(args)...); r.status != 2 || !strings.Contains(r.err, want) {
-			t.Errorf("%s: %+v", args, r)
-		}
-	}
 }
 
-func TestPeers(t *testing.T) {
-	for text, want := range map[string]string{
-		`[{"id": "c1", "address": "c1:8468"}]`: "",
-		`[]`:                                   "none of them may vote",
-		`null`:                                 "none of them may vote",
-		``:                                     "read the JSON",
-		`{"id": "c1"}`:                         "read the JSON",
-		`[{"id": "c1", "adr": "c1:8468"}]`:     `unknown field "adr"`,
-		`[{"id": "c1", "address": "c1:8468"}] []`:                                             "more after the list",
-		`[{"id": "", "address": "c1:8468"}]`:                                                  `id "": want 1 to 64 letters`,
-		`[{"id": "c1", "address": "c1"}]`:                                                     `address "c1": want HOST:PORT`,
-		`[{"id": "c1", "address": "c1:8468", "non_voter": true}]`:                             "none of them may vote",
-		`[{"id": "c1", "address": "a:1"}, {"id": "c1", "address": "b:1"}]`:                    "there twice",
-		`[{"id": "c1", "address": "a:1"}, {"id": "c2", "address": "a:1"}]`:                    "there twice",
-		`[{"id": "c1", "address": "a:1"}, {"id": "c2", "address": "b:1", "non_voter": true}]`: "",
+func TestNoRecovery(t *testing.T) {
+	dir := t.TempDir()
+	file, large := filepath.Join(dir, "peers.json"), filepath.Join(dir, "large")
+	write(t, file, "[]")
+	write(t, large, strings.Repeat(" ", maxPeers+1))
+	l := &lost{fails: problem.New(problem.Conflict, "the controller runs").WithHint("Stop it first.")}
+	for _, tc := range []struct {
+		args, want string
+		status     int
+	}{
+		{"controller recover --confirm cl --peers " + file, "the controller runs", 1},
+		{"controller recover", "say which members", 2},
+		{"controller recover --peers /nonexistent", "read the members", 2},
+		{"controller recover --peers " + dir, "read the members", 1},
+		{"controller recover --peers " + large, "is larger than 64 KiB", 2},
+		{"controller recovr", "Did you mean `baktainer controller recover`?", 2},
 	} {
-		peers, err := parsePeers(strings.NewReader(text))
-		switch {
-		case want == "" && (err != nil || len(peers) == 0):
-			t.Errorf("%s: %v, %v", text, peers, err)
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
-			t.Errorf("%s: %v, want %q", text, err, want)
+		if r := cli(t, l.roof(), "", strings.Fields(tc.args)...); r.status != tc.status || !strings.Contains(r.err, tc.want) || l.done {
+			t.Errorf("%s: %+v", tc.args, r)
 		}
 	}
-}
-
-func FuzzPeers(f *testing.F) {
-	f.Add(`[{"id": "c1", "address": "c1:8468"}]`)
-	f.Add(`[{"id": "c1", "address": "[::1]:1", "non_voter": true}, {"id": "c2", "address": "h:1"}]`)
-	f.Fuzz(func(t *testing.T, text string) {
-		peers, err := parsePeers(strings.NewReader(text))
-		if err != nil {
-			return
-		}
-		again, err := json.Marshal(peers)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if same, err := parsePeers(strings.NewReader(string(again))); err != nil || !reflect.DeepEqual(same, peers) {
-			t.Errorf("%s is read as %v and then as %v, %v", text, peers, same, err)
-		}
-	})
 }
