@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/user"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -210,6 +211,14 @@ func TestLogin(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	kept("bob")
+	if u, err := user.Current(); err == nil && config.CheckName(u.Username) == nil {
+		r := cli(t, roof, "", "login", "--controller", "c1:8468", "-q")
+		if r.status != 0 || r.out != "admin/"+u.Username+"\n" {
+			t.Errorf("without a name: %+v", r)
+		}
+		kept(u.Username)
+	}
+	cli(t, roof, "", "login", "--controller", "c1:8468", "--name", "bob")
 	f.fails = problem.New(problem.Denied, "the token was used already")
 	if r := cli(t, roof, "", "login", "--controller", "c1:8468", "--name", "carol"); r.status != 1 || !strings.Contains(r.err, "used already") || strings.Contains(r.err, "BKTN") {
 		t.Errorf("%+v", r)
