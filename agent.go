@@ -32,11 +32,11 @@ func agentAlone(ctx context.Context, c config.Config, warnings []string) error {
 		if err != nil {
 			return err
 		}
-		conn, err := transport.DialTLS(c.Controller, tlsFiles(c), clock.System{})
+		conn, err := transport.DialTLS(c.Controllers[0], tlsFiles(c), clock.System{})
 		if err != nil {
 			return err
 		}
-		p.log.Info("the agent's controller", "agent", id, "controller", c.Controller)
+		p.log.Info("the agent's controller", "agent", id, "controller", c.Controllers[0])
 		return runAgent(ctx, p, id, conn)
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
@@ -34,6 +35,15 @@ type Roof struct {
 	// RestoreInto restores into a container without a controller, for rescue. The
 	// report is in sentences.
 	RestoreInto func(ctx context.Context, r Rescue) (report []string, err error)
+	// Login exchanges a token for an operator's certificate, and keeps in r.Dir what
+	// DialController needs of it.
+	Login func(ctx context.Context, r LoginRequest) (Login, error)
+	// DialController connects to a controller over TLS. It renews the certificate of
+	// a login when it is time, and keeps what controllers there are.
+	DialController func(ctx context.Context, r Remote) (conn grpc.ClientConnInterface, hangUp func(), err error)
+	// PlanRecovery looks into the data folder of a controller that does not run, and
+	// says what a recovery with the members in a peers.json would do. It changes nothing.
+	PlanRecovery func(ctx context.Context, c config.Config, peers []byte) (Recovery, error)
 	// Helper runs one of HelperCommands inside a throw-away container and returns
 	// its exit status. These commands are for Baktainer itself and in no help.
 	Helper         func(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int
@@ -113,8 +123,11 @@ func (a *app) root() *cobra.Command {
 		a.clock = clock.System{}
 	}
 	root := group("baktainer", "Back up labelled database containers, and bring them back", about,
-		a.upCommand(), a.controllerCommand(), a.agentCommand(), a.statusCommand(), a.sourceCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
-		a.restoreCommand(), a.dumpCommand(), a.pruneCommand(), a.storeCommand(), a.rescueCommand(), a.keyCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
+		a.upCommand(), a.controllerCommand(), a.agentCommand(), a.loginCommand(), a.logoutCommand(),
+		a.rescueCommand(), a.keyCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(asking(a.statusCommand(), a.sourceCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
+		a.restoreCommand(), a.dumpCommand(), a.pruneCommand(), a.storeCommand(),
+		a.clusterCommand(), a.tokenCommand(), a.identityCommand(), a.authorityCommand(), a.auditCommand())...)
 	root.Version = version.String()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetIn(a.in)
@@ -162,15 +175,19 @@ func group(use, short, long string, below ...*cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
-		p := problem.New(problem.InvalidInput, "%s has no command %.80q", cmd.CommandPath(), args[0]).
-			WithHint("`%s --help` lists the commands.", cmd.CommandPath())
-		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-			p.WithHint("Did you mean `%s %s`?", cmd.CommandPath(), near[0])
-		}
-		return p
+		return unknownBelow(cmd, args[0])
 	}
 	cmd.AddCommand(below...)
 	return cmd
+}
+
+func unknownBelow(cmd *cobra.Command, word string) error {
+	p := problem.New(problem.InvalidInput, "%s has no command %.80q", cmd.CommandPath(), word).
+		WithHint("`%s --help` lists the commands.", cmd.CommandPath())
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		p.WithHint("Did you mean `%s %s`?", cmd.CommandPath(), near[0])
+	}
+	return p
 }
 
 // arguments checks the number of arguments, from least to most (-1: any number).

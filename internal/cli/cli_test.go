@@ -21,6 +21,21 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
+// No login of whoever runs the tests gets into their way.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "baktainer-cli-")
+	if err == nil {
+		err = os.Setenv("XDG_CONFIG_HOME", dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+}
+
 // result is what a command line did.
 type result struct {
 	status   int
@@ -35,6 +50,12 @@ func cli(t *testing.T, roof Roof, socket string, args ...string) result {
 
 func cliContext(ctx context.Context, t *testing.T, roof Roof, socket string, args ...string) result {
 	t.Helper()
+	return cliTyping(ctx, t, roof, strings.NewReader(""), socket, args...)
+}
+
+// cliTyping is cliContext with somebody at in.
+func cliTyping(ctx context.Context, t *testing.T, roof Roof, in io.Reader, socket string, args ...string) result {
+	t.Helper()
 	empty := filepath.Join(t.TempDir(), "empty.yaml")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -42,7 +63,7 @@ func cliContext(ctx context.Context, t *testing.T, roof Roof, socket string, arg
 	t.Setenv(config.FileVariable, empty)
 	var out, errw bytes.Buffer
 	roof.Clock = clock.NewManual(today)
-	a := &app{roof: roof, in: strings.NewReader(""), out: &out, err: &errw, zone: time.UTC, retryAfter: time.Millisecond}
+	a := &app{roof: roof, in: in, out: &out, err: &errw, zone: time.UTC, retryAfter: time.Millisecond}
 	if socket != "" {
 		args = append([]string{"--socket", socket}, args...)
 	}
@@ -167,7 +188,7 @@ func TestConfigShow(t *testing.T) {
 	if r.status != 0 || !strings.Contains(r.err, "warning: BT_RETENTION_DAYS: nothing is deleted") {
 		t.Errorf("%+v", r)
 	}
-	for _, want := range []string{"concurrency      7                            BT_THREADS\n", "schedule         off                          --schedule\n", "store            /d/store                     default\n"} {
+	for _, want := range []string{"concurrency       7                            BT_THREADS\n", "schedule          off                          --schedule\n", "store             /d/store                     default\n"} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is not in\n%s", want, r.out)
 		}
@@ -258,11 +279,19 @@ func TestControllerAndAgentApart(t *testing.T) {
 		t.Errorf("%+v, %+v", r, got)
 	}
 	r = cli(t, roof, "", append([]string{"agent", "--controller", "h:1"}, tls...)...)
-	if r.status != 0 || got.Controller != "h:1" {
+	if r.status != 0 || strings.Join(got.Controllers, " ") != "h:1" {
+		t.Errorf("%+v, %+v", r, got)
+	}
+	r = cli(t, roof, "", "agent", "--controller", "h1:1,h2:1", "--token-file", "/t")
+	if r.status != 0 || strings.Join(got.Controllers, " ") != "h1:1 h2:1" || got.Token.File != "/t" || got.TLS.Given() {
+		t.Errorf("%+v, %+v", r, got)
+	}
+	r = cli(t, roof, "", "controller", "--name", "c2", "--advertise", "c2:1", "--join", "c1:1", "--join-token-file", "/t", "--bootstrap-expect", "3")
+	if r.status != 0 || got.Name != "c2" || got.Advertise != "c2:1" || strings.Join(got.Join, " ") != "c1:1" || got.JoinToken.File != "/t" || got.Expect != 3 {
 		t.Errorf("%+v, %+v", r, got)
 	}
 	r = cli(t, roof, "", "agent", "--tls-ca", "/ca")
-	if r.status != 2 || !strings.Contains(r.err, "3 settings are wrong") || !strings.Contains(r.err, "controller: is not set") {
+	if r.status != 2 || !strings.Contains(r.err, "2 settings are wrong") || !strings.Contains(r.err, "controller: is not set") {
 		t.Errorf("an agent without a controller: %+v", r)
 	}
 	if r := cli(t, roof, "", "agent", "--store", "/s"); r.status != 2 || !strings.Contains(r.err, "--store") {

@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/transport"
@@ -16,16 +17,32 @@ import (
 // withController connects to the controller, does the work, and explains an
 // error that means that none answers.
 func (a *app) withController(cmd *cobra.Command, work func(context.Context, pb.AdminServiceClient) error) error {
+	return a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		return work(ctx, pb.NewAdminServiceClient(conn))
+	})
+}
+
+// withCluster is withController for what is about the cluster itself.
+func (a *app) withCluster(cmd *cobra.Command, work func(context.Context, pb.ClusterServiceClient) error) error {
+	return a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		return work(ctx, pb.NewClusterServiceClient(conn))
+	})
+}
+
+func (a *app) connected(cmd *cobra.Command, work func(context.Context, grpc.ClientConnInterface) error) error {
 	c, _, err := a.settings(cmd)
 	if err != nil {
 		return err
+	}
+	if far(c) {
+		return a.overTLS(cmd.Context(), c, work)
 	}
 	conn, err := transport.DialUnix(c.Socket)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return explain(cmd.Context(), work(cmd.Context(), pb.NewAdminServiceClient(conn)), c.Socket)
+	return explain(cmd.Context(), work(cmd.Context(), conn), c.Socket)
 }
 
 // explain says of a call that nobody answered why that may be.
@@ -45,7 +62,8 @@ func explain(ctx context.Context, err error, socket string) error {
 	}
 	return problem.New(problem.Unavailable, "no controller answers at %s", socket).WithReason(transport.ReasonNoAnswer).
 		WithHint("Start one with `baktainer up`. If one runs with other settings, name its folder with --data-dir or its socket with --socket; " +
-			"one that runs in a container is asked with `docker exec CONTAINER baktainer …`. Without any controller, `baktainer rescue` reads a store.")
+			"one that runs in a container is asked with `docker exec CONTAINER baktainer …`, one on another host after `baktainer login`. " +
+			"Without any controller, `baktainer rescue` reads a store.")
 }
 
 // findSnapshot gets the snapshot that a user means: an id, a unique beginning of one,

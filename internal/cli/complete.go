@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -12,17 +14,29 @@ import (
 // completed is how many candidates the shell is offered at most.
 const completed = 100
 
-// complete offers what list finds; without a controller, nothing.
-func (a *app) complete(cmd *cobra.Command, list func(context.Context, pb.AdminServiceClient) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+// completionPatience is how long a shell waits for candidates.
+const completionPatience = 3 * time.Second
+
+// offer offers what list finds; without a controller, nothing.
+func (a *app) offer(cmd *cobra.Command, list func(context.Context, grpc.ClientConnInterface) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
+	defer cancel()
+	cmd.SetContext(ctx)
 	var found []string
-	err := a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) (err error) {
-		found, err = list(ctx, client)
+	err := a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+		found, err = list(ctx, conn)
 		return err
 	})
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return found, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) complete(cmd *cobra.Command, list func(context.Context, pb.AdminServiceClient) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+	return a.offer(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) ([]string, error) {
+		return list(ctx, pb.NewAdminServiceClient(conn))
+	})
 }
 
 func (a *app) completeSources(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -172,6 +172,9 @@ func (f *fake) WatchRun(req *pb.WatchRunRequest, s grpc.ServerStreamingServer[pb
 	}
 	if f.drops > 0 {
 		f.drops--
+		if f.drops%2 == 0 {
+			return problem.New(problem.Unavailable, "there is no leader").WithReason("no-leader")
+		}
 		return problem.New(problem.Unavailable, "the controller stops").WithReason(transport.ReasonNoAnswer)
 	}
 	end := &pb.Run{
@@ -266,6 +269,9 @@ func serve(t *testing.T, f pb.AdminServiceServer) string {
 	}
 	server := grpc.NewServer(transport.ServerOptions()...)
 	pb.RegisterAdminServiceServer(server, f)
+	if f, ok := f.(pb.ClusterServiceServer); ok {
+		pb.RegisterClusterServiceServer(server, f)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

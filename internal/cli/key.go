@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
@@ -224,20 +223,6 @@ new generation: baktainer key rotate --generation.`,
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "remove it although no other key was shown to open the store")
 	return cmd
-}
-
-// yes asks a person who is there to answer.
-func (a *app) yes(assent bool, question string) error {
-	if assent || !terminal(a.in) {
-		return nil
-	}
-	fmt.Fprintf(a.err, "%s Go on? [y/N] ", printable(question))
-	answer, _ := bufio.NewReader(a.in).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return problem.New(problem.Cancelled, "nothing was changed")
 }
 
 func (a *app) keyExport(l *lifeline) *cobra.Command {

@@ -186,26 +186,12 @@ func (a *app) reach(cmd *cobra.Command, l *lifeline) (store.Store, repo.Key, err
 
 // askPassphrase asks on the terminal, twice for a new one.
 func (a *app) askPassphrase(prompt string, twice bool) (repo.Passphrase, error) {
-	f, ok := a.in.(*os.File)
-	if !ok || !terminal(a.in) {
-		return repo.Passphrase{}, problem.New(problem.InvalidInput, "there is no terminal to ask for a passphrase on").
-			WithHint("Put it in a file that only you can read, and name that.")
-	}
-	read := func(prompt string) (string, error) {
-		fmt.Fprint(a.err, prompt)
-		text, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(a.err)
-		if err != nil {
-			return "", problem.Wrap(problem.Failed, err, "read the passphrase")
-		}
-		return string(text), nil
-	}
-	text, err := read(prompt)
+	text, err := a.askSecret(prompt, "a passphrase")
 	if err != nil {
 		return repo.Passphrase{}, err
 	}
 	if twice {
-		again, err := read("Once more: ")
+		again, err := a.askSecret("Once more: ", "a passphrase")
 		if err != nil {
 			return repo.Passphrase{}, err
 		}
@@ -214,4 +200,20 @@ func (a *app) askPassphrase(prompt string, twice bool) (repo.Passphrase, error) 
 		}
 	}
 	return repo.NewPassphrase(text)
+}
+
+// askSecret has something typed that the terminal does not show.
+func (a *app) askSecret(prompt, what string) (string, error) {
+	f, ok := a.in.(*os.File)
+	if !ok || !terminal(a.in) {
+		return "", problem.New(problem.InvalidInput, "there is no terminal to ask for %s on", what).
+			WithHint("Put it in a file that only you can read, and name that.")
+	}
+	fmt.Fprint(a.err, prompt)
+	text, err := term.ReadPassword(int(f.Fd()))
+	fmt.Fprintln(a.err)
+	if err != nil {
+		return "", problem.Wrap(problem.Failed, err, "read %s", what)
+	}
+	return string(text), nil
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/hex"
@@ -191,10 +190,7 @@ func (a *app) confirmPrune(objects, bytes int64, assent bool) error {
 	case !terminal(a.in):
 		return problem.New(problem.InvalidInput, "nobody is there to ask, and --yes was not given").WithHint("Look with --dry-run, then prune with --yes.")
 	}
-	fmt.Fprintf(a.err, "This deletes %s, %s, for good. Go on? [y/N] ", several(objects, "object"), size(bytes))
-	answer, _ := bufio.NewReader(a.in).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
+	if a.asked(fmt.Sprintf("This deletes %s, %s, for good.", several(objects, "object"), size(bytes))) {
 		return nil
 	}
 	return problem.New(problem.Cancelled, "nothing was deleted")

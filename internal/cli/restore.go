@@ -1,15 +1,12 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -115,14 +112,8 @@ func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, sna
 
 // confirm asks before data is replaced when a person is there to answer.
 func (a *app) confirm(f restoreFlags, where string) error {
-	if !f.overwrite || f.dry || f.assent || !terminal(a.in) {
+	if !f.overwrite || f.dry {
 		return nil
 	}
-	fmt.Fprintf(a.err, "This replaces what is in %s. Go on? [y/N] ", printable(where))
-	answer, _ := bufio.NewReader(a.in).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return problem.New(problem.Cancelled, "nothing was changed")
+	return a.yes(f.assent, "This replaces what is in "+where+".")
 }

@@ -23,7 +23,7 @@ func (a *app) runList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ls [SOURCE]", Aliases: []string{"list"}, Short: "List runs, newest first", Args: arguments(0, 1), ValidArgsFunction: a.completeSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkLimit(limit); err != nil {
+			if err := checkNumber("limit", limit, 1000); err != nil {
 				return err
 			}
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
@@ -64,10 +64,10 @@ func (a *app) runList() *cobra.Command {
 	return cmd
 }
 
-// checkLimit checks a --limit.
-func checkLimit(limit int32) error {
-	if limit < 1 || limit > 1000 {
-		return problem.New(problem.InvalidInput, "--limit %d: want a number from 1 to 1000", limit)
+// checkNumber checks a flag that says how many are wanted.
+func checkNumber(flag string, n, most int32) error {
+	if n < 1 || n > most {
+		return problem.New(problem.InvalidInput, "--%s %d: want a number from 1 to %d", flag, n, most)
 	}
 	return nil
 }
@@ -147,7 +147,7 @@ func (a *app) runLogs() *cobra.Command {
 					return err
 				}
 				if a.output == "json" {
-					return a.json(viewLog(resp.GetRun()))
+					return a.json(viewLog(resp.GetRun().GetLogs()))
 				}
 				a.showLog(write, resp.GetRun(), time.Time{})
 				return nil
@@ -164,9 +164,9 @@ type logView struct {
 	Message string     `json:"message" doc:"the line"`
 }
 
-func viewLog(r *pb.Run) []logView {
+func viewLog(logs []*pb.LogLine) []logView {
 	lines := []logView{}
-	for _, l := range r.GetLogs() {
+	for _, l := range logs {
 		lines = append(lines, logView{moment(l.GetTime()), l.GetLevel(), l.GetMessage()})
 	}
 	return lines

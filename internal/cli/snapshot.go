@@ -21,7 +21,7 @@ func (a *app) snapshotList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ls [SOURCE]", Aliases: []string{"list"}, Short: "List snapshots, newest first", Args: arguments(0, 1), ValidArgsFunction: a.completeSources,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkLimit(limit); err != nil {
+			if err := checkNumber("limit", limit, 1000); err != nil {
 				return err
 			}
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {

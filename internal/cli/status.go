@@ -1,52 +1,37 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/transport"
 	"github.com/baktainer/baktainer/internal/version"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // statusView is what `status -o json` prints.
 type statusView struct {
-	Version         string      `json:"version" doc:"version of the controller"`
-	Cluster         string      `json:"cluster" doc:"identifies the cluster"`
-	Node            string      `json:"node" doc:"identifies the controller"`
-	Leader          bool        `json:"leader" doc:"it decides"`
-	StartedAt       *time.Time  `json:"started_at,omitempty" doc:"when it started"`
-	DefaultSchedule string      `json:"default_schedule" doc:"schedule of sources that have none of their own"`
-	NextFireAt      *time.Time  `json:"next_fire_at,omitempty" doc:"when that fires next"`
-	Sources         int64       `json:"sources" doc:"how many sources there are"`
-	Snapshots       int64       `json:"snapshots" doc:"how many snapshots there are"`
-	Agents          []agentView `json:"agents" doc:"id, host, version, connected, last_seen_at, running, concurrency, providers (name, healthy, detail, since_seconds)"`
-	Stores          []storeView `json:"stores" doc:"name, location, healthy, detail, free_bytes, total_bytes"`
-	Problems        []string    `json:"problems" doc:"what keeps the controller from being ready"`
-}
-
-type agentView struct {
-	ID          string         `json:"id"`
-	Host        string         `json:"host"`
-	Version     string         `json:"version"`
-	Connected   bool           `json:"connected"`
-	LastSeenAt  *time.Time     `json:"last_seen_at,omitempty"`
-	Running     int32          `json:"running"`
-	Concurrency int32          `json:"concurrency"`
-	Providers   []providerView `json:"providers"`
-}
-
-type providerView struct {
-	Name         string  `json:"name"`
-	Healthy      bool    `json:"healthy"`
-	Detail       string  `json:"detail"`
-	SinceSeconds float64 `json:"since_seconds"`
+	Version         string          `json:"version" doc:"version of the controller"`
+	Cluster         string          `json:"cluster" doc:"identifies the cluster"`
+	Node            string          `json:"node" doc:"identifies the controller"`
+	Leader          bool            `json:"leader" doc:"it decides"`
+	StartedAt       *time.Time      `json:"started_at,omitempty" doc:"when it started"`
+	DefaultSchedule string          `json:"default_schedule" doc:"schedule of sources that have none of their own"`
+	NextFireAt      *time.Time      `json:"next_fire_at,omitempty" doc:"when that fires next"`
+	Sources         int64           `json:"sources" doc:"how many sources there are"`
+	Snapshots       int64           `json:"snapshots" doc:"how many snapshots there are"`
+	Agents          []*agentView    `json:"agents" doc:"as from agent ls"`
+	Stores          []storeView     `json:"stores" doc:"name, location, healthy, detail, free_bytes, total_bytes"`
+	Controllers     []*memberView   `json:"controllers" doc:"as from cluster members"`
+	Tolerance       int32           `json:"tolerance" doc:"how many of them may fail and the others still go on"`
+	Utilisation     utilisationView `json:"utilisation" doc:"running, queued, capacity: runs at work, runs that wait, and how many connected agents could take"`
+	Problems        []string        `json:"problems" doc:"what keeps the controller from being ready"`
 }
 
 type storeView struct {
@@ -62,17 +47,7 @@ func viewStatus(s *pb.GetStatusResponse) statusView {
 	v := statusView{
 		Version: s.GetVersion(), Cluster: s.GetCluster(), Node: s.GetNode(), Leader: s.GetLeader(), StartedAt: moment(s.GetStartedAt()),
 		DefaultSchedule: s.GetDefaultSchedule(), NextFireAt: moment(s.GetNextFireAt()), Sources: s.GetSources(), Snapshots: s.GetSnapshots(),
-		Agents: []agentView{}, Stores: []storeView{}, Problems: list(s.GetProblems()),
-	}
-	for _, g := range s.GetAgents() {
-		av := agentView{
-			ID: g.GetId(), Host: g.GetHost(), Version: g.GetVersion(), Connected: g.GetConnected(), LastSeenAt: moment(g.GetLastSeenAt()),
-			Running: g.GetRunning(), Concurrency: g.GetConcurrency(), Providers: []providerView{},
-		}
-		for _, p := range g.GetProviders() {
-			av.Providers = append(av.Providers, providerView{p.GetName(), p.GetHealthy(), p.GetDetail(), p.GetSince().AsDuration().Seconds()})
-		}
-		v.Agents = append(v.Agents, av)
+		Agents: views(s.GetAgents(), viewAgent), Stores: []storeView{}, Controllers: []*memberView{}, Problems: list(s.GetProblems()),
 	}
 	for _, st := range s.GetStores() {
 		v.Stores = append(v.Stores, storeView{st.GetName(), st.GetLocation(), st.GetHealthy(), st.GetDetail(), st.GetFreeBytes(), st.GetTotalBytes()})
@@ -86,12 +61,11 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: "Tell how controller, agents and stores are.\n\nExit status: 0 ready, 1 not ready or no controller answers.",
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
-				resp, err := client.GetStatus(ctx, &pb.GetStatusRequest{})
+			return a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+				v, err := status(ctx, conn)
 				if err != nil {
 					return err
 				}
-				v := viewStatus(resp)
 				if err := a.print(v, nil, func() { a.showStatus(v) }); err != nil {
 					return err
 				}
@@ -104,35 +78,46 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 }
 
+// status asks for the status. A controller of before there were several has no
+// more to tell than what is about itself.
+func status(ctx context.Context, conn grpc.ClientConnInterface) (statusView, error) {
+	resp, err := pb.NewAdminServiceClient(conn).GetStatus(ctx, &pb.GetStatusRequest{})
+	if err != nil {
+		return statusView{}, err
+	}
+	v := viewStatus(resp)
+	c, err := cluster(ctx, pb.NewClusterServiceClient(conn))
+	if problem.ReasonOf(err) == transport.ReasonUnsupported {
+		return v, nil
+	}
+	if err != nil {
+		return v, err
+	}
+	v.Controllers, v.Tolerance, v.Utilisation = c.Members, c.Tolerance, c.Utilisation
+	return v, nil
+}
+
 func (a *app) showStatus(v statusView) {
 	role := "follower"
 	if v.Leader {
 		role = "leader"
 	}
-	a.facts("controller", fmt.Sprintf("%s (%s), version %s", v.Node, role, v.Version), "cluster", v.Cluster, "started", a.at(v.StartedAt),
-		"schedule", v.DefaultSchedule, "next", a.at(v.NextFireAt),
+	controllers, runs := "", ""
+	if len(v.Controllers) > 0 {
+		controllers, runs = manned(len(v.Controllers), v.Tolerance), v.Utilisation.String()
+	}
+	a.facts("controller", fmt.Sprintf("%s (%s), version %s", v.Node, role, v.Version), "cluster", v.Cluster, "controllers", controllers, "started", a.at(v.StartedAt),
+		"schedule", v.DefaultSchedule, "next", a.at(v.NextFireAt), "runs", runs,
 		"sources", strconv.FormatInt(v.Sources, 10), "snapshots", strconv.FormatInt(v.Snapshots, 10))
-	rows := make([][]string, len(v.Agents))
-	for i, g := range v.Agents {
-		state := "away"
-		if g.Connected {
-			state = "connected"
-		}
-		var providers []string
-		for _, p := range g.Providers {
-			how := "away"
-			if p.Healthy {
-				how = "fine"
-			}
-			providers = append(providers, p.Name+": "+cmp.Or(p.Detail, how))
-		}
-		rows[i] = []string{g.ID, g.Host, g.Version, state, a.when(g.LastSeenAt), fmt.Sprintf("%d of %d", g.Running, g.Concurrency), strings.Join(providers, "; ")}
-	}
-	if len(rows) > 0 {
+	if len(v.Controllers) > 1 {
 		fmt.Fprintln(a.out)
-		a.table([]string{"AGENT", "HOST", "VERSION", "STATE", "SEEN", "RUNNING", "PROVIDERS"}, rows)
+		a.showMembers(v.Controllers)
 	}
-	rows = make([][]string, len(v.Stores))
+	if len(v.Agents) > 0 {
+		fmt.Fprintln(a.out)
+		a.tableAgents(v.Agents)
+	}
+	rows := make([][]string, len(v.Stores))
 	for i, s := range v.Stores {
 		state, space := "problem", ""
 		if s.Healthy {

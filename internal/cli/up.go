@@ -20,7 +20,9 @@ func (a *app) upCommand() *cobra.Command {
 	var now bool
 	cmd := a.serviceCommand("up", "Run controller and agent: find labelled containers and back them up on schedule",
 		`Run controller and agent in one process: find the containers of this Docker host that carry the
-label baktainer.backup=true, and back them up on schedule, until told to stop.`,
+label baktainer.backup=true, and back them up on schedule, until told to stop.
+
+With --listen, agents on other hosts, and operators, may come in as well: `+"`baktainer token create`"+` lets them.`,
 		func(ctx context.Context, c config.Config, warnings []string) error {
 			if now {
 				return a.upNow(ctx, c, warnings)
@@ -35,7 +37,7 @@ label baktainer.backup=true, and back them up on schedule, until told to stop.`,
 // each setting that it uses.
 func (a *app) serviceCommand(name, short, long string, serve func(context.Context, config.Config, []string) error) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: name, Short: short, Args: arguments(0, 0),
+		Use: name, Short: short, Args: noneBut,
 		Long: long + "\n\nEach setting below can also come from a variable or from the YAML file; `baktainer config show`\nprints what holds.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, warnings, err := a.settings(cmd)
@@ -47,7 +49,16 @@ func (a *app) serviceCommand(name, short, long string, serve func(context.Contex
 		},
 	}
 	config.AddFlags(cmd.Flags(), name, rootFlags...)
+	cmd.SuggestionsMinimumDistance = 2
 	return cmd
+}
+
+// noneBut lets no arguments by. With commands below, a word is taken for one of them.
+func noneBut(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 && cmd.HasSubCommands() {
+		return unknownBelow(cmd, args[0])
+	}
+	return arguments(0, 0)(cmd, args)
 }
 
 const (

@@ -10,7 +10,6 @@ import (
 
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
-	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -81,7 +80,7 @@ func (a *app) watch(ctx context.Context, client pb.AdminServiceClient, runs []*p
 var errEnded = errors.New("the run ended")
 
 // follow reports each state of a run until it has ended, and then returns
-// errEnded. A controller that breaks off is asked again for a while.
+// errEnded. A controller that breaks off, or has no leader, is asked again for a while.
 func (a *app) follow(ctx context.Context, client pb.AdminServiceClient, id string, report func(*pb.Run)) error {
 	for failures := 0; ; failures++ {
 		stream, err := client.WatchRun(ctx, &pb.WatchRunRequest{Id: id})
@@ -95,7 +94,7 @@ func (a *app) follow(ctx context.Context, client pb.AdminServiceClient, id strin
 				}
 			}
 		}
-		again := errors.Is(err, io.EOF) || problem.ReasonOf(err) == transport.ReasonNoAnswer
+		again := errors.Is(err, io.EOF) || problem.CodeOf(err) == problem.Unavailable
 		if !again || failures >= patience {
 			return err
 		}

@@ -56,10 +56,21 @@ type Config struct {
 	// AgentID is empty when the certificate names the agent, or the one kept in the data folder is to be used.
 	AgentID string
 
-	// Listen is the address at which a controller waits for its agents, Controller
-	// that at which an agent finds it, and TLS what each shows the other.
-	Listen, Controller string
-	TLS                TLS
+	// Listen is where a controller waits for others, empty for nowhere, Advertise
+	// where they reach it, and Name what it is called: both empty when it has to tell by itself.
+	Listen, Advertise, Name string
+	// Join are the controllers whose cluster a controller joins, Expect how many
+	// make a new one together. Only a controller alone may heed them.
+	Join      []string
+	JoinToken Token
+	Expect    int
+	// Controllers are those that an agent or an operator asks.
+	Controllers []string
+	Token       Token
+	// TLS is set for an authority of the user's own.
+	TLS TLS
+	// LoginDir is where the operator's certificate from a login is, empty when there is no home folder.
+	LoginDir string
 	// Memory is Go's soft limit, in bytes: 0 when the command chooses, NoLimit for none.
 	Memory int64
 	// LeaseDuration is how long an agent may go unheard before its runs are given to another.
@@ -81,12 +92,16 @@ type Docker struct {
 	Key      source.Secret
 }
 
-// TLS says what a controller and its agents show each other.
+// TLS is what controllers, agents and operators show each other when they have an
+// authority of their own: all of it, or nothing.
 type TLS struct {
 	// CA and Cert are each the path of a PEM file or the PEM itself, as is Key.
 	CA, Cert string
 	Key      source.Secret
 }
+
+// Given says whether there is an authority of the user's own.
+func (t TLS) Given() bool { return t != TLS{} }
 
 // NoLimit is a Memory without a limit.
 const NoLimit = math.MaxInt64
@@ -138,7 +153,7 @@ func (l *loader) load(o LoadOptions) (Config, []string, error) {
 	c := Config{Origins: map[string]string{}}
 	variables, legacy := l.variables(), l.legacy()
 	for _, s := range settings {
-		l.apply(&c, given{s, s.defaultValue(l.env, o.Root), "default"})
+		l.apply(&c, given{s, s.defaultValue(circumstances{l.env, o.Root, o.Command}), "default"})
 	}
 	for _, values := range [][]given{l.file(&c, o.File), legacy, variables, flagValues(o.Flags)} {
 		for _, v := range values {
@@ -146,6 +161,7 @@ func (l *loader) load(o LoadOptions) (Config, []string, error) {
 		}
 	}
 	l.complete(&c)
+	l.wire(&c, o.Command)
 	l.required(c, o.Command)
 	if len(l.wrong) > 0 {
 		things := "1 setting is wrong"
@@ -206,6 +222,9 @@ func (l *loader) complete(c *Config) {
 		return
 	}
 	c.Passphrase = source.Secret(l.env[PassphraseVariable])
+	if dir := userDir(l.env, "XDG_CONFIG_HOME", ".config"); dir != "" {
+		c.LoginDir = filepath.Join(dir, "login")
+	}
 	l.oneKey(c)
 	for path, name := range map[*string]string{&c.Socket: "baktainer.sock", &c.KeyFile: "repository.key", &c.Store: "store"} {
 		if *path == "" {

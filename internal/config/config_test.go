@@ -43,7 +43,7 @@ func TestDefaults(t *testing.T) {
 		"schedule": "0 0 * * *", "timezone": "Local", "concurrency": "4", "cache": "1GiB", "compress": "default", "log-level": "info",
 		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
 		"docker-ca": "", "docker-cert": "", "docker-key": "", "agent-id": "", "lease-duration": "1m0s",
-		"listen": ":8468", "controller": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "", "passphrase-file": "", "identity-file": "",
+		"listen": ":8468", "name": "", "advertise": "", "join": "", "join-token-file": "", "bootstrap-expect": "1", "controller": "", "token-file": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "", "passphrase-file": "", "identity-file": "",
 	}
 	for _, s := range Settings() {
 		if got := s.Value(c); got != want[s.Name] {
@@ -91,7 +91,7 @@ func TestStateOfAnOrdinaryUser(t *testing.T) {
 		{map[string]string{"HOME": "/home/u", "XDG_STATE_HOME": "/s"}, "/s/baktainer"},
 		{map[string]string{"XDG_STATE_HOME": "relative"}, ""},
 	} {
-		if got := stateDir(tc.env, false); got != tc.want {
+		if got := stateDir(circumstances{env: tc.env}); got != tc.want {
 			t.Errorf("%v: %q, want %q", tc.env, got, tc.want)
 		}
 	}
@@ -150,7 +150,7 @@ func TestEveryWrongSettingIsToldAtOnce(t *testing.T) {
 		"BAKTAINER_COMPRES=off", "BAKTAINER_COMPRESS=zip", "BT_THREAD=1", "BT_THREADS=99", "BAKTAINER_DOCKER_HOST=ftp://x",
 		"BT_COMPRESS=maybe", "BAKTAINER_SCHEDULE_FILE=/nonexistent", "BAKTAINER_STORE=/a", "BAKTAINER_STORE_FILE=/b",
 		"BAKTAINER_LEASE_DURATION=1ms", "BT_CRON=61 * * * *", "BAKTAINER_DOCKER_CERT=/c", "BAKTAINER_E2E=1", "BAKTAINER_SAMPLES=x", "BAKTAINER_PORT_8080_TCP=tcp://1",
-		"BAKTAINER_CONTROLLER_PORT_8468_TCP=tcp://1", "BAKTAINER_CONTROLLER_SERVICE_HOST=1", "BAKTAINER_CONTROLLER=:8468", "BAKTAINER_MEMORY=1KiB", "BAKTAINER_LISTEN=off")
+		"BAKTAINER_CONTROLLER_PORT_8468_TCP=tcp://1", "BAKTAINER_CONTROLLER_SERVICE_HOST=1", "BAKTAINER_CONTROLLER=:8468", "BAKTAINER_MEMORY=1KiB", "BAKTAINER_LISTEN=nowhere", "BAKTAINER_TLS_CA=/ca")
 	if problem.CodeOf(err) != problem.InvalidInput || problem.ExitStatus(err) != 2 {
 		t.Fatalf("got %v", err)
 	}
@@ -177,13 +177,14 @@ func TestEveryWrongSettingIsToldAtOnce(t *testing.T) {
 		`docker-cert and docker-key belong together`,
 		`BAKTAINER_CONTROLLER: ":8468": want HOST:PORT, such as backup`,
 		`BAKTAINER_MEMORY: "1KiB": want a size from 16MiB on`,
-		`BAKTAINER_LISTEN: "off": want HOST:PORT, such as :8468`,
+		`BAKTAINER_LISTEN: "nowhere": want HOST:PORT, such as :8468 or :8080, or off`,
+		`tls-ca, tls-cert and tls-key belong together: not set: tls-cert, tls-key`,
 	} {
 		if strings.Count(text, want) != 1 {
 			t.Errorf("%q is there %d times", want, strings.Count(text, want))
 		}
 	}
-	if !strings.HasPrefix(text, "22 settings are wrong\n") {
+	if !strings.HasPrefix(text, "23 settings are wrong\n") {
 		t.Errorf("got:\n%s", text)
 	}
 }
@@ -315,24 +316,35 @@ func TestFlags(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for _, s := range Settings() {
-		if flags.Lookup(s.Name) == nil {
-			t.Errorf("no flag for %s", s.Name)
+		f := flags.Lookup(s.Name)
+		if f == nil {
+			t.Fatalf("no flag for %s", s.Name)
+		}
+		if kind, _ := pflag.UnquoteUsage(f); kind != s.Kind {
+			t.Errorf("--%s wants a %q, says the help", s.Name, kind)
 		}
 	}
 }
 
 func TestFlagsAreThoseOfTheCommand(t *testing.T) {
 	for command, want := range map[string]string{
-		"up":         "data-dir store concurrency docker-host agent-id memory",
-		"controller": "data-dir store listen tls-key memory",
-		"agent":      "data-dir concurrency docker-host agent-id controller tls-key memory",
+		"up":         "data-dir store concurrency docker-host agent-id listen name advertise memory",
+		"controller": "data-dir store listen name advertise join join-token-file bootstrap-expect tls-key memory",
+		"agent":      "data-dir concurrency docker-host agent-id controller token-file tls-key memory",
 	} {
 		flags := pflag.NewFlagSet(command, pflag.ContinueOnError)
 		AddFlags(flags, command)
-		for _, name := range []string{"data-dir", "store", "concurrency", "docker-host", "agent-id", "listen", "controller", "tls-key", "memory"} {
+		for _, name := range []string{"data-dir", "store", "concurrency", "docker-host", "agent-id", "listen", "name", "advertise", "join", "join-token-file", "bootstrap-expect", "controller", "token-file", "tls-key", "memory"} {
 			if theirs := slices.Contains(strings.Fields(want), name); theirs != (flags.Lookup(name) != nil) {
 				t.Errorf("%s has --%s: %v", command, name, !theirs)
 			}
+		}
+	}
+	asking := pflag.NewFlagSet("status", pflag.ContinueOnError)
+	AddAskingFlags(asking)
+	for name, theirs := range map[string]bool{"controller": true, "tls-ca": true, "tls-cert": true, "tls-key": true, "listen": false, "token-file": false} {
+		if theirs != (asking.Lookup(name) != nil) {
+			t.Errorf("a command that asks has --%s: %v", name, !theirs)
 		}
 	}
 	// A flag of another's that has the name of a setting is none of ours.
@@ -345,9 +357,8 @@ func TestFlagsAreThoseOfTheCommand(t *testing.T) {
 
 func TestWhatACommandCannotDoWithout(t *testing.T) {
 	for command, want := range map[string][]string{
-		"": nil, "up": nil,
-		"controller": {"tls-ca: is not set", "tls-cert: is not set", "tls-key: is not set, and `baktainer controller` needs it: set --tls-key or BAKTAINER_TLS_KEY"},
-		"agent":      {"controller: is not set", "tls-ca: is not set", "tls-cert: is not set", "tls-key: is not set"},
+		"": nil, "up": nil, "controller": nil,
+		"agent": {"controller: is not set, and `baktainer agent` needs it: set --controller or BAKTAINER_CONTROLLER"},
 	} {
 		l := loader{env: map[string]string{}, defaultFile: "/nonexistent"}
 		_, _, err := l.load(LoadOptions{Root: true, Command: command})

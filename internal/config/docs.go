@@ -25,8 +25,9 @@ The first of these that says something counts:
 5. the default.
 
 Every variable has a twin that ends in ` + "`_FILE`" + ` and names a file that holds the value, for secrets that are
-mounted: ` + "`BAKTAINER_DOCKER_KEY_FILE=/run/secrets/docker-key`" + `. (` + "`BAKTAINER_CONFIG`" + ` and
-` + "`BAKTAINER_PASSPHRASE`" + ` have none.) An empty variable counts as not set.
+mounted: ` + "`BAKTAINER_DOCKER_KEY_FILE=/run/secrets/docker-key`" + `. (` + "`BAKTAINER_CONFIG`" + ` has none;
+those of ` + "`BAKTAINER_PASSPHRASE`, `BAKTAINER_TOKEN` and `BAKTAINER_JOIN_TOKEN`" + ` are settings below.) An empty variable
+counts as not set.
 
 An unknown key in the file, and an unknown variable that begins with ` + "`BAKTAINER_`" + ` or ` + "`BT_`" + `, is an error. All
 that is wrong is told at once, also values that another place overrides, and nothing starts until it is right:
@@ -68,7 +69,11 @@ func Markdown() string {
 		}
 		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n", s.Name, s.Doc)
 		if len(s.Commands) > 0 {
-			fmt.Fprintf(&b, "Used by `%s`.\n\n", strings.Join(s.Commands, "` and `"))
+			asking := ""
+			if s.Asking != "" {
+				asking = ", and by commands that ask a controller"
+			}
+			fmt.Fprintf(&b, "Used by `%s`%s.\n\n", strings.Join(s.Commands, "` and `"), asking)
 		}
 		fmt.Fprintf(&b, "| flag | variable | earlier variable | default |\n|---|---|---|---|\n")
 		fmt.Fprintf(&b, "| `--%s` *%s* | `%s` | %s | %s |\n", s.Name, s.Kind, s.Variable(), cmp.Or(s.Legacy, "–"), def)

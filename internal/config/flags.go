@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -14,16 +15,31 @@ func AddFlags(flags *pflag.FlagSet, command string, except ...string) {
 		if slices.Contains(except, s.Name) || command != "" && !s.UsedBy(command) {
 			continue
 		}
-		flags.Var(&flagValue{kind: s.Kind}, s.Name, s.Doc+" "+s.defaultNote())
-		flags.Lookup(s.Name).Hidden = s.Hidden
+		s.addFlag(flags, s.Doc+" "+s.defaultNote())
 	}
 }
 
 // AddFlag gives the flag set the flag of one setting, if there is such a setting.
 func AddFlag(flags *pflag.FlagSet, name string) {
 	if s := find(name); s != nil {
-		flags.Var(&flagValue{kind: s.Kind}, s.Name, s.Doc+" "+s.defaultNote())
+		s.addFlag(flags, s.Doc+" "+s.defaultNote())
 	}
+}
+
+// AddAskingFlags gives the flag set the flags of a command that asks a
+// controller, or those named.
+func AddAskingFlags(flags *pflag.FlagSet, only ...string) {
+	for _, s := range settings {
+		if s.Asking != "" && (len(only) == 0 || slices.Contains(only, s.Name)) {
+			s.addFlag(flags, fmt.Sprintf("%s Variable: %s.", s.Asking, s.Variable()))
+		}
+	}
+}
+
+// addFlag adds the setting's flag. Words in back quotes would be taken for names of values.
+func (s *Setting) addFlag(flags *pflag.FlagSet, usage string) {
+	flags.Var(&flagValue{kind: s.Kind}, s.Name, strings.ReplaceAll(usage, "`", `"`))
+	flags.Lookup(s.Name).Hidden = s.Hidden
 }
 
 // Given returns the flags of settings that the user gave, for LoadOptions.

@@ -27,9 +27,12 @@ type Setting struct {
 	// cannot do without: it has to be given.
 	Commands []string
 	Required bool
+	// Asking is set when commands that ask a controller use it, too: what their
+	// help says of it.
+	Asking string
 
-	// where computes a default that depends on the machine.
-	where func(env map[string]string, root bool) string
+	// where computes a default that depends on the machine, or on the command.
+	where func(circumstances) string
 	// set checks the text and puts it into the Config. Its errors say what is
 	// allowed, and never repeat the text.
 	set func(*Config, string) error
@@ -60,9 +63,16 @@ func (s *Setting) UsedBy(command string) bool {
 	return len(s.Commands) == 0 || slices.Contains(s.Commands, command)
 }
 
-func (s *Setting) defaultValue(env map[string]string, root bool) string {
+// circumstances are what defaults depend on.
+type circumstances struct {
+	env     map[string]string
+	root    bool
+	command string
+}
+
+func (s *Setting) defaultValue(c circumstances) string {
 	if s.where != nil {
-		return s.where(env, root)
+		return s.where(c)
 	}
 	return s.Default
 }
@@ -74,7 +84,10 @@ var (
 	apart     = []string{"controller", "agent"}
 )
 
-var settings = []*Setting{
+var settings = slices.Concat(ownSettings, wireSettings)
+
+// ownSettings are about one process and its work.
+var ownSettings = []*Setting{
 	{
 		Name: "data-dir", Kind: "path", where: stateDir, Legacy: "BT_BACKUP_DIR",
 		DefaultText: "/var/lib/baktainer for root, else $XDG_STATE_HOME/baktainer or ~/.local/state/baktainer",
@@ -197,42 +210,11 @@ var settings = []*Setting{
 		secret: isPEM,
 	},
 	{
-		Name: "agent-id", Kind: "name", Commands: works, DefaultText: "the name in tls-cert; with `up` one made at the first start and kept in data-dir",
-		Doc: "Name of this agent: letters, digits, '_', '.' and '-'. A controller apart accepts only the name that the agent's certificate has.",
-		set: setAgentID,
+		Name: "agent-id", Kind: "name", Commands: works, DefaultText: "the name in its certificate, else one made at the first start and kept in data-dir",
+		Doc: "Name of this agent: letters, digits, '_', '.' and '-'. An agent with a token gets a certificate for this name; " +
+			"one that has a certificate can only have the name in it.",
+		set: name(func(c *Config) *string { return &c.AgentID }),
 		get: func(c *Config) string { return c.AgentID },
-	},
-	{
-		Name: "listen", Kind: "address", Commands: []string{"controller"}, Default: ":8468",
-		Doc: "Where the controller waits for its agents, HOST:PORT. Only TLS with a certificate of tls-ca gets in.",
-		set: address(func(c *Config) *string { return &c.Listen }, ":8468", ""),
-		get: func(c *Config) string { return c.Listen },
-	},
-	{
-		Name: "controller", Kind: "address", Commands: []string{"agent"}, Required: true, DefaultText: "none: it has to be set",
-		Doc: "Where the agent finds its controller, HOST:PORT. The controller's certificate has to name HOST.",
-		set: setController,
-		get: func(c *Config) string { return c.Controller },
-	},
-	{
-		Name: "tls-ca", Kind: "pem", Commands: apart, Required: true, DefaultText: "none: it has to be set",
-		Doc: "Certificate authority that controller and agents trust to vouch for each other: the path of a PEM file, or the PEM itself.",
-		set: pem(func(c *Config, v string) { c.TLS.CA = v }),
-		get: func(c *Config) string { return c.TLS.CA },
-	},
-	{
-		Name: "tls-cert", Kind: "pem", Commands: apart, Required: true, DefaultText: "none: it has to be set",
-		Doc: "Certificate that controller or agent shows the other: the path of a PEM file, or the PEM itself. An agent's names the agent: " +
-			"by a URI spiffe://ANYTHING/agent/NAME, or else by its common name.",
-		set: pem(func(c *Config, v string) { c.TLS.Cert = v }),
-		get: func(c *Config) string { return c.TLS.Cert },
-	},
-	{
-		Name: "tls-key", Kind: "pem", Commands: apart, Required: true, DefaultText: "none: it has to be set",
-		Doc:    "Key of that certificate: the path of a PEM file, or the PEM itself.",
-		set:    pem(func(c *Config, v string) { c.TLS.Key = source.Secret(v) }),
-		get:    func(c *Config) string { return c.TLS.Key.Reveal() },
-		secret: isPEM,
 	},
 	{
 		Name: "memory", Kind: "size", DefaultText: "96MiB for `controller` and for `agent`, 192MiB for `up`",
@@ -251,28 +233,34 @@ var settings = []*Setting{
 }
 
 // stateDir is where the program keeps state unless told otherwise; empty when it cannot be told.
-func stateDir(env map[string]string, root bool) string {
-	switch {
-	case root:
+func stateDir(c circumstances) string {
+	if c.root {
 		return "/var/lib/baktainer"
-	case filepath.IsAbs(env["XDG_STATE_HOME"]):
-		return filepath.Join(env["XDG_STATE_HOME"], "baktainer")
+	}
+	return userDir(c.env, "XDG_STATE_HOME", ".local/state")
+}
+
+// userDir is the user's own folder for the program; empty when it cannot be told.
+func userDir(env map[string]string, variable, inHome string) string {
+	switch {
+	case filepath.IsAbs(env[variable]):
+		return filepath.Join(env[variable], "baktainer")
 	case filepath.IsAbs(env["HOME"]):
-		return filepath.Join(env["HOME"], ".local/state/baktainer")
+		return filepath.Join(env["HOME"], inHome, "baktainer")
 	}
 	return ""
 }
 
-func dockerHost(env map[string]string, _ bool) string {
-	return cmp.Or(env["DOCKER_HOST"], "unix:///var/run/docker.sock")
+func dockerHost(c circumstances) string {
+	return cmp.Or(c.env["DOCKER_HOST"], "unix:///var/run/docker.sock")
 }
 
 // dockerCert follows the variables of Docker's own command line.
-func dockerCert(name string) func(map[string]string, bool) string {
-	return func(env map[string]string, _ bool) string {
-		if env["DOCKER_TLS_VERIFY"] == "" || env["DOCKER_CERT_PATH"] == "" {
+func dockerCert(name string) func(circumstances) string {
+	return func(c circumstances) string {
+		if c.env["DOCKER_TLS_VERIFY"] == "" || c.env["DOCKER_CERT_PATH"] == "" {
 			return ""
 		}
-		return filepath.Join(env["DOCKER_CERT_PATH"], name)
+		return filepath.Join(c.env["DOCKER_CERT_PATH"], name)
 	}
 }

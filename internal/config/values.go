@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -90,40 +89,6 @@ func setLogLevel(c *Config, text string) error {
 		return fmt.Errorf("want one of %s%s", strings.Join(levels, ", "), didYouMean(v, levels))
 	}
 	return c.LogLevel.UnmarshalText([]byte(v))
-}
-
-// address takes HOST:PORT to listen on; off, where that is a word, is for none.
-func address(field func(*Config) *string, example, off string) func(*Config, string) error {
-	want := "want HOST:PORT, such as " + example + " or :8080"
-	if off != "" {
-		want += ", or " + off
-	}
-	return func(c *Config, text string) error {
-		if off != "" && strings.EqualFold(text, off) {
-			*field(c) = ""
-			return nil
-		}
-		if _, ok := hostPort(text); !ok {
-			return errors.New(want)
-		}
-		*field(c) = text
-		return nil
-	}
-}
-
-func setController(c *Config, text string) error {
-	if host, ok := hostPort(text); !ok || host == "" {
-		return errors.New("want HOST:PORT, such as backup.example.com:8468")
-	}
-	c.Controller = text
-	return nil
-}
-
-// hostPort gives the host of HOST:PORT; ok says that the port is a port.
-func hostPort(text string) (host string, ok bool) {
-	host, port, err := net.SplitHostPort(text)
-	n, portErr := strconv.ParseUint(port, 10, 16)
-	return host, err == nil && portErr == nil && n > 0
 }
 
 // leastSize is the smallest size that may be set: a limit under which nothing
@@ -215,14 +180,24 @@ func pem(set func(*Config, string)) func(*Config, string) error {
 	}
 }
 
-var agentID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
-func setAgentID(c *Config, text string) error {
-	if !agentID.MatchString(text) {
+// CheckName says what is wrong with the name of an agent, a controller or an operator, if anything.
+func CheckName(text string) error {
+	if !nameForm.MatchString(text) {
 		return errors.New("want 1 to 64 letters, digits, '_', '.' and '-', first a letter or digit")
 	}
-	c.AgentID = text
 	return nil
+}
+
+func name(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		if err := CheckName(text); err != nil {
+			return err
+		}
+		*field(c) = text
+		return nil
+	}
 }
 
 func setLeaseDuration(c *Config, text string) error {

@@ -107,7 +107,7 @@ func TestControllerAndAgentApart(t *testing.T) {
 		`the certificate is that of the agent \"db2\": it may not act for the agent \"db1\"`: newHalf(t, "agent", db2, "--controller", address, "--agent-id", "db1"),
 	}
 	r := command(t, nil, plainEnvironment(), controller.binary, "agent", "--controller", address, "--tls-ca", ca.file)
-	if r.status != badInput || !strings.Contains(r.stderr, "tls-cert: is not set") {
+	if r.status != badInput || !strings.Contains(r.stderr, "not set: tls-cert, tls-key") {
 		t.Errorf("without a certificate:\n%s", r.text())
 	}
 
