@@ -11,6 +11,7 @@ import (
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
+// Bounds of tokens.
 const (
 	// MaxTokenLife and MaxTokenUses are the most that a token is good for.
 	MaxTokenLife = 30 * 24 * time.Hour
