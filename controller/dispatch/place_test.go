@@ -50,8 +50,8 @@ func TestPlace(t *testing.T) {
 		return r
 	}
 	const recent = 200 * time.Hour // long after the run was queued, shortly after this leadership began
-	both := map[string]*seat{"a1": {connected: true, free: 1}, "a2": {connected: true, free: 1}}
-	one := map[string]*seat{"a1": {connected: true, free: 1}, "a2": {}}
+	both := map[string]*seat{"a1": {connected: true, size: 1}, "a2": {connected: true, size: 1}}
+	one := map[string]*seat{"a1": {connected: true, size: 1}, "a2": {}}
 	for _, tc := range []struct {
 		name  string
 		run   *pb.Run
@@ -62,7 +62,7 @@ func TestPlace(t *testing.T) {
 	}{
 		{"a backup goes to the source's agent", backup("shop"), both, "", 0, "lease a1"},
 		{"each to its own", backup("far"), both, "", 0, "lease a2"},
-		{"an agent that is full", backup("shop"), map[string]*seat{"a1": {connected: true}}, "", 0, "wait"},
+		{"an agent that is full", backup("shop"), map[string]*seat{"a1": {connected: true, size: 2, running: 2}}, "", 0, "wait"},
 		{"an agent that is away", backup("far"), one, "", 0, "wait"},
 		{"an agent that was never seen", backup("far"), map[string]*seat{}, "", 0, "wait"},
 		{"an agent that stays away", backup("far"), one, "", 2 * time.Hour, "fail no-agent"},
@@ -123,14 +123,14 @@ func TestBoundedFailure(t *testing.T) {
 func TestTidy(t *testing.T) {
 	const ready, invalid = pb.SourceState_SOURCE_STATE_READY, pb.SourceState_SOURCE_STATE_INVALID
 	other := &pb.LabelProblem{Label: "baktainer.db.engine", Reason: "unknown"}
-	got := tidy([]*pb.Source{
+	got := merge(tidy([]*pb.Source{
 		{Name: "fine", State: ready, Agent: "somebody else"},
 		{Name: "twice", State: ready, Container: &pb.Container{Name: "one"}, Problems: []*pb.LabelProblem{other}},
 		{Name: "twice", State: ready, Container: &pb.Container{Name: "two"}, Problems: []*pb.LabelProblem{other}},
 		{Name: "../etc", State: ready}, {Name: ""}, {Name: "no state"}, {Name: "gone", State: pb.SourceState_SOURCE_STATE_GONE},
 		{Name: "long", State: invalid, Problems: []*pb.LabelProblem{{Value: strings.Repeat("x", 1<<20)}}},
 		{Name: strings.Repeat("n\x00", 5000), State: ready},
-	})
+	}))
 	states := map[string]pb.SourceState{}
 	for _, s := range got {
 		states[s.GetName()] = s.GetState()
