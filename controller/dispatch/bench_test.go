@@ -19,8 +19,8 @@ const (
 // 200 are at a run. Every 50th agent claims a source that another one has.
 func crowd(b *testing.B) (*Dispatcher, *fakeNode, []*session) {
 	b.Helper()
-	n := newNode()
-	d, _ := n.dispatcher(b, nil)
+	n := newNode(b)
+	d := n.dispatcher(nil)
 	sessions := make([]*session, benchAgents)
 	for i := range benchAgents {
 		agent := fmt.Sprintf("a%03d", i)
@@ -38,7 +38,7 @@ func crowd(b *testing.B) (*Dispatcher, *fakeNode, []*session) {
 		}
 	}
 	for i := range benchActive {
-		n.must(b, queueOf(backupOf(fmt.Sprintf("r%03d", i), fmt.Sprintf("a%03d/s0", i))))
+		n.must(queueOf(backupOf(fmt.Sprintf("r%03d", i), fmt.Sprintf("a%03d/s0", i))))
 	}
 	d.step(b.Context())
 	leased := 0
@@ -61,9 +61,7 @@ func BenchmarkStep(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		r, _ := n.View().Run(fmt.Sprintf("r%03d", done))
-		n.must(b,
-			&pb.Command{Command: &pb.Command_EndRun{EndRun: &pb.EndRun{Run: r.GetId(), Epoch: r.GetEpoch(), State: pb.RunState_RUN_STATE_FAILED}}},
-			queueOf(backupOf(fmt.Sprintf("r%03d", done+benchActive), fmt.Sprintf("a%03d/s0", done%benchAgents))))
+		n.must(endOf(r), queueOf(backupOf(fmt.Sprintf("r%03d", done+benchActive), fmt.Sprintf("a%03d/s0", done%benchAgents))))
 		done++
 		b.StartTimer()
 		d.step(b.Context())
@@ -135,7 +133,7 @@ func BenchmarkNightlyStep(b *testing.B) {
 		runs = append(runs, backupOf("n-"+strings.ReplaceAll(s.GetName(), "/", "-"), s.GetName()))
 	}
 	for part := range slices.Chunk(runs, 500) {
-		n.must(b, queueOf(part...))
+		n.must(queueOf(part...))
 	}
 	d.step(b.Context())
 	b.ReportMetric(float64(len(n.View().LeasedRuns())), "leased")
