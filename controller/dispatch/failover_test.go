@@ -29,7 +29,7 @@ func TestANewLeaderNeitherDoublesNorLoses(t *testing.T) {
 			t.Fatalf("leased: %v, %v", heldByA, heldByB)
 		}
 		// The leases are renewed in memory; the state does not know of the last time.
-		one.pass(50*time.Second, func() { a.beat(heldByA...); b.beat(heldByB...) })
+		one.pass(30*time.Second, func() { a.beat(heldByA...); b.beat(heldByB...) })
 		one.stop()
 		for _, e := range []*end{a, b} {
 			if over, err := e.ended(); !over || problem.CodeOf(err) != problem.Unavailable {
@@ -96,12 +96,13 @@ func TestALeaderAgainDoesNotTakeAgentsForLost(t *testing.T) {
 		n := newNode(t)
 		one := n.leader(nil)
 		a := one.connect(asks("a1", "h1", 1), ready("shop"))
-		one.pass(time.Second)
+		n.must(queueOf(backupOf("r1", "shop")))
+		held := a.assigned()
 		one.stop()
 		a.ended()
 		two := n.leader(nil)
-		b := two.connect(asks("a1", "h1", 1), ready("shop"))
-		two.pass(5*time.Minute, func() { b.beat() })
+		b := two.connect(asks("a1", "h1", 1, held...), ready("shop"))
+		two.pass(5*time.Minute, func() { b.beat(held...) })
 		two.stop()
 
 		again := &leader{fakeNode: n, Dispatcher: one.Dispatcher}
@@ -112,6 +113,9 @@ func TestALeaderAgainDoesNotTakeAgentsForLost(t *testing.T) {
 		again.pass(30*time.Second, func() { other.beat() })
 		if n.owner("shop") != "a1 READY" {
 			t.Errorf("taken over before its agent could find the leader: %s", n.owner("shop"))
+		}
+		if r := n.run("r1"); r.GetState() != pb.RunState_RUN_STATE_RUNNING || r.GetEpoch() != 1 {
+			t.Errorf("its run was taken back before it could: %v", r)
 		}
 		again.pass(time.Minute, func() { other.beat() })
 		if n.owner("shop") != "a2 READY" {

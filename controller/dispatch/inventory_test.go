@@ -112,7 +112,9 @@ func TestASourceMovesToAnotherHost(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newNode(t).leader(nil)
 				a := l.connect(asks("a1", "h1", 1), ready("shop"), ready("other"))
-				b := l.connect(asks("a2", "h2", 1), ready("shop"), ready("mine"))
+				b := l.connect(asks("a2", "h2", 1), ready("mine"))
+				l.pass(10*time.Second, func() { a.beat(); b.beat() })
+				b.report(ready("shop"), ready("mine"))
 				l.pass(5*time.Minute, func() { a.beat(); b.beat() })
 				if l.owner("shop") != "a1 READY" {
 					t.Fatalf("while both are there: %s", l.owner("shop"))
