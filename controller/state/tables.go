@@ -64,6 +64,7 @@ func (t *Tables) Apply(index uint64, cmd *pb.Command) error {
 	if refusal != nil { // drop whatever was written before the refusal
 		w.txn.Abort()
 		w.txn = t.db.Txn(true)
+		w.sources = false
 	}
 	if remember {
 		w.remember(cmd.GetRequestId(), refusal)
@@ -74,6 +75,9 @@ func (t *Tables) Apply(index uint64, cmd *pb.Command) error {
 	}
 	w.txn.Commit()
 	next := newView(t.db, index)
+	if next.sources = t.View().sources; w.sources {
+		next.sources = index
+	}
 	if refusal != nil { // nobody who waits for news has any
 		next.changed = t.View().changed
 		t.view.Store(next)
@@ -91,12 +95,15 @@ func (t *Tables) publish(next *View) {
 // writer carries out one command within one transaction.
 type writer struct {
 	table
-	index  uint64
-	at     *timestamp
-	broken error // first failure of the tables themselves: a defect of ours
+	index uint64
+	at    *timestamp
+	// sources says that one of them was written to; a refusal drops that again.
+	sources bool
+	broken  error // first failure of the tables themselves: a defect of ours
 }
 
 func (w *writer) put(table string, row any) {
+	w.sources = w.sources || table == tableSources
 	if err := w.txn.Insert(table, row); err != nil && w.broken == nil {
 		w.broken = fmt.Errorf("insert into %s: %w", table, err)
 	}
@@ -172,6 +179,34 @@ func (w *writer) applyRetention(cmd *pb.Command) error {
 		return w.endPrune(c.EndPrune)
 	case *pb.Command_RecordDamage:
 		return w.recordDamage(c.RecordDamage)
+	}
+	return w.applyCluster(cmd)
+}
+
+func (w *writer) applyCluster(cmd *pb.Command) error {
+	switch c := cmd.GetCommand().(type) {
+	case *pb.Command_SetAuthority:
+		return w.setAuthority(c.SetAuthority)
+	case *pb.Command_CreateToken:
+		return w.createToken(c.CreateToken)
+	case *pb.Command_RevokeToken:
+		return w.revokeToken(c.RevokeToken)
+	case *pb.Command_IssueIdentity:
+		return w.issueIdentity(c.IssueIdentity)
+	case *pb.Command_RevokeIdentity:
+		return w.revokeIdentity(c.RevokeIdentity)
+	case *pb.Command_SetAgent:
+		return w.setAgent(c.SetAgent)
+	case *pb.Command_SetLimits:
+		return w.setLimits(c.SetLimits)
+	case *pb.Command_BeginAudit:
+		return w.beginAudit(c.BeginAudit)
+	case *pb.Command_EndAudit:
+		return w.endAudit(c.EndAudit)
+	case *pb.Command_SetMember:
+		return w.setMember(c.SetMember)
+	case *pb.Command_DropMember:
+		return w.dropMember(c.DropMember)
 	}
 	return bad("the command is of no kind known here")
 }
