@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"os"
@@ -25,18 +26,21 @@ import (
 // is the one in its certificate: the controller accepts no other.
 func agentAlone(ctx context.Context, c config.Config, warnings []string) error {
 	return runProcess(ctx, c, warnings, halfMemory, func(ctx context.Context, p process) error {
-		id, err := c.AgentID, error(nil)
+		holder, err := transport.OwnPKI(tlsFiles(c), clock.System{}, x509.ExtKeyUsageClientAuth)
+		if err != nil {
+			return err
+		}
+		id := c.AgentID
 		if id == "" {
-			id, err = transport.AgentName(tlsFiles(c), clock.System{})
+			if id, err = holder.AgentName(); err != nil {
+				return err
+			}
 		}
+		conn, err := transport.Dial(c.Controllers[0], holder)
 		if err != nil {
 			return err
 		}
-		conn, err := transport.DialTLS(c.Controllers[0], tlsFiles(c), clock.System{})
-		if err != nil {
-			return err
-		}
-		p.log.Info("the agent's controller", "agent", id, "controller", c.Controllers[0])
+		p.log.Info("the agent's controller", "agent", id, "controller", c.Controllers)
 		return runAgent(ctx, p, id, conn)
 	})
 }
