@@ -48,4 +48,21 @@ const (
 	ReasonBadCommand   problem.Reason = "bad-command"   // a field of a command is missing or wrong
 	ReasonTooLarge     problem.Reason = "too-large"     // the command has more than MaxCommandSize bytes
 	ReasonWrongMoment  problem.Reason = "wrong-moment"  // the run is in no state for that
+	ReasonNotNext      problem.Reason = "not-next"      // somebody else has changed the authority
+	ReasonNoToken      problem.Reason = "no-token"      // there is no such token
+	ReasonNoIdentity   problem.Reason = "no-identity"   // nobody of that name has a certificate
+	ReasonNoAudit      problem.Reason = "no-audit"      // there is no such audit record
+	ReasonNoStore      problem.Reason = "no-store"      // there is no such store
+	ReasonOtherRepo    problem.Reason = "other-repository"
+	ReasonNameTaken    problem.Reason = "name-taken" // somebody has that name
+	ReasonRevoked      problem.Reason = "revoked"    // the certificates of that name were revoked
+)
+
+// Reasons for which a token is refused.
+const (
+	ReasonTokenUnknown  problem.Reason = "token-unknown"
+	ReasonTokenMismatch problem.Reason = "token-mismatch" // it is for another role or name
+	ReasonTokenExpired  problem.Reason = "token-expired"
+	ReasonTokenUsedUp   problem.Reason = "token-used-up"
+	ReasonTokenRevoked  problem.Reason = "token-revoked"
 )

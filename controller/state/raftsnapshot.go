@@ -12,8 +12,6 @@ import (
 
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
-
-	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // A raft snapshot is: magic, version (4 bytes), Raft index (8 bytes), records,
@@ -54,47 +52,6 @@ func (v *View) WriteTo(w io.Writer) (int64, error) {
 		return out.n, fmt.Errorf("write raft snapshot: %w", out.err)
 	}
 	return out.n, nil
-}
-
-// records goes through all rows, table by table, each in the order of its keys.
-func (v *View) records() func(yield func(*pb.StateRecord) bool) {
-	return func(yield func(*pb.StateRecord) bool) {
-		_ = each(v, tableCluster, func(r *pb.ClusterRecord) bool {
-			return yield(&pb.StateRecord{Record: &pb.StateRecord_Cluster{Cluster: r}})
-		}) && each(v, tableStores, func(r *pb.StoreRecord) bool {
-			return yield(&pb.StateRecord{Record: &pb.StateRecord_Store{Store: r}})
-		}) && each(v, tableSchedules, func(r *pb.Schedule) bool {
-			return yield(&pb.StateRecord{Record: &pb.StateRecord_Schedule{Schedule: r}})
-		}) && each(v, tableSources, func(r *pb.Source) bool {
-			return yield(&pb.StateRecord{Record: &pb.StateRecord_Source{Source: r}})
-		}) && each(v, tableRuns, func(r *pb.Run) bool {
-			return yield(&pb.StateRecord{Record: &pb.StateRecord_Run{Run: r}})
-		}) && each(v, tableTotals, func(r *pb.RunTotal) bool {
-			return yield(&pb.StateRecord{Record: &pb.StateRecord_RunTotal{RunTotal: r}})
-		}) && each(v, tableSnapshots, func(r *pb.Snapshot) bool {
-			return yield(&pb.StateRecord{Record: &pb.StateRecord_Snapshot{Snapshot: r}})
-		}) && each(v, tablePrunes, func(r *pb.Prune) bool {
-			return yield(&pb.StateRecord{Record: &pb.StateRecord_Prune{Prune: r}})
-		}) && each(v, tableApplied, func(r *pb.AppliedRequest) bool {
-			return yield(&pb.StateRecord{Record: &pb.StateRecord_Applied{Applied: r}})
-		})
-	}
-}
-
-// each goes through a table in the order of time where it has one, else of ids;
-// false when it was stopped.
-func each[T any](v *View, name string, yield func(T) bool) bool {
-	index := indexID
-	switch name {
-	case tableRuns, tableSnapshots, tableApplied:
-		index = indexTime
-	}
-	for row := range rows[T](v.table, name, index, "", false) {
-		if !yield(row) {
-			return false
-		}
-	}
-	return true
 }
 
 // ReadFrom replaces all tables by those of a raft snapshot. When it fails they
@@ -141,65 +98,6 @@ func read(in *checkedReader) (*memdb.MemDB, uint64, error) {
 	}
 	w.txn.Commit()
 	return db, binary.BigEndian.Uint64(head[len(magic)+4:]), nil
-}
-
-func (w *writer) readRecords(in *checkedReader) error {
-	applied, gone, entries := 0, 0, uint64(0)
-	for {
-		size, err := binary.ReadUvarint(in)
-		if err != nil {
-			return fmt.Errorf("length of a record: %w", err)
-		}
-		if size == 0 {
-			break
-		}
-		if size > maxRecord {
-			return fmt.Errorf("a record of %d bytes", size)
-		}
-		b := make([]byte, size)
-		if _, err := io.ReadFull(in, b); err != nil {
-			return fmt.Errorf("record: %w", err)
-		}
-		record := &pb.StateRecord{}
-		if err := proto.Unmarshal(b, record); err != nil {
-			return fmt.Errorf("decode record: %w", err)
-		}
-		switch r := record.GetRecord().(type) {
-		case *pb.StateRecord_Cluster:
-			w.put(tableCluster, r.Cluster)
-		case *pb.StateRecord_Store:
-			w.put(tableStores, r.Store)
-		case *pb.StateRecord_Schedule:
-			w.put(tableSchedules, r.Schedule)
-		case *pb.StateRecord_Source:
-			w.put(tableSources, r.Source)
-		case *pb.StateRecord_Run:
-			w.put(tableRuns, r.Run)
-		case *pb.StateRecord_RunTotal:
-			w.put(tableTotals, r.RunTotal)
-		case *pb.StateRecord_Snapshot:
-			if entries++; r.Snapshot.GetLedgerIndex() != entries {
-				return fmt.Errorf("ledger entry %d comes where %d should", r.Snapshot.GetLedgerIndex(), entries)
-			}
-			w.put(tableSnapshots, r.Snapshot)
-			if !counts(r.Snapshot) {
-				gone++
-			}
-		case *pb.StateRecord_Prune:
-			w.put(tablePrunes, r.Prune)
-		case *pb.StateRecord_Applied:
-			applied++
-			w.put(tableApplied, r.Applied)
-		default:
-			return errors.New("a record of a newer version")
-		}
-		if w.broken != nil {
-			return w.broken
-		}
-	}
-	w.put(tableCounter, &counter{tableApplied, applied})
-	w.put(tableCounter, &counter{countForgotten, gone})
-	return w.broken
 }
 
 // checkedWriter sums up and counts what is written, and keeps the first error.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -36,6 +37,7 @@ func invariants(t testing.TB, s *state.Tables) {
 			t.Errorf("%s is pruned while run %s is leased for it", p.GetSource(), leased[p.GetSource()])
 		}
 	}
+	clusterInvariants(t, v)
 	newest, counted, forgotten := map[string]*pb.Snapshot{}, 0, 0
 	fires := map[string]bool{}
 	var previous *ledger.Entry
@@ -77,12 +79,72 @@ func invariants(t testing.TB, s *state.Tables) {
 	}
 }
 
+// clusterInvariants are those of who is in the cluster, and who may come in.
+func clusterInvariants(t testing.TB, v *state.View) {
+	t.Helper()
+	made := map[string]*pb.Token{}
+	for _, tok := range v.Tokens() {
+		made[tok.GetId()] = tok
+		if tok.GetUsed() > tok.GetUses() || tok.GetUses() < 1 {
+			t.Errorf("token %s was used %d times of %d", tok.GetId(), tok.GetUsed(), tok.GetUses())
+		}
+	}
+	for _, i := range v.Identities() {
+		tok := made[i.GetToken()]
+		if i.GetToken() == "" || tok != nil && tok.GetUsed() == 0 {
+			t.Errorf("%v came without using a token", i)
+		}
+		if i.GetRevokedAt() != nil && !state.Revoked(i) && tok != nil && !tok.GetCreatedAt().AsTime().After(i.GetRevokedAt().AsTime()) {
+			t.Errorf("%v came back with a token of before", i)
+		}
+	}
+	signing := 0
+	a, ok := v.Authority()
+	for _, root := range a.GetRoots() {
+		if root.GetSigns() {
+			signing++
+		}
+	}
+	if ok && (signing != 1 || len(a.GetRoots()) > state.MaxRoots) {
+		t.Errorf("authority %v", a)
+	}
+	for _, s := range v.Stores() {
+		if !slices.IsSorted(s.GetControllers()) || len(slices.Compact(slices.Clone(s.GetControllers()))) != len(s.GetControllers()) {
+			t.Errorf("controllers of %s: %v", s.GetName(), s.GetControllers())
+		}
+	}
+	if n := len(v.Audit(0)); n > state.KeptAudit {
+		t.Errorf("%d audit records", n)
+	}
+}
+
+// clusterChoices are commands of the cluster itself, wild ones among them.
+func clusterChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
+	name, secret, call := fmt.Sprintf("h%d", rnd.IntN(5)), fmt.Sprintf("t%d", max(0, step/25-rnd.IntN(3))), fmt.Sprintf("x%d", rnd.IntN(20))
+	a, _ := v.Authority()
+	fits := func(t *pb.Token) {
+		t.Uses = int32(1 + rnd.IntN(3))
+		t.ExpiresAt = at(step + 1 + rnd.IntN(200))
+		if rnd.IntN(2) == 0 {
+			t.Name = name
+		}
+	}
+	store, controller := fmt.Sprintf("st%d", rnd.IntN(2)), fmt.Sprintf("c%d", rnd.IntN(4))
+	return []*pb.Command{
+		authority(a.GetVersion()+1, 1+rnd.IntN(5), rnd.IntN(3)), authority(uint64(rnd.IntN(9)), 1, 0),
+		token(secret, fits), token(secret, fits), revokeToken(secret), issue(name, secret, step+1), issue(name, secret, rnd.IntN(500)),
+		issue(name, "", step+rnd.IntN(50)), revoke(name), setAgent(name, int32(rnd.IntN(70)), rnd.IntN(2) == 0), limits(int32(rnd.IntN(9)), int32(rnd.IntN(9))-1),
+		beginAudit(call), endAudit(call, nil), endAudit(call, &pb.Failure{Code: "failed"}), member(controller, call), dropMember(controller),
+		registerStore(store, "", controller), registerStore(store, fmt.Sprint(rnd.IntN(2)), controller), loseStore(store, controller),
+	}
+}
+
 func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
-	committed, pruned := uint64(0), 0
+	committed, pruned, enrolled, back := uint64(0), 0, 0, 0
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		one, two := newLog(t), newLog(t)
-		for step := range 400 {
+		for step := range 1200 {
 			id, source, snap := fmt.Sprintf("r%d", rnd.IntN(30)), fmt.Sprintf("s%d", rnd.IntN(4)), rnd.IntN(40)
 			epoch := uint64(rnd.IntN(4))
 			choices := []*pb.Command{
@@ -114,6 +176,9 @@ func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
 					choices = append(choices, c)
 				}
 			}
+			if rnd.IntN(2) == 0 {
+				choices = clusterChoices(rnd, one.state.View(), step)
+			}
 			cmd := choices[rnd.IntN(len(choices))]
 			if rnd.IntN(2) == 0 {
 				cmd.RequestId = fmt.Sprintf("q%d", rnd.IntN(300))
@@ -128,14 +193,17 @@ func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
 		if !bytes.Equal(bytes1, snapshotBytes(t, two.state)) {
 			t.Fatalf("seed %d: the same commands gave different raft snapshots", seed)
 		}
-		restored := state.New()
-		if _, err := restored.ReadFrom(bytes.NewReader(bytes1)); err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(bytes1, snapshotBytes(t, restored)) {
+		again := restored(t, one.state)
+		if !bytes.Equal(bytes1, snapshotBytes(t, again)) {
 			t.Fatalf("seed %d: restoring changed something", seed)
 		}
-		invariants(t, restored)
+		invariants(t, again)
+		for _, i := range one.state.View().Identities() {
+			enrolled++
+			if i.GetRevokedAt() != nil && !state.Revoked(i) {
+				back++
+			}
+		}
 		for _, source := range []string{"s0", "s1", "s2", "s3"} {
 			if _, ok := one.state.View().Prune(source); ok {
 				pruned++
@@ -143,13 +211,32 @@ func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
 		}
 		committed += one.state.View().LedgerHead().GetLedgerIndex()
 	}
-	if committed < 40 || pruned < 20 {
-		t.Errorf("only %d snapshots were committed, and %d sources pruned: the commands are too wild to show anything", committed, pruned)
+	if committed < 40 || pruned < 20 || enrolled < 40 || back < 5 {
+		t.Errorf("only %d snapshots were committed, %d sources pruned, %d names enrolled and %d again after a revocation: the commands are too wild to show anything",
+			committed, pruned, enrolled, back)
 	}
 }
 
+// restored is what another controller makes of a raft snapshot.
+func restored(t testing.TB, from *state.Tables) *state.Tables {
+	t.Helper()
+	s := state.New()
+	if _, err := s.ReadFrom(bytes.NewReader(snapshotBytes(t, from))); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// whole are commands after which there is something in every table.
+func whole() []*pb.Command {
+	cmds := append(made("shop", 2), forget(1), beginPrune("shop", 9, 2, 1), report("a1", nil, ready("shop")), setSchedule(3), queue("r9", "blog", 1), grant("r9", 9))
+	return append(cmds, authority(1, 2, 0), token("one", nil), issue("host", "one", 10), revoke("host"), setAgent("a1", 3, true), limits(5, 2),
+		withID(beginAudit("x"), "q1"), endAudit("x", &pb.Failure{Code: "failed"}), beginAudit("y"), member("c1", "c1:7070"), registerStore("main", "r1", "c1"),
+		&pb.Command{Command: &pb.Command_SetCluster{SetCluster: &pb.SetCluster{Id: "c"}}})
+}
+
 func TestADamagedRaftSnapshotIsRefusedAndChangesNothing(t *testing.T) {
-	l := newLog(t).must(append(made("shop", 2), forget(1), beginPrune("shop", 9, 2, 1), report("a1", nil, ready("shop")))...)
+	l := newLog(t).must(whole()...)
 	good := snapshotBytes(t, l.state)
 	into := newLog(t).must(queue("other", "x", 0)).state
 	for i := range good {
@@ -168,7 +255,9 @@ func TestADamagedRaftSnapshotIsRefusedAndChangesNothing(t *testing.T) {
 }
 
 func FuzzApply(f *testing.F) {
-	for _, c := range []*pb.Command{queue("r1", "shop", 0), grant("r1", 1), commit("r1", 1, "shop", 1), report("a1", nil, ready("x")), fire(1, 2, "a"), forget(1), beginPrune("shop", 1, 1, 1), endPrune("shop", 1), {}} {
+	seeds := append(whole(), queue("r1", "shop", 0), grant("r1", 1), commit("r1", 1, "shop", 1), fire(1, 2, "a"), endPrune("shop", 1),
+		issue("host", "two", 20), issue("host", "", 20), revokeToken("two"), dropMember("c1"), loseStore("main", "c1"), authority(2, 3, 1), endAudit("y", nil), &pb.Command{})
+	for _, c := range seeds {
 		c.ProposedAt = at(1)
 		b, err := proto.Marshal(c)
 		if err != nil {
@@ -181,20 +270,18 @@ func FuzzApply(f *testing.F) {
 		if proto.Unmarshal(data, cmd) != nil {
 			return
 		}
-		l := newLog(t).must(queue("r1", "shop", 0), grant("r1", 1), setSchedule(1))
-		_ = l.state.Apply(10, cmd)
+		l := newLog(t).must(queue("r1", "shop", 0), grant("r1", 1), setSchedule(1), authority(1, 1, 0), token("one", nil), issue("host", "one", 10), token("two", nil),
+			beginAudit("y"), member("c1", "c1:7070"), registerStore("main", "r1", "c1"))
+		_ = l.state.Apply(20, cmd)
 		invariants(t, l.state)
-		restored := state.New()
-		raw := snapshotBytes(t, l.state)
-		if _, err := restored.ReadFrom(bytes.NewReader(raw)); err != nil || !bytes.Equal(raw, snapshotBytes(t, restored)) {
-			t.Fatalf("the state does not survive a raft snapshot: %v", err)
+		if !bytes.Equal(snapshotBytes(t, l.state), snapshotBytes(t, restored(t, l.state))) {
+			t.Fatal("the state does not survive a raft snapshot")
 		}
 	})
 }
 
 func FuzzReadFrom(f *testing.F) {
-	l := newLog(f).must(queue("r1", "shop", 0), grant("r1", 1), commit("r1", 1, "shop", 1), report("a1", nil, ready("shop")), setSchedule(3))
-	f.Add(snapshotBytes(f, l.state))
+	f.Add(snapshotBytes(f, newLog(f).must(whole()...).state))
 	f.Add([]byte("BKTSTATE"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := state.New()
@@ -204,6 +291,9 @@ func FuzzReadFrom(f *testing.F) {
 		s.View().Sources()
 		s.View().ActiveRuns()
 		s.View().LedgerHead()
+		s.View().Audit(0)
+		s.View().Tokens()
+		s.View().Limits()
 		snapshotBytes(t, s)
 	})
 }

@@ -25,6 +25,14 @@ const (
 	tablePrunes    = "prunes"   // the newest of each source
 	tableCounter   = "counters" // how many rows a table has, where that is needed
 
+	tableAuthority  = "authority"
+	tableTokens     = "tokens"
+	tableIdentities = "identities"
+	tableAgents     = "agents" // what was set for them
+	tableLimits     = "limits"
+	tableAudit      = "audit"
+	tableMembers    = "members"
+
 	countForgotten = "forgotten" // snapshots, as if they were a table
 
 	indexID     = "id"
@@ -33,8 +41,12 @@ const (
 	indexActive = "active" // runs that have not ended, by time; prunes that have not, by source
 	indexLeased = "leased" // runs that are leased, by time
 	indexFire   = "fire"   // snapshots by source and fire time
+	indexAgent  = "agent"  // sources that are not gone, and runs that are leased, by agent
+	indexHash   = "hash"
 	// Snapshots by source and place in the ledger: those that count, and those that are forgotten.
 	indexCounted, indexForgotten = "counted", "forgotten"
+
+	onlyRow = "only" // the key of a table's only row
 
 	prefix = "_prefix" // after an index: all rows whose key begins so
 )
@@ -62,13 +74,16 @@ func schema() *memdb.DBSchema {
 		}
 		s.Tables[table] = t
 	}
-	add(tableSources, by(indexID, (*pb.Source).GetName))
+	add(tableSources,
+		by(indexID, (*pb.Source).GetName),
+		some(indexAgent, present, func(s *pb.Source) string { return sourceKey(s.GetAgent()) + s.GetName() }))
 	add(tableRuns,
 		by(indexID, (*pb.Run).GetId),
 		by(indexTime, runKey),
 		by(indexSource, func(r *pb.Run) string { return sourceKey(r.GetSource()) + runKey(r) }),
 		some(indexActive, active, runKey),
-		some(indexLeased, leased, runKey))
+		some(indexLeased, leased, runKey),
+		some(indexAgent, leased, func(r *pb.Run) string { return sourceKey(r.GetAgent()) + runKey(r) }))
 	add(tableSnapshots,
 		by(indexID, (*pb.Snapshot).GetId),
 		by(indexTime, func(s *pb.Snapshot) string { return numberKey(s.GetLedgerIndex()) }),
@@ -86,9 +101,32 @@ func schema() *memdb.DBSchema {
 	add(tablePrunes,
 		by(indexID, (*pb.Prune).GetSource),
 		some(indexActive, func(p *pb.Prune) bool { return p.GetEndedAt() == nil }, (*pb.Prune).GetSource))
+	addCluster(add)
 	add(tableCounter, by(indexID, func(c *counter) string { return c.table }))
 	return s
 }
+
+// addCluster adds the tables of the cluster itself: who is in it, who may come in.
+func addCluster(add func(table string, indexes ...*memdb.IndexSchema)) {
+	add(tableAuthority, by(indexID, func(*pb.AuthorityRecord) string { return onlyRow }))
+	add(tableTokens,
+		by(indexID, func(t *pb.TokenRow) string { return t.GetToken().GetId() }),
+		by(indexHash, func(t *pb.TokenRow) string { return string(t.GetHash()) }),
+		by(indexTime, func(t *pb.TokenRow) string { return timeKey(t.GetToken().GetExpiresAt()) + t.GetToken().GetId() }))
+	add(tableIdentities, by(indexID, func(i *pb.Identity) string { return identityKey(i.GetRole(), i.GetName()) }))
+	add(tableAgents, by(indexID, (*pb.AgentRecord).GetId))
+	add(tableLimits, by(indexID, func(*pb.Limits) string { return onlyRow }))
+	add(tableAudit,
+		by(indexID, (*audited).id),
+		by(indexTime, func(a *audited) string { return numberKey(a.place) }))
+	add(tableMembers, by(indexID, (*pb.MemberRecord).GetId))
+}
+
+// present says whether a source is where its agent says.
+func present(s *pb.Source) bool { return s.GetState() != pb.SourceState_SOURCE_STATE_GONE }
+
+// identityKey orders identities by role, then by name.
+func identityKey(role pb.Role, name string) string { return fmt.Sprintf("%03d %s", role, name) }
 
 // runKey orders runs by the time at which they were queued.
 func runKey(r *pb.Run) string { return timeKey(r.GetQueuedAt()) + r.GetId() }

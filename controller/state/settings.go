@@ -16,14 +16,6 @@ func (w *writer) setSchedule(c *pb.SetSchedule) error {
 	return nil
 }
 
-func (w *writer) registerStore(c *pb.RegisterStore) error {
-	if !idPattern.MatchString(c.GetName()) {
-		return bad("the store's name is %.40q", c.GetName())
-	}
-	w.put(tableStores, &pb.StoreRecord{Name: c.GetName(), Location: c.GetLocation()})
-	return nil
-}
-
 func (w *writer) setCluster(c *pb.SetCluster) error {
 	if !idPattern.MatchString(c.GetId()) {
 		return bad("the cluster's id is %.40q", c.GetId())

@@ -36,8 +36,8 @@ func (w *writer) reportSources(c *pb.ReportSources) error {
 		w.put(tableSources, reported)
 	}
 	var gone []*pb.Source
-	for s := range rows[*pb.Source](w.table, tableSources, indexID, "", false) {
-		if s.GetAgent() == c.GetAgent() && !named[s.GetName()] && s.GetState() != pb.SourceState_SOURCE_STATE_GONE {
+	for s := range rows[*pb.Source](w.table, tableSources, indexAgent, sourceKey(c.GetAgent()), false) {
+		if !named[s.GetName()] {
 			gone = append(gone, s)
 		}
 	}

@@ -173,5 +173,33 @@ func (w *writer) applyRetention(cmd *pb.Command) error {
 	case *pb.Command_RecordDamage:
 		return w.recordDamage(c.RecordDamage)
 	}
+	return w.applyCluster(cmd)
+}
+
+func (w *writer) applyCluster(cmd *pb.Command) error {
+	switch c := cmd.GetCommand().(type) {
+	case *pb.Command_SetAuthority:
+		return w.setAuthority(c.SetAuthority)
+	case *pb.Command_CreateToken:
+		return w.createToken(c.CreateToken)
+	case *pb.Command_RevokeToken:
+		return w.revokeToken(c.RevokeToken)
+	case *pb.Command_IssueIdentity:
+		return w.issueIdentity(c.IssueIdentity)
+	case *pb.Command_RevokeIdentity:
+		return w.revokeIdentity(c.RevokeIdentity)
+	case *pb.Command_SetAgent:
+		return w.setAgent(c.SetAgent)
+	case *pb.Command_SetLimits:
+		return w.setLimits(c.SetLimits)
+	case *pb.Command_BeginAudit:
+		return w.beginAudit(c.BeginAudit)
+	case *pb.Command_EndAudit:
+		return w.endAudit(c.EndAudit)
+	case *pb.Command_SetMember:
+		return w.setMember(c.SetMember)
+	case *pb.Command_DropMember:
+		return w.dropMember(c.DropMember)
+	}
 	return bad("the command is of no kind known here")
 }

@@ -41,6 +41,11 @@ func (v *View) Source(name string) (*pb.Source, bool) {
 	return first[*pb.Source](v.table, tableSources, indexID, name)
 }
 
+// SourcesOf lists the sources that an agent has, by name, without those that are gone.
+func (v *View) SourcesOf(agent string) []*pb.Source {
+	return collect(rows[*pb.Source](v.table, tableSources, indexAgent, sourceKey(agent), false), 0)
+}
+
 // Schedules lists the schedules by id.
 func (v *View) Schedules() []*pb.Schedule {
 	return collect(rows[*pb.Schedule](v.table, tableSchedules, indexID, "", false), 0)
@@ -49,11 +54,6 @@ func (v *View) Schedules() []*pb.Schedule {
 // Schedule returns one schedule.
 func (v *View) Schedule(id string) (*pb.Schedule, bool) {
 	return first[*pb.Schedule](v.table, tableSchedules, indexID, id)
-}
-
-// Stores lists the stores by name.
-func (v *View) Stores() []*pb.StoreRecord {
-	return collect(rows[*pb.StoreRecord](v.table, tableStores, indexID, "", false), 0)
 }
 
 // Run returns one run.
@@ -73,6 +73,11 @@ func (v *View) Runs(source string, limit int) []*pb.Run {
 // ActiveRuns lists the runs that are queued or leased, oldest first.
 func (v *View) ActiveRuns() []*pb.Run {
 	return collect(rows[*pb.Run](v.table, tableRuns, indexActive, "", false), 0)
+}
+
+// LeasedTo lists the runs that are leased to an agent, oldest first.
+func (v *View) LeasedTo(agent string) []*pb.Run {
+	return collect(rows[*pb.Run](v.table, tableRuns, indexAgent, sourceKey(agent), false), 0)
 }
 
 // Totals counts the runs that have ended since the cluster began, by kind and state.
