@@ -33,7 +33,11 @@ type EnrolRequest struct {
 	// The name wanted: an agent's, a controller's, an operator's.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// Of a controller: the hosts at which others reach it.
-	Hosts         []string `protobuf:"bytes,4,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Hosts []string `protobuf:"bytes,4,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// The role that the caller wants; unset: the token's. Refused when the token is for another.
+	Role Role `protobuf:"varint,5,opt,name=role,proto3,enum=baktainer.v1.Role" json:"role,omitempty"`
+	// Instead of a secret that pins no authority: that the caller knows it.
+	Proof         []byte `protobuf:"bytes,6,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -96,9 +100,25 @@ func (x *EnrolRequest) GetHosts() []string {
 	return nil
 }
 
+func (x *EnrolRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *EnrolRequest) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
 type EnrolResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Credentials   *Credentials           `protobuf:"bytes,1,opt,name=credentials,proto3" json:"credentials,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Credentials *Credentials           `protobuf:"bytes,1,opt,name=credentials,proto3" json:"credentials,omitempty"`
+	// That the controller knows the secret, when the caller proved that it does.
+	Proof         []byte `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,6 +160,198 @@ func (x *EnrolResponse) GetCredentials() *Credentials {
 	return nil
 }
 
+func (x *EnrolResponse) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+type MeetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Meeting       *Meeting               `protobuf:"bytes,1,opt,name=meeting,proto3" json:"meeting,omitempty"`
+	Proof         []byte                 `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeetRequest) Reset() {
+	*x = MeetRequest{}
+	mi := &file_baktainer_v1_identity_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeetRequest) ProtoMessage() {}
+
+func (x *MeetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_identity_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeetRequest.ProtoReflect.Descriptor instead.
+func (*MeetRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MeetRequest) GetMeeting() *Meeting {
+	if x != nil {
+		return x.Meeting
+	}
+	return nil
+}
+
+func (x *MeetRequest) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+type MeetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Meeting       *Meeting               `protobuf:"bytes,1,opt,name=meeting,proto3" json:"meeting,omitempty"`
+	Proof         []byte                 `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeetResponse) Reset() {
+	*x = MeetResponse{}
+	mi := &file_baktainer_v1_identity_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeetResponse) ProtoMessage() {}
+
+func (x *MeetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_identity_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeetResponse.ProtoReflect.Descriptor instead.
+func (*MeetResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *MeetResponse) GetMeeting() *Meeting {
+	if x != nil {
+		return x.Meeting
+	}
+	return nil
+}
+
+func (x *MeetResponse) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+// Meeting is what a controller that is starting says of itself.
+type Meeting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// HOST:PORT
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// How many controllers it waits for.
+	Expect int32 `protobuf:"varint,3,opt,name=expect,proto3" json:"expect,omitempty"`
+	// The cluster that it is of, if any.
+	Cluster string `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// Ids of those it has met.
+	Met           []string `protobuf:"bytes,5,rep,name=met,proto3" json:"met,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Meeting) Reset() {
+	*x = Meeting{}
+	mi := &file_baktainer_v1_identity_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Meeting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Meeting) ProtoMessage() {}
+
+func (x *Meeting) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_identity_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Meeting.ProtoReflect.Descriptor instead.
+func (*Meeting) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Meeting) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Meeting) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Meeting) GetExpect() int32 {
+	if x != nil {
+		return x.Expect
+	}
+	return 0
+}
+
+func (x *Meeting) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Meeting) GetMet() []string {
+	if x != nil {
+		return x.Met
+	}
+	return nil
+}
+
 type RenewRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// PKCS #10, DER.
@@ -152,7 +364,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_baktainer_v1_identity_proto_msgTypes[2]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -164,7 +376,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_identity_proto_msgTypes[2]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -177,7 +389,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{2}
+	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RenewRequest) GetRequest() []byte {
@@ -203,7 +415,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_baktainer_v1_identity_proto_msgTypes[3]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -215,7 +427,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_identity_proto_msgTypes[3]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -228,7 +440,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{3}
+	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RenewResponse) GetCredentials() *Credentials {
@@ -251,7 +463,7 @@ type Credentials struct {
 
 func (x *Credentials) Reset() {
 	*x = Credentials{}
-	mi := &file_baktainer_v1_identity_proto_msgTypes[4]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -263,7 +475,7 @@ func (x *Credentials) String() string {
 func (*Credentials) ProtoMessage() {}
 
 func (x *Credentials) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_identity_proto_msgTypes[4]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -276,7 +488,7 @@ func (x *Credentials) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credentials.ProtoReflect.Descriptor instead.
 func (*Credentials) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{4}
+	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Credentials) GetChain() [][]byte {
@@ -314,7 +526,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_baktainer_v1_identity_proto_msgTypes[5]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +538,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_identity_proto_msgTypes[5]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +551,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{5}
+	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Trust) GetCluster() string {
@@ -376,7 +588,7 @@ type ControllerInfo struct {
 
 func (x *ControllerInfo) Reset() {
 	*x = ControllerInfo{}
-	mi := &file_baktainer_v1_identity_proto_msgTypes[6]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +600,7 @@ func (x *ControllerInfo) String() string {
 func (*ControllerInfo) ProtoMessage() {}
 
 func (x *ControllerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_identity_proto_msgTypes[6]
+	mi := &file_baktainer_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +613,7 @@ func (x *ControllerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControllerInfo.ProtoReflect.Descriptor instead.
 func (*ControllerInfo) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{6}
+	return file_baktainer_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ControllerInfo) GetId() string {
@@ -429,14 +641,29 @@ var File_baktainer_v1_identity_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbaktainer/v1/identity.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/options.proto\"o\n" +
+	"\x1bbaktainer/v1/identity.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/options.proto\"\xad\x01\n" +
 	"\fEnrolRequest\x12\x1b\n" +
 	"\x06secret\x18\x01 \x01(\tB\x03\x80\x01\x01R\x06secret\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x14\n" +
-	"\x05hosts\x18\x04 \x03(\tR\x05hosts\"L\n" +
+	"\x05hosts\x18\x04 \x03(\tR\x05hosts\x12&\n" +
+	"\x04role\x18\x05 \x01(\x0e2\x12.baktainer.v1.RoleR\x04role\x12\x14\n" +
+	"\x05proof\x18\x06 \x01(\fR\x05proof\"b\n" +
 	"\rEnrolResponse\x12;\n" +
-	"\vcredentials\x18\x01 \x01(\v2\x19.baktainer.v1.CredentialsR\vcredentials\">\n" +
+	"\vcredentials\x18\x01 \x01(\v2\x19.baktainer.v1.CredentialsR\vcredentials\x12\x14\n" +
+	"\x05proof\x18\x02 \x01(\fR\x05proof\"T\n" +
+	"\vMeetRequest\x12/\n" +
+	"\ameeting\x18\x01 \x01(\v2\x15.baktainer.v1.MeetingR\ameeting\x12\x14\n" +
+	"\x05proof\x18\x02 \x01(\fR\x05proof\"U\n" +
+	"\fMeetResponse\x12/\n" +
+	"\ameeting\x18\x01 \x01(\v2\x15.baktainer.v1.MeetingR\ameeting\x12\x14\n" +
+	"\x05proof\x18\x02 \x01(\fR\x05proof\"w\n" +
+	"\aMeeting\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x16\n" +
+	"\x06expect\x18\x03 \x01(\x05R\x06expect\x12\x18\n" +
+	"\acluster\x18\x04 \x01(\tR\acluster\x12\x10\n" +
+	"\x03met\x18\x05 \x03(\tR\x03met\">\n" +
 	"\fRenewRequest\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\fR\arequest\x12\x14\n" +
 	"\x05hosts\x18\x02 \x03(\tR\x05hosts\"L\n" +
@@ -453,11 +680,12 @@ const file_baktainer_v1_identity_proto_rawDesc = "" +
 	"\x0eControllerInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\bR\x06leader2\xad\x01\n" +
+	"\x06leader\x18\x03 \x01(\bR\x06leader2\xf4\x01\n" +
 	"\x0fIdentityService\x12J\n" +
 	"\x05Enrol\x12\x1a.baktainer.v1.EnrolRequest\x1a\x1b.baktainer.v1.EnrolResponse\"\b\x8a\xe8\x18\x04\x10\x01\x18\x01\x12N\n" +
 	"\x05Renew\x12\x1a.baktainer.v1.RenewRequest\x1a\x1b.baktainer.v1.RenewResponse\"\f\x8a\xe8\x18\b\n" +
-	"\x04\x01\x02\x03\x04\x18\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
+	"\x04\x01\x02\x03\x04\x18\x01\x12E\n" +
+	"\x04Meet\x12\x19.baktainer.v1.MeetRequest\x1a\x1a.baktainer.v1.MeetResponse\"\x06\x8a\xe8\x18\x02\x10\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
 
 var (
 	file_baktainer_v1_identity_proto_rawDescOnce sync.Once
@@ -471,30 +699,39 @@ func file_baktainer_v1_identity_proto_rawDescGZIP() []byte {
 	return file_baktainer_v1_identity_proto_rawDescData
 }
 
-var file_baktainer_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_baktainer_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_baktainer_v1_identity_proto_goTypes = []any{
 	(*EnrolRequest)(nil),   // 0: baktainer.v1.EnrolRequest
 	(*EnrolResponse)(nil),  // 1: baktainer.v1.EnrolResponse
-	(*RenewRequest)(nil),   // 2: baktainer.v1.RenewRequest
-	(*RenewResponse)(nil),  // 3: baktainer.v1.RenewResponse
-	(*Credentials)(nil),    // 4: baktainer.v1.Credentials
-	(*Trust)(nil),          // 5: baktainer.v1.Trust
-	(*ControllerInfo)(nil), // 6: baktainer.v1.ControllerInfo
+	(*MeetRequest)(nil),    // 2: baktainer.v1.MeetRequest
+	(*MeetResponse)(nil),   // 3: baktainer.v1.MeetResponse
+	(*Meeting)(nil),        // 4: baktainer.v1.Meeting
+	(*RenewRequest)(nil),   // 5: baktainer.v1.RenewRequest
+	(*RenewResponse)(nil),  // 6: baktainer.v1.RenewResponse
+	(*Credentials)(nil),    // 7: baktainer.v1.Credentials
+	(*Trust)(nil),          // 8: baktainer.v1.Trust
+	(*ControllerInfo)(nil), // 9: baktainer.v1.ControllerInfo
+	(Role)(0),              // 10: baktainer.v1.Role
 }
 var file_baktainer_v1_identity_proto_depIdxs = []int32{
-	4, // 0: baktainer.v1.EnrolResponse.credentials:type_name -> baktainer.v1.Credentials
-	4, // 1: baktainer.v1.RenewResponse.credentials:type_name -> baktainer.v1.Credentials
-	5, // 2: baktainer.v1.Credentials.trust:type_name -> baktainer.v1.Trust
-	6, // 3: baktainer.v1.Credentials.controllers:type_name -> baktainer.v1.ControllerInfo
-	0, // 4: baktainer.v1.IdentityService.Enrol:input_type -> baktainer.v1.EnrolRequest
-	2, // 5: baktainer.v1.IdentityService.Renew:input_type -> baktainer.v1.RenewRequest
-	1, // 6: baktainer.v1.IdentityService.Enrol:output_type -> baktainer.v1.EnrolResponse
-	3, // 7: baktainer.v1.IdentityService.Renew:output_type -> baktainer.v1.RenewResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	10, // 0: baktainer.v1.EnrolRequest.role:type_name -> baktainer.v1.Role
+	7,  // 1: baktainer.v1.EnrolResponse.credentials:type_name -> baktainer.v1.Credentials
+	4,  // 2: baktainer.v1.MeetRequest.meeting:type_name -> baktainer.v1.Meeting
+	4,  // 3: baktainer.v1.MeetResponse.meeting:type_name -> baktainer.v1.Meeting
+	7,  // 4: baktainer.v1.RenewResponse.credentials:type_name -> baktainer.v1.Credentials
+	8,  // 5: baktainer.v1.Credentials.trust:type_name -> baktainer.v1.Trust
+	9,  // 6: baktainer.v1.Credentials.controllers:type_name -> baktainer.v1.ControllerInfo
+	0,  // 7: baktainer.v1.IdentityService.Enrol:input_type -> baktainer.v1.EnrolRequest
+	5,  // 8: baktainer.v1.IdentityService.Renew:input_type -> baktainer.v1.RenewRequest
+	2,  // 9: baktainer.v1.IdentityService.Meet:input_type -> baktainer.v1.MeetRequest
+	1,  // 10: baktainer.v1.IdentityService.Enrol:output_type -> baktainer.v1.EnrolResponse
+	6,  // 11: baktainer.v1.IdentityService.Renew:output_type -> baktainer.v1.RenewResponse
+	3,  // 12: baktainer.v1.IdentityService.Meet:output_type -> baktainer.v1.MeetResponse
+	10, // [10:13] is the sub-list for method output_type
+	7,  // [7:10] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_identity_proto_init() }
@@ -509,7 +746,7 @@ func file_baktainer_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_identity_proto_rawDesc), len(file_baktainer_v1_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

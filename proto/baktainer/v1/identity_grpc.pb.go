@@ -24,6 +24,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	IdentityService_Enrol_FullMethodName = "/baktainer.v1.IdentityService/Enrol"
 	IdentityService_Renew_FullMethodName = "/baktainer.v1.IdentityService/Renew"
+	IdentityService_Meet_FullMethodName  = "/baktainer.v1.IdentityService/Meet"
 )
 
 // IdentityServiceClient is the client API for IdentityService service.
@@ -34,6 +35,9 @@ type IdentityServiceClient interface {
 	Enrol(ctx context.Context, in *EnrolRequest, opts ...grpc.CallOption) (*EnrolResponse, error)
 	// Renew gives the caller a new certificate for the same identity, and what to trust from now on.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
+	// Meet is how controllers that start at once find each other. They have a secret in common and no certificates yet:
+	// each proves that it knows the secret, which is not sent.
+	Meet(ctx context.Context, in *MeetRequest, opts ...grpc.CallOption) (*MeetResponse, error)
 }
 
 type identityServiceClient struct {
@@ -64,6 +68,16 @@ func (c *identityServiceClient) Renew(ctx context.Context, in *RenewRequest, opt
 	return out, nil
 }
 
+func (c *identityServiceClient) Meet(ctx context.Context, in *MeetRequest, opts ...grpc.CallOption) (*MeetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MeetResponse)
+	err := c.cc.Invoke(ctx, IdentityService_Meet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // IdentityServiceServer is the server API for IdentityService service.
 // All implementations must embed UnimplementedIdentityServiceServer
 // for forward compatibility.
@@ -72,6 +86,9 @@ type IdentityServiceServer interface {
 	Enrol(context.Context, *EnrolRequest) (*EnrolResponse, error)
 	// Renew gives the caller a new certificate for the same identity, and what to trust from now on.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
+	// Meet is how controllers that start at once find each other. They have a secret in common and no certificates yet:
+	// each proves that it knows the secret, which is not sent.
+	Meet(context.Context, *MeetRequest) (*MeetResponse, error)
 	mustEmbedUnimplementedIdentityServiceServer()
 }
 
@@ -87,6 +104,9 @@ func (UnimplementedIdentityServiceServer) Enrol(context.Context, *EnrolRequest) 
 }
 func (UnimplementedIdentityServiceServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedIdentityServiceServer) Meet(context.Context, *MeetRequest) (*MeetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Meet not implemented")
 }
 func (UnimplementedIdentityServiceServer) mustEmbedUnimplementedIdentityServiceServer() {}
 func (UnimplementedIdentityServiceServer) testEmbeddedByValue()                         {}
@@ -145,6 +165,24 @@ func _IdentityService_Renew_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _IdentityService_Meet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MeetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).Meet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_Meet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).Meet(ctx, req.(*MeetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // IdentityService_ServiceDesc is the grpc.ServiceDesc for IdentityService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -159,6 +197,10 @@ var IdentityService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _IdentityService_Renew_Handler,
+		},
+		{
+			MethodName: "Meet",
+			Handler:    _IdentityService_Meet_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
