@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"os"
@@ -25,14 +26,17 @@ import (
 // is the one in its certificate: the controller accepts no other.
 func agentAlone(ctx context.Context, c config.Config, warnings []string) error {
 	return runProcess(ctx, c, warnings, halfMemory, func(ctx context.Context, p process) error {
-		id, err := c.AgentID, error(nil)
-		if id == "" {
-			id, err = transport.AgentName(tlsFiles(c), clock.System{})
-		}
+		holder, err := transport.OwnPKI(tlsFiles(c), clock.System{}, x509.ExtKeyUsageClientAuth)
 		if err != nil {
 			return err
 		}
-		conn, err := transport.DialTLS(c.Controller, tlsFiles(c), clock.System{})
+		id := c.AgentID
+		if id == "" {
+			if id, err = holder.AgentName(); err != nil {
+				return err
+			}
+		}
+		conn, err := transport.Dial(c.Controller, holder)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,7 +22,6 @@ import (
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
-	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/store/fs"
 	"github.com/baktainer/baktainer/internal/transport"
 	"github.com/baktainer/baktainer/internal/transport/certs"
@@ -35,11 +35,11 @@ const halfMemory = 96 << 20
 // controllerAlone runs the controller for agents that come over TCP.
 func controllerAlone(ctx context.Context, c config.Config, warnings []string) error {
 	return runProcess(ctx, c, warnings, halfMemory, func(ctx context.Context, p process) error {
-		agents, err := transport.ServerTLS(tlsFiles(c), clock.System{})
+		holder, err := transport.OwnPKI(tlsFiles(c), clock.System{}, x509.ExtKeyUsageServerAuth)
 		if err != nil {
 			return err
 		}
-		return runController(ctx, p, agents, func() {})
+		return runController(ctx, p, holder, func() {})
 	})
 }
 
@@ -48,13 +48,13 @@ func tlsFiles(c config.Config) certs.Files {
 }
 
 // runController runs the controller until ctx ends, and calls ready once it
-// listens. Agents come in over TCP to a server with the options given; when
-// these are nil, over the unix socket alone.
+// listens. Agents come in over TCP to what the holder shows; when there is none,
+// over the unix socket alone.
 //
 // Start: the node (its lock on the data folder keeps a second process out before
 // anything is written), store and key, services, listeners. Stop, in the opposite
 // order: the calls in flight, then the node.
-func runController(ctx context.Context, p process, agents []grpc.ServerOption, ready func()) (err error) {
+func runController(ctx context.Context, p process, holder *transport.Holder, ready func()) (err error) {
 	node, err := consensus.Open(consensus.Options{
 		Dir: filepath.Join(p.DataDir, "controller"), Tables: state.New(), Clock: clock.System{}, Logger: p.log.With("part", "raft"),
 	})
@@ -66,10 +66,17 @@ func runController(ctx context.Context, p process, agents []grpc.ServerOption, r
 	if err != nil {
 		return err
 	}
-	services, err := listen(ctx, p, ctl, agents)
+	services, err := listen(ctx, p, ctl, holder)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		for _, s := range services {
+			if s.port != nil {
+				err = errors.Join(err, s.port.Close())
+			}
+		}
+	}()
 
 	parts, ctx := errgroup.WithContext(ctx)
 	for _, s := range services {
@@ -100,11 +107,12 @@ func runController(ctx context.Context, p process, agents []grpc.ServerOption, r
 type service struct {
 	server   *grpc.Server
 	listener net.Listener
+	port     *transport.Port // that the listener is of, if any
 }
 
 // listen opens the unix socket, where all services are, and the agents' port,
 // where theirs is alone.
-func listen(ctx context.Context, p process, ctl *controller.Controller, agents []grpc.ServerOption) ([]service, error) {
+func listen(ctx context.Context, p process, ctl *controller.Controller, holder *transport.Holder) ([]service, error) {
 	local := grpc.NewServer(transport.ServerOptions()...)
 	ctl.Register(local)
 	healthpb.RegisterHealthServer(local, health.NewServer())
@@ -113,21 +121,19 @@ func listen(ctx context.Context, p process, ctl *controller.Controller, agents [
 	if err != nil {
 		return nil, err
 	}
-	services := []service{{local, socket}}
-	if agents == nil {
+	services := []service{{server: local, listener: socket}}
+	if holder == nil {
 		return services, nil
 	}
-	remote := grpc.NewServer(append(transport.ServerOptions(), agents...)...)
-	ctl.RegisterAgents(remote)
-	healthpb.RegisterHealthServer(remote, health.NewServer())
-	var lc net.ListenConfig
-	port, err := lc.Listen(ctx, "tcp", p.Listen)
+	port, err := transport.Listen(ctx, p.Listen, transport.PortOptions{Holder: holder, Clock: clock.System{}, Logger: p.log.With("part", "port")})
 	if err != nil {
-		err = problem.Wrap(problem.Failed, err, "listen for agents at %s", p.Listen).WithHint("Set another address with --listen.")
 		return nil, errors.Join(err, socket.Close())
 	}
+	remote := grpc.NewServer(append(transport.ServerOptions(), port.Credentials())...)
+	ctl.RegisterAgents(remote)
+	healthpb.RegisterHealthServer(remote, health.NewServer())
 	p.log.Info("waiting for agents", "listen", port.Addr().String())
-	return append(services, service{remote, port}), nil
+	return append(services, service{server: remote, listener: port.GRPC(), port: port}), nil
 }
 
 func newController(ctx context.Context, p process, node *consensus.Node) (*controller.Controller, error) {

@@ -103,7 +103,7 @@ func TestControllerAndAgentApart(t *testing.T) {
 	write(t, both.CA, read(t, ca.file)+read(t, stranger.file))
 	refused := map[string]half{
 		"the controller's certificate is not of the authority in tls-ca":                     newHalf(t, "agent", foreign, "--controller", address),
-		"the controller refuses this agent's certificate: remote error: tls: unknown":        newHalf(t, "agent", both, "--controller", address),
+		"the controller refuses this certificate: remote error: tls: unknown":                newHalf(t, "agent", both, "--controller", address),
 		`the certificate is that of the agent \"db2\": it may not act for the agent \"db1\"`: newHalf(t, "agent", db2, "--controller", address, "--agent-id", "db1"),
 	}
 	r := command(t, nil, plainEnvironment(), controller.binary, "agent", "--controller", address, "--tls-ca", ca.file)
@@ -141,7 +141,11 @@ func TestControllerAndAgentApart(t *testing.T) {
 // actsAsAnother tries with an agent's certificate what is not that agent's to do.
 func actsAsAnother(t *testing.T, address string, files certs.Files, run string) {
 	t.Helper()
-	conn, err := transport.DialTLS(address, files, clock.System{})
+	holder, err := transport.OwnPKI(files, clock.System{}, x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := transport.Dial(address, holder)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package transport_test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -38,7 +38,7 @@ func (sink) UploadObject(s grpc.ClientStreamingServer[pb.UploadObjectRequest, pb
 func BenchmarkUpload(b *testing.B) {
 	ca := newAuthority(b)
 	address := serveTLS(b, ca.issue(b, "controller"), sink{})
-	conn, err := transport.DialTLS(address, ca.issue(b, "agent"), clock.System{})
+	conn, err := transport.Dial(address, own(b, ca.issue(b, "agent"), x509.ExtKeyUsageClientAuth))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func panicked(ctx context.Context, method string, value any) error {
 	}
 	slog.ErrorContext(ctx, "a call panicked", "method", method, "panic", what, "stack", string(debug.Stack()))
 	return problem.New(problem.Internal, "%s met a defect of Baktainer", method).
-		WithReason("panic").WithHint("The log of the process that answered has the stack; please report it.")
+		WithReason(reasonPanic).WithHint("The log of the process that answered has the stack; please report it.")
 }
 
 func callUnary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {

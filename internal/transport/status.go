@@ -17,6 +17,7 @@ const (
 	ReasonNoAnswer    problem.Reason = "no-answer"     // nobody listens, or the connection broke
 	ReasonTimeout     problem.Reason = "timeout"       // the answer took longer than the caller would wait
 	ReasonUnsupported problem.Reason = "not-supported" // the other end is of a version that lacks the call
+	reasonPanic       problem.Reason = "panic"         // a defect of ours
 )
 
 // onWire gives each class of problem its gRPC code, for clients that are not

@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,34 +30,29 @@ func (gate) Heartbeat(ctx context.Context, r *pb.HeartbeatRequest) (*pb.Heartbea
 	return &pb.HeartbeatResponse{}, nil
 }
 
-// serveTLS starts a server for agents and gives its address.
-func serveTLS(t testing.TB, files certs.Files, service pb.AgentServiceServer) string {
+// own holds certificates of a user's own authority.
+func own(t testing.TB, files certs.Files, uses ...x509.ExtKeyUsage) *transport.Holder {
 	t.Helper()
-	options, err := transport.ServerTLS(files, clock.System{})
+	h, err := transport.OwnPKI(files, clock.System{}, uses...)
 	if err != nil {
 		t.Fatal(problem.Text(err))
 	}
-	server := grpc.NewServer(append(transport.ServerOptions(), options...)...)
-	pb.RegisterAgentServiceServer(server, service)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	t.Cleanup(func() {
-		server.Stop()
-		if err := <-ended; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	return l.Addr().String()
+	return h
+}
+
+// serveTLS starts a controller for agents and gives its address.
+func serveTLS(t testing.TB, files certs.Files, service pb.AgentServiceServer) string {
+	t.Helper()
+	return newCluster(t).start(nodeOptions{
+		holder:   own(t, files, x509.ExtKeyUsageServerAuth),
+		register: func(s *grpc.Server) { pb.RegisterAgentServiceServer(s, service) },
+	}).address
 }
 
 // beat is one call as the agent of that name.
 func beat(t *testing.T, address string, files certs.Files, name string) error {
 	t.Helper()
-	conn, err := transport.DialTLS(address, files, clock.System{})
+	conn, err := transport.Dial(address, own(t, files, x509.ExtKeyUsageClientAuth))
 	if err != nil {
 		t.Fatal(problem.Text(err))
 	}
@@ -70,19 +65,20 @@ func TestAnAgentIsWhoItsCertificateSays(t *testing.T) {
 	ca := newAuthority(t)
 	address := serveTLS(t, ca.issue(t, "controller", "spiffe://here/controller/c1"), gate{})
 	for _, tc := range []struct {
-		what  string
-		files certs.Files
-		name  string
-		want  string // empty: let in
+		what   string
+		files  certs.Files
+		name   string
+		want   string // empty: let in
+		reason problem.Reason
 	}{
-		{"by its common name", ca.issue(t, "db1"), "db1", ""},
-		{"by a URI", ca.issue(t, "x", "spiffe://anything.example/agent/db1"), "db1", ""},
-		{"by a URI beside others", ca.issue(t, "x", "https://example.com/agent/no", "spiffe://a/agent/db1"), "db1", ""},
-		{"another's name", ca.issue(t, "db1"), "db2", `the certificate is that of the agent "db1": it may not act for the agent "db2"`},
-		{"a URI before the common name", ca.issue(t, "db2", "spiffe://a/agent/db1"), "db2", `that of the agent "db1"`},
-		{"a controller is no agent", ca.issue(t, "db1", "spiffe://a/controller/db1"), "db1", "names no agent"},
-		{"a longer path is no agent", ca.issue(t, "db1", "spiffe://a/b/agent/db1"), "db1", "names no agent"},
-		{"no name", ca.issue(t, ""), "", "names no agent"},
+		{"by its common name", ca.issue(t, "db1"), "db1", "", ""},
+		{"by a URI", ca.issue(t, "x", "spiffe://anything.example/agent/db1"), "db1", "", ""},
+		{"by a URI beside others", ca.issue(t, "x", "https://example.com/agent/no", "spiffe://a/agent/db1"), "db1", "", ""},
+		{"another's name", ca.issue(t, "db1"), "db2", `the certificate is that of the agent "db1": it may not act for the agent "db2"`, transport.ReasonWrongAgent},
+		{"a URI before the common name", ca.issue(t, "db2", "spiffe://a/agent/db1"), "db2", `that of the agent "db1"`, transport.ReasonWrongAgent},
+		{"a controller is no agent", ca.issue(t, "db1", "spiffe://a/controller/db1"), "db1", "Heartbeat is not for the controller db1", transport.ReasonNotAllowed},
+		{"a longer path is no agent", ca.issue(t, "db1", "spiffe://a/b/agent/db1"), "db1", "without a certificate", transport.ReasonNoCertificate},
+		{"no name", ca.issue(t, ""), "", "without a certificate", transport.ReasonNoCertificate},
 	} {
 		err := beat(t, address, tc.files, tc.name)
 		if tc.want == "" {
@@ -91,7 +87,7 @@ func TestAnAgentIsWhoItsCertificateSays(t *testing.T) {
 			}
 			continue
 		}
-		if err == nil || problem.CodeOf(err) != problem.Denied || problem.ReasonOf(err) != "wrong-agent" || !strings.Contains(err.Error(), tc.want) {
+		if err == nil || problem.CodeOf(err) != problem.Denied || problem.ReasonOf(err) != tc.reason || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", tc.what, err, tc.want)
 		}
 	}
@@ -110,7 +106,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		want    string
 	}{
 		"a controller of another authority": {address, foreign, "the controller's certificate is not of the authority in tls-ca"},
-		"an agent of another authority":     {address, certs.Files{CA: stranger.pem + ca.pem, Cert: foreign.Cert, Key: foreign.Key}, "the controller refuses this agent's certificate: remote error: tls: unknown certificate authority"},
+		"an agent of another authority":     {address, certs.Files{CA: stranger.pem + ca.pem, Cert: foreign.Cert, Key: foreign.Key}, "the controller refuses this certificate: remote error: tls: unknown certificate authority"},
 		"another host":                      {elsewhere, ca.issue(t, "db1"), "does not name the host in --controller"},
 		"an agent that serves":              {serveTLS(t, ca.issue(t, "x", "spiffe://here/agent/x"), gate{}), ca.issue(t, "db1"), "is not one of a controller"},
 	} {
@@ -149,24 +145,29 @@ func TestNobodyGetsInWithoutACertificateOrWithOldTLS(t *testing.T) {
 	}
 }
 
-func TestTLSNeedsAllThreeFiles(t *testing.T) {
+func TestOwnPKINeedsAllThreeFiles(t *testing.T) {
 	ca := newAuthority(t)
 	whole := ca.issue(t, "")
 	for what, files := range map[string]certs.Files{
 		"nothing": {}, "no CA": {Cert: whole.Cert, Key: whole.Key}, "no certificate": {CA: whole.CA}, "no key": {CA: whole.CA, Cert: whole.Cert},
 	} {
-		_, serverErr := transport.ServerTLS(files, clock.System{})
-		_, dialErr := transport.DialTLS("127.0.0.1:1", files, clock.System{})
-		for _, err := range []error{serverErr, dialErr} {
-			if p, ok := errors.AsType[*problem.Problem](err); !ok || p.Code != problem.InvalidInput || len(p.Details) == 0 {
-				t.Errorf("%s: %v", what, err)
-			}
+		h, err := transport.OwnPKI(files, clock.System{}, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+		p, ok := errors.AsType[*problem.Problem](err)
+		if !ok || h != nil || p.Code != problem.InvalidInput || len(p.Details) == 0 {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		if lines := slices.Compact(slices.Sorted(slices.Values(p.Details))); len(lines) != len(p.Details) {
+			t.Errorf("%s: said twice: %q", what, p.Details)
 		}
 	}
-	if _, err := transport.AgentName(whole, clock.System{}); err == nil || !strings.Contains(err.Error(), "names no agent") {
+	if _, err := own(t, whole, x509.ExtKeyUsageClientAuth).AgentName(); err == nil || !strings.Contains(err.Error(), "names no agent") {
 		t.Errorf("a certificate without a name: %v", err)
 	}
-	if name, err := transport.AgentName(ca.issue(t, "x", "spiffe://a/agent/db1"), clock.System{}); err != nil || name != "db1" {
+	if name, err := own(t, ca.issue(t, "x", "spiffe://a/agent/db1"), x509.ExtKeyUsageClientAuth).AgentName(); err != nil || name != "db1" {
 		t.Errorf("%q, %v", name, err)
+	}
+	if _, err := own(t, ca.issue(t, "x", "spiffe://a/viewer/v"), x509.ExtKeyUsageClientAuth).AgentName(); err == nil {
+		t.Error("a viewer is an agent")
 	}
 }

@@ -66,6 +66,11 @@ func ServerOptions() []grpc.ServerOption {
 
 // DialOptions are for every gRPC connection, except for its credentials.
 func DialOptions() []grpc.DialOption {
+	return append(plainDialOptions(), grpc.WithChainUnaryInterceptor(callUnary), grpc.WithChainStreamInterceptor(callStream))
+}
+
+// plainDialOptions leave statuses as they are on the wire.
+func plainDialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithStaticStreamWindowSize(streamWindow),
@@ -77,8 +82,6 @@ func DialOptions() []grpc.DialOption {
 			MinConnectTimeout: 5 * time.Second,
 		}),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithFilter(worthTracing))),
-		grpc.WithChainUnaryInterceptor(callUnary),
-		grpc.WithChainStreamInterceptor(callStream),
 	}
 }
 

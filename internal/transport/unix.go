@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/baktainer/baktainer/internal/problem"
@@ -106,6 +107,24 @@ func (l *unixListener) Close() error {
 
 // Addr gives the path that clients know.
 func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
+// LocalCredentials are the option of a gRPC server that serves a unix socket: it
+// knows its callers by the user that they run as.
+func LocalCredentials() grpc.ServerOption { return grpc.Creds(local{insecure.NewCredentials()}) }
+
+type local struct {
+	credentials.TransportCredentials
+}
+
+func (local) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	info := localInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
+	if c, ok := conn.(*net.UnixConn); ok {
+		info.uid, info.known = peerUID(c)
+	}
+	return conn, info, nil
+}
+
+func (l local) Clone() credentials.TransportCredentials { return l }
 
 // DialUnix returns a connection to the unix socket at path. It connects at the
 // first call, and again by itself whenever the connection is lost; while nobody
