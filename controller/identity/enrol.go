@@ -138,12 +138,15 @@ func (s *Service) Renew(ctx context.Context, req *pb.RenewRequest) (*pb.RenewRes
 	if err := s.mayIssue(); err != nil {
 		return nil, err
 	}
-	c := transport.CallerOf(ctx)
+	return s.renew(ctx, transport.CallerOf(ctx), req)
+}
+
+func (s *Service) renew(ctx context.Context, c transport.Caller, req *pb.RenewRequest) (*pb.RenewResponse, error) {
 	if c.Local || c.Role == pb.Role_ROLE_UNSPECIFIED {
 		return nil, problem.New(problem.InvalidInput, "a caller without a certificate has none to renew").WithReason(transport.ReasonNoCertificate)
 	}
 	// Who let the call in may not have heard of a revocation yet.
-	if !c.Issued.IsZero() && s.Node.View().Refuses(c.Role, c.Name, c.Issued) {
+	if s.Node.View().Refuses(c.Role, c.Name, c.Issued) {
 		return nil, revoked(pki.Identity{Role: transport.RoleName(c.Role), Name: c.Name})
 	}
 	w := wanted{role: c.Role, name: c.Name, hosts: req.GetHosts(), request: req.GetRequest()}

@@ -3,12 +3,15 @@ package identity
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -17,6 +20,7 @@ import (
 // transport.Gate.
 type Gate struct {
 	view func() *state.View
+	held func() *pki.Credentials
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -30,9 +34,10 @@ var _ transport.Gate = (*Gate)(nil)
 // calls that are under way does it matter.
 const settle = 50 * time.Millisecond
 
-// NewGate returns a gate. Run has to run for Changed to tell of anything.
-func NewGate(view func() *state.View) *Gate {
-	return &Gate{view: view, changed: make(chan struct{}), last: standing(view())}
+// NewGate returns a gate. held gives this controller's own credentials, nil when
+// there are none; it may be nil itself. Run has to run for Changed to tell of anything.
+func NewGate(view func() *state.View, held func() *pki.Credentials) *Gate {
+	return &Gate{view: view, held: held, changed: make(chan struct{}), last: standing(view())}
 }
 
 // RevokedAt implements transport.Gate.
@@ -45,15 +50,19 @@ func (g *Gate) RevokedAt(role pb.Role, name string) time.Time {
 	return i.GetRevokedAt().AsTime().Add(1)
 }
 
-// Trusts implements transport.Gate.
+// Trusts implements transport.Gate. A controller that has only just joined, or
+// was away while the authority was replaced, has to trust the leader before the
+// leader can tell it whom to trust: its own credentials know more then.
 func (g *Gate) Trusts(root [sha256.Size]byte) bool {
-	a, _ := g.view().Authority()
-	for _, r := range a.GetRoots() {
-		if sha256.Sum256(r.GetCertificate()) == root {
-			return true
-		}
+	a, known := g.view().Authority()
+	var held *pki.Credentials
+	if g.held != nil {
+		held = g.held()
 	}
-	return false
+	if held != nil && held.Version > a.GetVersion() {
+		return slices.ContainsFunc(held.Roots, func(r *x509.Certificate) bool { return sha256.Sum256(r.Raw) == root })
+	}
+	return !known || slices.ContainsFunc(a.GetRoots(), func(r *pb.RootRecord) bool { return sha256.Sum256(r.GetCertificate()) == root })
 }
 
 // Changed implements transport.Gate.

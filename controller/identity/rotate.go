@@ -224,4 +224,3 @@ func Describe(a *pb.AuthorityRecord) *pb.Authority {
 	}
 	return d
 }
-
