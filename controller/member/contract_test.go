@@ -3,8 +3,10 @@ package member_test
 import (
 	"testing"
 
+	"github.com/baktainer/baktainer/controller/member"
 	"github.com/baktainer/baktainer/internal/store"
 	"github.com/baktainer/baktainer/internal/store/fs"
+	"github.com/baktainer/baktainer/internal/store/mem"
 	"github.com/baktainer/baktainer/internal/store/storetest"
 )
 
@@ -35,5 +37,13 @@ func TestAPeerWithAControllerThatIsAwayKeepsTheContract(t *testing.T) {
 		h.serve("c1", folder)
 		h.serve("c2", folder)
 		return h.peer(0)
+	})
+}
+
+// And so it is through a Reach, whichever store that uses.
+func TestAReachKeepsTheContractOfStores(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(*testing.T) store.Store {
+		return member.NewReach(nil, mem.New(), func() string { return "" })
 	})
 }

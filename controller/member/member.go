@@ -61,8 +61,12 @@ func New(o Options) *Service { return &Service{Options: o} }
 
 // Join implements the member service. It can be asked again when the answer got lost.
 func (s *Service) Join(ctx context.Context, req *pb.JoinRequest) (*pb.JoinResponse, error) {
-	if c := transport.CallerOf(ctx); c.Role == pb.Role_ROLE_CONTROLLER && c.Name != req.GetId() {
-		return nil, problem.New(problem.Denied, "the certificate is that of the controller %.70q: it may not join as %.70q", c.Name, req.GetId()).
+	return s.join(ctx, transport.CallerOf(ctx), req)
+}
+
+func (s *Service) join(ctx context.Context, c transport.Caller, req *pb.JoinRequest) (*pb.JoinResponse, error) {
+	if c.Role != pb.Role_ROLE_CONTROLLER || c.Name != req.GetId() {
+		return nil, problem.New(problem.Denied, "the certificate is that of the %s: it may not join as the controller %.70q", c, req.GetId()).
 			WithReason(ReasonWrongController).WithHint("Leave --name out, or let it enrol again under the name that it is to have.")
 	}
 	if err := checkJoin(req); err != nil {
