@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/baktainer/baktainer/controller/dashboard"
 	"github.com/baktainer/baktainer/controller/dispatch"
 	"github.com/baktainer/baktainer/controller/ingest"
+	"github.com/baktainer/baktainer/controller/lease"
 	"github.com/baktainer/baktainer/controller/retain"
 	"github.com/baktainer/baktainer/controller/scheduler"
 	"github.com/baktainer/baktainer/controller/serve"
@@ -85,10 +87,13 @@ func New(o Options) (*Controller, error) {
 	c.retain = retain.New(retain.Options{Node: o.Node, Repo: o.Repo, Store: o.Store, Clock: o.Clock, Logger: o.Logger})
 	c.dispatch = dispatch.New(dispatch.Options{
 		Node: o.Node, Key: o.Repo.SourceKey, Damaged: c.retain.Damaged, Clock: o.Clock, Logger: o.Logger,
-		LeaseDuration: o.LeaseDuration, AgentDeadline: o.AgentDeadline, Tick: o.Tick,
+		LeaseDuration: o.LeaseDuration, AgentDeadline: o.AgentDeadline, Tick: o.Tick, Caller: transport.IsAgent,
 	})
-	c.ingest = ingest.New(ingest.Options{Log: o.Node, Repo: o.Repo, Store: o.Store, StoreName: o.StoreName, Logger: o.Logger})
-	c.serve = &serve.Serve{View: o.Node.View, Store: o.Store}
+	c.ingest = ingest.New(ingest.Options{
+		Log: o.Node, Repo: o.Repo, Store: o.Store, StoreName: o.StoreName, Logger: o.Logger,
+		Leads: o.Node.IsLeader, Caller: transport.IsAgent,
+	})
+	c.serve = &serve.Serve{Check: lease.Check{View: o.Node.View, Leads: o.Node.IsLeader, Caller: transport.IsAgent}, Store: o.Store}
 	c.stores = &storeProbe{store: o.Store, name: o.StoreName}
 	c.admin = api.New(api.Options{
 		Node: o.Node, Agents: c.dispatch, Repo: o.Repo, Store: o.Store, Stores: c.stores.infos,
@@ -190,32 +195,23 @@ func (c *Controller) housekeep(ctx context.Context) {
 }
 
 func (c *Controller) registerStore(ctx context.Context) error {
-	location := c.Store.Describe()
+	location, id := c.Store.Describe(), c.Node.ID()
 	for _, known := range c.Node.View().Stores() {
-		if known.GetName() == c.StoreName && known.GetLocation() == location {
+		if known.GetName() == c.StoreName && known.GetLocation() == location && known.GetRepository() == c.Repo.ID && slices.Contains(known.GetControllers(), id) {
 			return nil
 		}
 	}
 	return c.Node.Propose(ctx, &pb.Command{Actor: "controller", Command: &pb.Command_RegisterStore{
-		RegisterStore: &pb.RegisterStore{Name: c.StoreName, Location: location},
+		RegisterStore: &pb.RegisterStore{Name: c.StoreName, Location: location, Repository: c.Repo.ID, Controller: id},
 	}})
 }
 
 // agentService hands each call of an agent to the part that it is for, once it is
-// sure that the caller is the agent that it speaks for.
+// sure that the caller is the agent that it names. Where a call names a lease, the
+// part itself makes sure that it is the caller's.
 type agentService struct {
 	pb.UnimplementedAgentServiceServer
 	controller *Controller
-}
-
-// holds says whether the caller may act under the lease: one that is another
-// agent's is refused. Whether it is still good is for the part to say.
-func (a *agentService) holds(ctx context.Context, l *pb.Lease) error {
-	r, ok := a.controller.Node.View().Run(l.GetRun())
-	if !ok || r.GetAgent() == "" || r.GetEpoch() != l.GetEpoch() {
-		return nil
-	}
-	return transport.IsAgent(ctx, r.GetAgent())
 }
 
 func (a *agentService) Session(r *pb.SessionRequest, s grpc.ServerStreamingServer[pb.SessionResponse]) error {
@@ -240,40 +236,24 @@ func (a *agentService) ReportInventory(ctx context.Context, r *pb.ReportInventor
 }
 
 func (a *agentService) FinishRun(ctx context.Context, r *pb.FinishRunRequest) (*pb.FinishRunResponse, error) {
-	if err := a.holds(ctx, r.GetLease()); err != nil {
-		return nil, err
-	}
 	return a.controller.dispatch.FinishRun(ctx, r)
 }
 
+func (a *agentService) SendLogs(ctx context.Context, r *pb.SendLogsRequest) (*pb.SendLogsResponse, error) {
+	if err := transport.IsAgent(ctx, r.GetAgent()); err != nil {
+		return nil, err
+	}
+	return a.controller.dispatch.SendLogs(ctx, r)
+}
+
 func (a *agentService) UploadObject(s grpc.ClientStreamingServer[pb.UploadObjectRequest, pb.UploadObjectResponse]) error {
-	return a.controller.ingest.UploadObject(heldUpload{s, a})
+	return a.controller.ingest.UploadObject(s)
 }
 
 func (a *agentService) CommitSnapshot(ctx context.Context, r *pb.CommitSnapshotRequest) (*pb.CommitSnapshotResponse, error) {
-	if err := a.holds(ctx, r.GetLease()); err != nil {
-		return nil, err
-	}
 	return a.controller.ingest.CommitSnapshot(ctx, r)
 }
 
 func (a *agentService) ReadObject(r *pb.ReadObjectRequest, s grpc.ServerStreamingServer[pb.ReadObjectResponse]) error {
-	if err := a.holds(s.Context(), r.GetLease()); err != nil {
-		return err
-	}
 	return a.controller.serve.ReadObject(r, s)
-}
-
-// heldUpload is an upload whose header, which names the lease, is checked when it comes.
-type heldUpload struct {
-	grpc.ClientStreamingServer[pb.UploadObjectRequest, pb.UploadObjectResponse]
-	service *agentService
-}
-
-func (u heldUpload) Recv() (*pb.UploadObjectRequest, error) {
-	m, err := u.ClientStreamingServer.Recv()
-	if h := m.GetHeader(); err == nil && h != nil {
-		err = u.service.holds(u.Context(), h.GetLease())
-	}
-	return m, err
 }

@@ -22,12 +22,13 @@ import (
 
 var tracer = otel.Tracer("github.com/baktainer/baktainer/controller")
 
-// Reasons for which the dispatcher gives a run up.
+// Reasons for which the dispatcher gives a run up, or refuses a call.
 const (
 	ReasonAgentLost problem.Reason = "agent-lost" // the agent stopped renewing its lease
 	ReasonNoAgent   problem.Reason = "no-agent"   // the agent of the source did not come back in time
 	ReasonGone      problem.Reason = "source-gone"
 	ReasonInvalid   problem.Reason = "source-invalid"
+	ReasonReportAll problem.Reason = "report-all" // changes of an inventory that is not known here
 )
 
 // MaxAttempts is how often a backup is tried whose agent is lost. A restore is
@@ -48,13 +49,22 @@ type Options struct {
 	Key func(source string, generation uint32) (repo.SourceKey, error)
 	// Damaged lists a source's packs that are not to be built upon.
 	Damaged func(ctx context.Context, source string) ([]string, error)
-	Clock   clock.Clock
-	Logger  *slog.Logger
+	// Controllers says where the controllers are, TrustVersion whom to trust by now.
+	// Agents are told when either changes. nil: they are told nothing.
+	Controllers  func() []*pb.ControllerInfo
+	TrustVersion func() uint64
+	// Ingest lists the controllers through which a source's objects go, best first.
+	// nil: that is left to the agent.
+	Ingest func(source string) []string
+	// Caller says whether who calls may end a run of the agent. nil: anybody may.
+	Caller func(ctx context.Context, agent string) error
+	Clock  clock.Clock
+	Logger *slog.Logger
 	// LeaseDuration is how long a lease lasts without a heartbeat.
 	LeaseDuration time.Duration
 	// AgentDeadline is how long a queued run waits for its agent to come back.
 	AgentDeadline time.Duration
-	// Tick is how often clocks are looked at when nothing else happens.
+	// Tick is how often clocks are looked at.
 	Tick time.Duration
 }
 
@@ -65,10 +75,12 @@ type Dispatcher struct {
 
 	mu     sync.Mutex
 	agents map[string]*agent
-	leases map[string]*lease // by run
-	live   map[string]*live  // by run
-	news   chan struct{}     // closed when what is in live changes
-	began  time.Time         // of this leadership; zero without it
+	leases map[string]*lease   // by run
+	live   map[string]*live    // by run
+	asked  map[string]*logWait // requests for logs, by id
+	news   chan struct{}       // closed when what is in live changes
+	began  time.Time           // of this leadership; zero without it
+	told   whereabouts         // what the sessions were last woken for
 }
 
 // lease is the leader's memory of a lease: only its clock ends one.
@@ -83,7 +95,7 @@ type lease struct {
 func New(o Options) *Dispatcher {
 	return &Dispatcher{
 		Options: o, wake: make(chan struct{}, 1), news: make(chan struct{}),
-		agents: map[string]*agent{}, leases: map[string]*lease{}, live: map[string]*live{},
+		agents: map[string]*agent{}, leases: map[string]*lease{}, live: map[string]*live{}, asked: map[string]*logWait{},
 	}
 }
 
@@ -95,17 +107,22 @@ func (d *Dispatcher) Run(ctx context.Context) {
 	d.began = d.Clock.Now()
 	d.leases = map[string]*lease{}
 	d.mu.Unlock()
-	for ctx.Err() == nil {
+	ticker := time.NewTicker(d.Tick)
+	defer ticker.Stop()
+	for due := true; ctx.Err() == nil; {
 		view := d.Node.View()
-		d.Step(ctx)
-		timer := time.NewTimer(d.Tick)
+		if due {
+			d.lookAtClocks(ctx)
+		}
+		d.step(ctx)
+		due = false
 		select {
 		case <-ctx.Done():
 		case <-view.Changed():
 		case <-d.wake:
-		case <-timer.C:
+		case <-ticker.C:
+			due = true
 		}
-		timer.Stop()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -115,13 +132,20 @@ func (d *Dispatcher) Run(ctx context.Context) {
 	}
 }
 
-// Step does all that can be done now: leases end and are renewed, runs are
-// granted, sessions hear of it.
-func (d *Dispatcher) Step(ctx context.Context) {
+// lookAtClocks does what time alone brings about: leases end and are renewed,
+// sources move on from agents that are lost.
+func (d *Dispatcher) lookAtClocks(ctx context.Context) {
 	d.followLeases()
 	d.endLeases(ctx)
 	d.recordLeases(ctx)
 	d.takeOverSources(ctx)
+}
+
+// step does all that follows from a change of the state or of an agent: runs are
+// granted, sessions hear of it. It is linear in agents and active runs, since
+// there are as many steps as changes.
+func (d *Dispatcher) step(ctx context.Context) {
+	d.followLeases()
 	d.grant(ctx)
 	d.tellSessions()
 }

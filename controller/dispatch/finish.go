@@ -25,6 +25,12 @@ func (d *Dispatcher) FinishRun(ctx context.Context, req *pb.FinishRunRequest) (*
 	if !ok {
 		return nil, problem.New(problem.NotFound, "there is no run %q", req.GetLease().GetRun()).WithReason(state.ReasonNoRun)
 	}
+	// What is nobody's, or of another epoch, is refused below, whoever calls.
+	if d.Caller != nil && r.GetAgent() != "" && r.GetEpoch() == req.GetLease().GetEpoch() {
+		if err := d.Caller(ctx, r.GetAgent()); err != nil {
+			return nil, err
+		}
+	}
 	ctx, span := tracer.Start(queue.Join(ctx, r), "end run")
 	defer span.End()
 	if req.GetCancelled() && !r.GetCancelRequested() {

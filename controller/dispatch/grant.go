@@ -26,16 +26,20 @@ const marksLimit = 10 * time.Second
 // grant leases what can be leased, oldest first, and ends what cannot be done.
 func (d *Dispatcher) grant(ctx context.Context) {
 	view := d.Node.View()
-	h := &hall{view: view, seats: d.seats(), busy: map[string]string{}, now: d.Clock.Now(), began: d.leadsSince(), deadline: d.AgentDeadline}
-	for _, p := range view.ActivePrunes() {
-		h.busy[p.GetSource()] = "it is being pruned: " + p.GetSource()
-	}
 	var queued []*pb.Run
 	for _, r := range view.ActiveRuns() {
 		if r.GetState() == pb.RunState_RUN_STATE_QUEUED {
 			queued = append(queued, r)
-			continue
 		}
+	}
+	if len(queued) == 0 {
+		return
+	}
+	h := d.hall(view)
+	for _, p := range view.ActivePrunes() {
+		h.busy[p.GetSource()] = "it is being pruned: " + p.GetSource()
+	}
+	for _, r := range view.LeasedRuns() {
 		h.occupy(r, r.GetAgent())
 	}
 	for _, r := range queued {
@@ -61,16 +65,6 @@ func (d *Dispatcher) grant(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-	}
-}
-
-// occupy takes a seat and the sources for a run.
-func (h *hall) occupy(r *pb.Run, agent string) {
-	for _, name := range state.Touches(r) {
-		h.busy[name] = "another run is at work on " + name
-	}
-	if s := h.seats[agent]; s != nil {
-		s.free--
 	}
 }
 
@@ -126,6 +120,9 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 	a := &pb.Assignment{
 		Lease:  &pb.Lease{Run: r.GetId(), Epoch: r.GetEpoch()},
 		Source: target(r), LeaseDuration: durationpb.New(d.LeaseDuration), Traceparent: r.GetTraceparent(), SourceKey: key.Secret(), KeyGeneration: key.Generation(),
+	}
+	if d.Ingest != nil {
+		a.Controllers = d.Ingest(r.GetSource())
 	}
 	if r.GetKind() == pb.RunKind_RUN_KIND_BACKUP {
 		w := &pb.BackupWork{Snapshot: r.GetSnapshot(), FireTime: r.GetFireTime()}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -60,7 +61,7 @@ func (d *Dispatcher) seen(req *pb.HeartbeatRequest) (agents int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	a.lastSeen, a.providers = d.Clock.Now(), req.GetProviders()
+	a.lastSeen, a.providers, a.trust = d.Clock.Now(), req.GetProviders(), req.GetTrustVersion()
 	return len(d.agents), nil
 }
 
@@ -83,7 +84,10 @@ func (d *Dispatcher) hear(r *pb.RunProgress) {
 		d.live[r.GetLease().GetRun()] = l
 	}
 	l.progress = r.GetProgress()
-	l.logs = state.BoundedLogs(append(l.logs[:len(l.logs):len(l.logs)], r.GetLogs()...))
+	if len(r.GetLogs()) > 0 {
+		logs := slices.Concat(l.logs, state.BoundedLogs(r.GetLogs()))
+		l.logs = logs[max(0, len(logs)-state.MaxLogLines):]
+	}
 	close(d.news)
 	d.news = make(chan struct{})
 }

@@ -5,11 +5,13 @@ import (
 	"maps"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
+
+// maxInventory is the most containers that one agent may report.
+const maxInventory = 20_000
 
 // ReportInventory implements the agent's service.
 func (d *Dispatcher) ReportInventory(ctx context.Context, req *pb.ReportInventoryRequest) (*pb.ReportInventoryResponse, error) {
@@ -17,108 +19,164 @@ func (d *Dispatcher) ReportInventory(ctx context.Context, req *pb.ReportInventor
 		return nil, err
 	}
 	d.mu.Lock()
-	_, err := d.inSession(req.GetAgent(), req.GetSession())
+	a, err := d.inSession(req.GetAgent(), req.GetSession())
+	if err != nil {
+		d.mu.Unlock()
+		return nil, err
+	}
+	s := a.session
 	d.mu.Unlock()
+	s.reporting.Lock()
+	defer s.reporting.Unlock()
+	inventory, err := d.changed(s, req)
 	if err != nil {
 		return nil, err
 	}
-	sources := tidy(req.GetSources())
+	sources := merge(inventory)
 	if err := d.report(ctx, req.GetAgent(), sources); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a, err := d.inSession(req.GetAgent(), req.GetSession())
-	if err != nil {
+	if _, err := d.inSession(req.GetAgent(), req.GetSession()); err != nil {
 		return nil, err
 	}
-	a.session.sources, a.session.reported = sources, true
+	s.inventory, s.sources, s.settled = inventory, sources, 0
+	s.reports++
 	d.kick()
 	return &pb.ReportInventoryResponse{}, nil
 }
 
+// changed is the inventory of a session after a report. A partial one replaces
+// all that the session had under the names that it gives.
+func (d *Dispatcher) changed(s *session, req *pb.ReportInventoryRequest) ([]*pb.Source, error) {
+	reported := tidy(req.GetSources())
+	if req.GetPartial() {
+		d.mu.Lock()
+		reports, before := s.reports, s.inventory
+		d.mu.Unlock()
+		if reports == 0 {
+			return nil, problem.New(problem.NotFound, "the agent %s tells what has changed and has not reported all in this session", req.GetAgent()).
+				WithReason(ReasonReportAll).WithHint("Report all sources first.")
+		}
+		named := map[string]bool{}
+		for _, name := range req.GetRemoved() {
+			named[tidyName(name)] = true
+		}
+		for _, r := range reported {
+			named[r.GetName()] = true
+		}
+		kept := make([]*pb.Source, 0, len(before)+len(reported))
+		for _, r := range before {
+			if !named[r.GetName()] {
+				kept = append(kept, r)
+			}
+		}
+		reported = append(kept, reported...)
+	}
+	if len(reported) > maxInventory {
+		return nil, problem.New(problem.InvalidInput, "the agent %s reports %d containers, more than %d", req.GetAgent(), len(reported), maxInventory)
+	}
+	return reported, nil
+}
+
 // report writes an agent's sources to the state, unless that has them so already.
 func (d *Dispatcher) report(ctx context.Context, agent string, sources []*pb.Source) error {
-	away := d.away(agent, sources)
-	if len(away) == 0 && known(d.Node.View(), agent, sources) {
+	view := d.Node.View()
+	sources, away := d.claims(view, agent, sources)
+	if known(view, agent, sources) {
 		return nil
 	}
 	return d.propose(ctx, &pb.Command{Command: &pb.Command_ReportSources{ReportSources: &pb.ReportSources{Agent: agent, Sources: sources, Away: away}}})
 }
 
-// known says whether the state has exactly these sources of the agent; those
-// that another agent keeps do not count.
+// known says whether the state has exactly these sources of the agent.
 func known(view *state.View, agent string, sources []*pb.Source) bool {
-	named := map[string]bool{}
 	for _, s := range sources {
-		named[s.GetName()] = true
 		have, ok := view.Source(s.GetName())
-		if ok && have.GetAgent() != agent && have.GetState() != pb.SourceState_SOURCE_STATE_GONE {
-			continue
-		}
-		same := proto.CloneOf(s)
-		same.Agent, same.ReportedAt = agent, have.GetReportedAt()
-		if !ok || !proto.Equal(same, have) {
+		if !ok || have.GetAgent() != agent || !state.SameReport(have, s) {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(view.Sources(), func(s *pb.Source) bool {
-		return s.GetAgent() == agent && s.GetState() != pb.SourceState_SOURCE_STATE_GONE && !named[s.GetName()]
-	})
+	return len(view.SourcesOf(agent)) == len(sources)
 }
 
-// away lists the agents that have one of the sources and are lost: they have had
-// a lease's time since this controller began to lead, or since they were last
-// seen, to come back.
-func (d *Dispatcher) away(agent string, sources []*pb.Source) []string {
-	view, now := d.Node.View(), d.Clock.Now()
+// claims are those of an agent's sources that are its own by now, and the lost
+// agents that had some of them. What another agent has stays with it until it
+// yields and has done so for some time, or until that agent is lost.
+func (d *Dispatcher) claims(view *state.View, agent string, sources []*pb.Source) (mine []*pb.Source, away []string) {
+	now := d.Clock.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	lost := map[string]bool{}
-	if d.began.IsZero() {
-		return nil
-	}
 	for _, s := range sources {
-		owner, ok := view.Source(s.GetName())
-		id := owner.GetAgent()
-		if !ok || id == agent || owner.GetState() == pb.SourceState_SOURCE_STATE_GONE {
-			continue
-		}
-		since := d.began
-		if a := d.agents[id]; a != nil {
-			if a.session != nil {
+		have, ok := view.Source(s.GetName())
+		switch owner := have.GetAgent(); {
+		case !ok || owner == agent:
+		case state.Yields(have, s):
+			// A container that is made anew is gone, or stopped, for a moment: that must
+			// not give its name away to one elsewhere that happens to share it.
+			if left := have.GetReportedAt().AsTime(); !left.After(now) && now.Sub(left) <= d.LeaseDuration/2 {
 				continue
 			}
-			since = a.lastSeen
-		}
-		if now.Sub(since) > d.LeaseDuration {
-			lost[id] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(lost))
-}
-
-// takeOverSources reports the sources of connected agents again where the agent
-// that had them is gone or lost meanwhile.
-func (d *Dispatcher) takeOverSources(ctx context.Context) {
-	view := d.Node.View()
-	again := map[string][]*pb.Source{}
-	d.mu.Lock()
-	for id, a := range d.agents {
-		if a.session == nil || !a.session.reported {
+		case d.lost(owner):
+			lost[owner] = true
+		default:
 			continue
 		}
-		if slices.ContainsFunc(a.session.sources, func(s *pb.Source) bool {
-			have, ok := view.Source(s.GetName())
-			return ok && have.GetAgent() != id
-		}) {
-			again[id] = a.session.sources
+		mine = append(mine, s)
+	}
+	return mine, slices.Sorted(maps.Keys(lost))
+}
+
+// lost says whether an agent has had a lease's time since this controller began
+// to lead, and since it was last seen, to come back. d.mu is held.
+func (d *Dispatcher) lost(id string) bool {
+	if d.began.IsZero() {
+		return false
+	}
+	since := d.began
+	if a := d.agents[id]; a != nil {
+		if a.session != nil {
+			return false
+		}
+		since = later(since, a.lastSeen)
+	}
+	return d.Clock.Now().Sub(since) > d.LeaseDuration
+}
+
+// takeOverSources reports the sources of connected agents again where another
+// agent has some of them, which may be gone or lost meanwhile.
+func (d *Dispatcher) takeOverSources(ctx context.Context) {
+	view := d.Node.View()
+	type look struct {
+		agent   string
+		session *session
+		sources []*pb.Source
+		reports int
+	}
+	var looks []look
+	d.mu.Lock()
+	for id, a := range d.agents {
+		if s := a.session; s != nil && s.reports > 0 && s.settled != view.SourcesIndex() {
+			looks = append(looks, look{id, s, s.sources, s.reports})
 		}
 	}
 	d.mu.Unlock()
-	for id, sources := range again {
-		if err := d.report(ctx, id, sources); err != nil {
-			d.Logger.Warn("sources not taken over yet", "agent", id, "error", err)
+	for _, l := range looks {
+		if slices.ContainsFunc(l.sources, func(s *pb.Source) bool {
+			have, ok := view.Source(s.GetName())
+			return ok && have.GetAgent() != l.agent
+		}) {
+			if err := d.report(ctx, l.agent, l.sources); err != nil {
+				d.Logger.Warn("sources not taken over yet", "agent", l.agent, "error", err)
+			}
+			continue // while somebody has one, time may tell
 		}
+		d.mu.Lock()
+		if l.session.reports == l.reports {
+			l.session.settled = view.SourcesIndex()
+		}
+		d.mu.Unlock()
 	}
 }

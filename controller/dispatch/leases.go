@@ -18,10 +18,7 @@ func (d *Dispatcher) followLeases() {
 	leased := map[string]bool{}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, r := range d.Node.View().ActiveRuns() {
-		if r.GetState() != pb.RunState_RUN_STATE_RUNNING {
-			continue
-		}
+	for _, r := range d.Node.View().LeasedRuns() {
 		leased[r.GetId()] = true
 		if l := d.leases[r.GetId()]; l == nil || l.epoch != r.GetEpoch() {
 			d.leases[r.GetId()] = &lease{

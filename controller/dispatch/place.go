@@ -14,7 +14,10 @@ import (
 // seat is an agent as far as placing runs is concerned.
 type seat struct {
 	connected bool // and has reported its sources in this session
-	free      int  // how many more runs it will take
+	drained   bool
+	host      string
+	size      int // how many runs it takes at once
+	running   int
 }
 
 // placement is what to do with a queued run: one of the three is set.
@@ -29,14 +32,36 @@ type hall struct {
 	view     *state.View
 	seats    map[string]*seat
 	busy     map[string]string // sources that cannot be touched now, and why
+	limits   *pb.Limits
+	running  int
+	hosts    map[string]int // runs that are at work on each host
 	now      time.Time
 	began    time.Time // of this leadership: agents need time to find the leader
 	deadline time.Duration
 }
 
+func (d *Dispatcher) hall(view *state.View) *hall {
+	return &hall{
+		view: view, seats: d.seats(view), busy: map[string]string{}, limits: view.Limits(), hosts: map[string]int{},
+		now: d.Clock.Now(), began: d.leadsSince(), deadline: d.AgentDeadline,
+	}
+}
+
+// occupy takes a seat and the sources for a run.
+func (h *hall) occupy(r *pb.Run, agent string) {
+	for _, name := range state.Touches(r) {
+		h.busy[name] = "another run is at work on " + name
+	}
+	h.running++
+	if s := h.seats[agent]; s != nil {
+		s.running++
+		h.hosts[s.host]++
+	}
+}
+
 // place decides what to do with one queued run.
 func (h *hall) place(r *pb.Run) placement {
-	agent, fail := h.agentFor(r)
+	agent, src, fail := h.agentFor(r)
 	if fail != nil {
 		return placement{fail: fail.WithSource(r.GetSource())}
 	}
@@ -48,7 +73,10 @@ func (h *hall) place(r *pb.Run) placement {
 		}
 		return placement{wait: fmt.Sprintf("the agent %s is not connected", agent)}
 	}
-	if fail := h.check(r); fail != nil {
+	if s.drained {
+		return placement{wait: fmt.Sprintf("the agent %s is drained", agent)}
+	}
+	if fail := h.check(r, src); fail != nil {
 		return placement{fail: fail.WithSource(r.GetSource())}
 	}
 	for _, name := range state.Touches(r) {
@@ -56,20 +84,35 @@ func (h *hall) place(r *pb.Run) placement {
 			return placement{wait: why}
 		}
 	}
-	if s.free <= 0 {
-		return placement{wait: fmt.Sprintf("the agent %s has enough to do", agent)}
+	if why := h.full(agent, s); why != "" {
+		return placement{wait: why}
 	}
 	return placement{agent: agent}
+}
+
+// full says why no more can be done at once by the agent, on its host or in all;
+// "" when there is room.
+func (h *hall) full(agent string, s *seat) string {
+	perHost, total := int(h.limits.GetPerHost()), int(h.limits.GetTotal())
+	switch {
+	case s.running >= s.size:
+		return fmt.Sprintf("the agent %s has enough to do", agent)
+	case perHost > 0 && h.hosts[s.host] >= perHost:
+		return fmt.Sprintf("%d runs are at work on the host %s, as many as may be", h.hosts[s.host], s.host)
+	case total > 0 && h.running >= total:
+		return fmt.Sprintf("%d runs are at work in all, as many as may be", h.running)
+	}
+	return ""
 }
 
 // anyAgent stands for the one agent there will be: no agent's id has spaces.
 const anyAgent = "of the target's host"
 
-// agentFor says whose run it is.
-func (h *hall) agentFor(r *pb.Run) (string, *problem.Problem) {
+// agentFor says whose run it is, and which source it works on, if any.
+func (h *hall) agentFor(r *pb.Run) (string, *pb.Source, *problem.Problem) {
 	if r.GetRestore().GetTargetContainer() != "" {
 		if a := r.GetRestore().GetTargetAgent(); a != "" {
-			return a, nil
+			return a, nil, nil
 		}
 		var connected []string
 		for id, s := range h.seats {
@@ -80,29 +123,30 @@ func (h *hall) agentFor(r *pb.Run) (string, *problem.Problem) {
 		slices.Sort(connected)
 		switch len(connected) {
 		case 0:
-			return anyAgent, nil // wait for one
+			return anyAgent, nil, nil // wait for one
 		case 1:
-			return connected[0], nil
+			return connected[0], nil, nil
 		}
-		return "", problem.New(problem.InvalidInput, "several agents are connected: %v", connected).WithHint("Say which host has the target container.")
+		return "", nil, problem.New(problem.InvalidInput, "several agents are connected: %v", connected).WithHint("Say which host has the target container.")
 	}
 	src, ok := h.view.Source(target(r))
 	if !ok {
-		return "", problem.New(problem.NotFound, "there is no source %q", target(r)).WithReason(ReasonGone)
+		return "", nil, problem.New(problem.NotFound, "there is no source %q", target(r)).WithReason(ReasonGone)
 	}
-	return src.GetAgent(), nil
+	return src.GetAgent(), src, nil
 }
 
 // check says why a run cannot be carried out at all, given that its agent has
 // reported how things are.
-func (h *hall) check(r *pb.Run) *problem.Problem {
-	if s, ok := h.view.Snapshot(r.GetRestore().GetSnapshot()); ok && s.GetPrunedAt() != nil {
-		return state.Pruned(s)
+func (h *hall) check(r *pb.Run, src *pb.Source) *problem.Problem {
+	if r.GetRestore() != nil {
+		if s, ok := h.view.Snapshot(r.GetRestore().GetSnapshot()); ok && s.GetPrunedAt() != nil {
+			return state.Pruned(s)
+		}
 	}
 	if r.GetRestore().GetTargetContainer() != "" {
 		return nil
 	}
-	src, _ := h.view.Source(target(r))
 	return Unready(src)
 }
 

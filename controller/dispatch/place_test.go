@@ -50,8 +50,9 @@ func TestPlace(t *testing.T) {
 		return r
 	}
 	const recent = 200 * time.Hour // long after the run was queued, shortly after this leadership began
-	both := map[string]*seat{"a1": {connected: true, free: 1}, "a2": {connected: true, free: 1}}
-	one := map[string]*seat{"a1": {connected: true, free: 1}, "a2": {}}
+	both := map[string]*seat{"a1": {connected: true, size: 1}, "a2": {connected: true, size: 1}}
+	one := map[string]*seat{"a1": {connected: true, size: 1}, "a2": {}}
+	drained := map[string]*seat{"a1": {connected: true, size: 1, drained: true}, "a2": {size: 1, drained: true}}
 	for _, tc := range []struct {
 		name  string
 		run   *pb.Run
@@ -62,7 +63,7 @@ func TestPlace(t *testing.T) {
 	}{
 		{"a backup goes to the source's agent", backup("shop"), both, "", 0, "lease a1"},
 		{"each to its own", backup("far"), both, "", 0, "lease a2"},
-		{"an agent that is full", backup("shop"), map[string]*seat{"a1": {connected: true}}, "", 0, "wait"},
+		{"an agent that is full", backup("shop"), map[string]*seat{"a1": {connected: true, size: 2, running: 2}}, "", 0, "wait"},
 		{"an agent that is away", backup("far"), one, "", 0, "wait"},
 		{"an agent that was never seen", backup("far"), map[string]*seat{}, "", 0, "wait"},
 		{"an agent that stays away", backup("far"), one, "", 2 * time.Hour, "fail no-agent"},
@@ -78,6 +79,9 @@ func TestPlace(t *testing.T) {
 		{"a container on a named agent", restore("shop", &pb.RestoreRequest{TargetContainer: "x", TargetAgent: "a2"}), both, "", 0, "lease a2"},
 		{"a container on the only agent", restore("shop", &pb.RestoreRequest{TargetContainer: "x"}), one, "", 0, "lease a1"},
 		{"a container on one of several", restore("shop", &pb.RestoreRequest{TargetContainer: "x"}), both, "", 0, "fail "},
+		{"an agent that is drained", backup("shop"), drained, "", 2 * time.Hour, "wait"},
+		{"a stopped container of a drained agent", backup("off"), drained, "", 0, "wait"},
+		{"a drained agent that stays away", backup("far"), drained, "", 2 * time.Hour, "fail no-agent"},
 		{"a container and no agent yet", restore("shop", &pb.RestoreRequest{TargetContainer: "x"}), nil, "", 0, "wait"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -123,14 +127,14 @@ func TestBoundedFailure(t *testing.T) {
 func TestTidy(t *testing.T) {
 	const ready, invalid = pb.SourceState_SOURCE_STATE_READY, pb.SourceState_SOURCE_STATE_INVALID
 	other := &pb.LabelProblem{Label: "baktainer.db.engine", Reason: "unknown"}
-	got := tidy([]*pb.Source{
+	got := merge(tidy([]*pb.Source{
 		{Name: "fine", State: ready, Agent: "somebody else"},
 		{Name: "twice", State: ready, Container: &pb.Container{Name: "one"}, Problems: []*pb.LabelProblem{other}},
 		{Name: "twice", State: ready, Container: &pb.Container{Name: "two"}, Problems: []*pb.LabelProblem{other}},
 		{Name: "../etc", State: ready}, {Name: ""}, {Name: "no state"}, {Name: "gone", State: pb.SourceState_SOURCE_STATE_GONE},
 		{Name: "long", State: invalid, Problems: []*pb.LabelProblem{{Value: strings.Repeat("x", 1<<20)}}},
 		{Name: strings.Repeat("n\x00", 5000), State: ready},
-	})
+	}))
 	states := map[string]pb.SourceState{}
 	for _, s := range got {
 		states[s.GetName()] = s.GetState()
@@ -160,5 +164,32 @@ func TestPeriod(t *testing.T) {
 	d.LeaseDuration = 2 * time.Second
 	if got := d.period(1); got != 500*time.Millisecond {
 		t.Errorf("short leases: %s", got)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		seat   seat
+		limits *pb.Limits
+		want   string // in the reason; "" when there is room
+	}{
+		"no limits":           {seat{host: "h1", size: 2, running: 1}, nil, ""},
+		"the agent is full":   {seat{host: "h1", size: 2, running: 2}, nil, "the agent a1 has enough to do"},
+		"over its setting":    {seat{host: "h1", size: 1, running: 4}, nil, "the agent a1 has enough to do"},
+		"the host is full":    {seat{host: "h1", size: 9}, &pb.Limits{PerHost: 3}, "3 runs are at work on the host h1"},
+		"the host has room":   {seat{host: "h1", size: 9}, &pb.Limits{PerHost: 4}, ""},
+		"another host":        {seat{host: "h2", size: 9}, &pb.Limits{PerHost: 3}, ""},
+		"all is full":         {seat{host: "h2", size: 9}, &pb.Limits{Total: 5}, "5 runs are at work in all"},
+		"there is room":       {seat{host: "h2", size: 9}, &pb.Limits{Total: 6, PerHost: 1}, ""},
+		"less than there are": {seat{host: "h2", size: 9}, &pb.Limits{Total: 2}, "5 runs are at work in all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := &hall{limits: tc.limits, running: 5, hosts: map[string]int{"h1": 3}}
+			if got := h.full("a1", &tc.seat); got != tc.want && (tc.want == "" || !strings.HasPrefix(got, tc.want)) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
 	}
 }

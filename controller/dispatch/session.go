@@ -4,23 +4,19 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"regexp"
 
 	"google.golang.org/grpc"
 
+	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
-
-const maxConcurrency = 64
-
-var agentID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
 // Session implements the agent's service: it registers the agent and streams
 // what it is to do until the agent leaves, another session of it begins, or
 // leadership is lost.
 func (d *Dispatcher) Session(req *pb.SessionRequest, stream grpc.ServerStreamingServer[pb.SessionResponse]) error {
-	if !agentID.MatchString(req.GetAgent()) {
+	if !state.NamePattern.MatchString(req.GetAgent()) {
 		return problem.New(problem.InvalidInput, "the agent's id %.70q is not made of 1 to 64 letters, digits, '_', '.' and '-', first a letter or digit", req.GetAgent())
 	}
 	if err := d.mustLead(); err != nil {
@@ -28,7 +24,7 @@ func (d *Dispatcher) Session(req *pb.SessionRequest, stream grpc.ServerStreaming
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	s := &session{id: rand.Text(), end: cancel, changed: make(chan struct{}, 1)}
+	s := &session{id: rand.Text(), end: cancel, ended: ctx.Done(), changed: make(chan struct{}, 1)}
 	d.enter(req, s)
 	defer d.leave(req.GetAgent(), s)
 	d.Logger.Info("agent connected", "agent", req.GetAgent(), "host", req.GetHost(), "version", req.GetVersion(), "held", len(req.GetHeld()))
@@ -56,7 +52,7 @@ func (d *Dispatcher) enter(req *pb.SessionRequest, s *session) {
 	}
 	a.endSession(problem.New(problem.Conflict, "another session of the agent %s has begun", a.id))
 	a.host, a.version, a.lastSeen, a.session = req.GetHost(), req.GetVersion(), d.Clock.Now(), s
-	a.concurrency = max(1, min(maxConcurrency, int(req.GetConcurrency())))
+	a.concurrency = max(1, min(state.MaxConcurrency, int(req.GetConcurrency())))
 }
 
 func (d *Dispatcher) leave(agent string, s *session) {
@@ -77,10 +73,7 @@ func (d *Dispatcher) settle(ctx context.Context, req *pb.SessionRequest) error {
 	for _, l := range req.GetHeld() {
 		held[l.GetRun()] = l.GetEpoch()
 	}
-	for _, r := range d.Node.View().ActiveRuns() {
-		if r.GetState() != pb.RunState_RUN_STATE_RUNNING || r.GetAgent() != req.GetAgent() {
-			continue
-		}
+	for _, r := range d.Node.View().LeasedTo(req.GetAgent()) {
 		if epoch, ok := held[r.GetId()]; ok && epoch == r.GetEpoch() {
 			d.renew(req.GetAgent(), &pb.Lease{Run: r.GetId(), Epoch: epoch})
 			continue
@@ -93,14 +86,22 @@ func (d *Dispatcher) settle(ctx context.Context, req *pb.SessionRequest) error {
 	return nil
 }
 
+// told is what an agent was told last.
+type told struct {
+	runs map[string]*pb.Run // by id
+	whereabouts
+}
+
 // stream sends assignments: all of them first, then changes.
 func (d *Dispatcher) stream(ctx context.Context, agent string, s *session, stream grpc.ServerStreamingServer[pb.SessionResponse]) error {
-	told := map[string]*pb.Run{} // by run, as the agent was told of it last
+	told := &told{runs: map[string]*pb.Run{}}
 	m := &pb.SessionResponse{Session: s.id, Type: pb.SessionResponse_TYPE_COMPLETE, ResultsIn: "0"}
 	d.kick()
 	for n := 1; ; n++ {
-		d.changes(agent, s, told, m)
-		if m.GetType() == pb.SessionResponse_TYPE_COMPLETE || len(m.GetAssign())+len(m.GetCancel()) > 0 {
+		moved := told.follow(d.whereabouts(), m)
+		d.changes(agent, s, told.runs, m)
+		m.Logs = d.nextAsk(s)
+		if moved || m.GetLogs() != nil || m.GetType() == pb.SessionResponse_TYPE_COMPLETE || len(m.GetAssign())+len(m.GetCancel()) > 0 {
 			if err := stream.Send(m); err != nil {
 				return fmt.Errorf("send assignments: %w", err)
 			}
@@ -114,27 +115,40 @@ func (d *Dispatcher) stream(ctx context.Context, agent string, s *session, strea
 	}
 }
 
+// follow puts into m where the controllers are and whom to trust, where that is
+// news to the agent, and says whether it is.
+func (t *told) follow(now whereabouts, m *pb.SessionResponse) bool {
+	first, trust := m.GetType() == pb.SessionResponse_TYPE_COMPLETE, now.trust != t.trust
+	controllers := !now.sameControllers(t.whereabouts)
+	if first || controllers {
+		m.Controllers = now.controllers
+	}
+	if first || trust {
+		m.TrustVersion = now.trust
+	}
+	t.whereabouts = now
+	return controllers || trust
+}
+
 // changes puts into m what differs between what the agent was told and what it
 // is to do, and takes note of it in told. A run that has ended is not
 // cancelled: either the agent ended it, or its heartbeat says that it is lost.
 func (d *Dispatcher) changes(agent string, s *session, told map[string]*pb.Run, m *pb.SessionResponse) {
 	view := d.Node.View()
-	desired := map[string]*pb.Run{}
-	for _, r := range view.ActiveRuns() {
-		if r.GetState() == pb.RunState_RUN_STATE_RUNNING && r.GetAgent() == agent {
-			desired[r.GetId()] = r
-			was := told[r.GetId()]
-			if was.GetEpoch() != r.GetEpoch() {
-				m.Assign = append(m.Assign, d.assignment(view, r))
-			}
-			if r.GetCancelRequested() && (was.GetEpoch() != r.GetEpoch() || !was.GetCancelRequested()) {
-				m.Cancel = append(m.Cancel, &pb.Lease{Run: r.GetId(), Epoch: r.GetEpoch()})
-			}
-			told[r.GetId()] = r
+	leased, desired := view.LeasedTo(agent), map[string]bool{}
+	for _, r := range leased {
+		desired[r.GetId()] = true
+		was := told[r.GetId()]
+		if was.GetEpoch() != r.GetEpoch() {
+			m.Assign = append(m.Assign, d.assignment(view, r))
 		}
+		if r.GetCancelRequested() && (was.GetEpoch() != r.GetEpoch() || !was.GetCancelRequested()) {
+			m.Cancel = append(m.Cancel, &pb.Lease{Run: r.GetId(), Epoch: r.GetEpoch()})
+		}
+		told[r.GetId()] = r
 	}
 	for id, was := range told {
-		if desired[id] != nil {
+		if desired[id] {
 			continue
 		}
 		if now, ok := view.Run(id); ok && now.GetState() == pb.RunState_RUN_STATE_QUEUED {
@@ -144,10 +158,5 @@ func (d *Dispatcher) changes(agent string, s *session, told map[string]*pb.Run, 
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s.desired = s.desired[:0:0] // as the view has it, in its order, for tellSessions to compare with
-	for _, r := range view.ActiveRuns() {
-		if desired[r.GetId()] != nil {
-			s.desired = append(s.desired, r)
-		}
-	}
+	s.desired = leased // in the view's order, for tellSessions to compare with
 }

@@ -18,14 +18,14 @@ const (
 	nameLabel = "baktainer.name"
 )
 
-// tidy makes an agent's sources fit for the state, which takes all or none: one
-// strange container must not hide the others. Containers that share a name
-// become one invalid source, a name that is not allowed makes its source
-// invalid, and long texts are cut. A source that has no name at all is left out.
+// tidy makes each of an agent's sources fit for the state, which takes all or
+// none: one strange container must not hide the others. A name that is not
+// allowed makes its source invalid, and long texts are cut. A source that has no
+// name at all is left out.
 func tidy(reported []*pb.Source) []*pb.Source {
 	var all []*pb.Source
 	for _, r := range reported {
-		name := cutText(strings.ReplaceAll(r.GetName(), "\x00", ""), 2*source.MaxNameLength)
+		name := tidyName(r.GetName())
 		if name == "" {
 			continue
 		}
@@ -54,21 +54,39 @@ func tidy(reported []*pb.Source) []*pb.Source {
 		default:
 			s.State = pb.SourceState_SOURCE_STATE_INVALID
 		}
-		all = add(all, s)
-	}
-	for _, s := range all {
 		s.Problems = s.GetProblems()[:min(len(s.GetProblems()), maxProblems)]
+		all = append(all, s)
 	}
 	return all
 }
 
-// add appends a source, or adds it to the one that has its name.
-func add(all []*pb.Source, s *pb.Source) []*pb.Source {
-	i := slices.IndexFunc(all, func(other *pb.Source) bool { return other.GetName() == s.GetName() })
-	if i < 0 {
-		return append(all, s)
+func tidyName(name string) string {
+	return cutText(strings.ReplaceAll(name, "\x00", ""), 2*source.MaxNameLength)
+}
+
+// merge makes one invalid source of containers that share a name. The sources
+// given stay as they are.
+func merge(tidied []*pb.Source) []*pb.Source {
+	all := make([]*pb.Source, 0, len(tidied))
+	at := map[string]int{}
+	merged := map[int]bool{}
+	for _, s := range tidied {
+		i, taken := at[s.GetName()]
+		if !taken {
+			at[s.GetName()] = len(all)
+			all = append(all, s)
+			continue
+		}
+		if !merged[i] {
+			all[i], merged[i] = proto.CloneOf(all[i]), true
+		}
+		join(all[i], s)
 	}
-	both := all[i]
+	return all
+}
+
+// join adds a source to another of the same name.
+func join(both, s *pb.Source) {
 	both.State = pb.SourceState_SOURCE_STATE_INVALID
 	for _, p := range s.GetProblems() {
 		if !slices.ContainsFunc(both.GetProblems(), func(known *pb.LabelProblem) bool { return proto.Equal(known, p) }) {
@@ -82,7 +100,7 @@ func add(all []*pb.Source, s *pb.Source) []*pb.Source {
 			Suggestion: "set baktainer.name on one of them",
 		})
 	}
-	return all
+	both.Problems = both.GetProblems()[:min(len(both.GetProblems()), maxProblems)]
 }
 
 func cutText(s string, most int) string {

@@ -25,17 +25,17 @@ const ReasonIncomplete problem.Reason = "snapshot-incomplete"
 // CommitSnapshot makes a snapshot exist, once all that it consists of is there.
 func (i *Ingest) CommitSnapshot(ctx context.Context, req *pb.CommitSnapshotRequest) (*pb.CommitSnapshotResponse, error) {
 	s := req.GetSnapshot()
-	if done, ok := i.Log.View().Snapshot(s.GetId()); ok && done.GetRun() == req.GetLease().GetRun() {
-		return &pb.CommitSnapshotResponse{LedgerIndex: done.GetLedgerIndex()}, nil // asked again
-	}
-	run, err := i.held(req.GetLease())
+	run, err := i.leases.Held(ctx, req.GetLease())
 	if err != nil {
+		if index, ok := i.done(ctx, req); ok {
+			return &pb.CommitSnapshotResponse{LedgerIndex: index}, nil // asked again
+		}
 		return nil, err
 	}
 	if s.GetId() != run.GetSnapshot() || s.GetSource() != run.GetSource() {
 		return nil, refuse("run %s was granted snapshot %s of %s, not %.40q of %.40q", run.GetId(), run.GetSnapshot(), run.GetSource(), s.GetId(), s.GetSource())
 	}
-	if err := i.complete(ctx, req.GetLease(), s); err != nil {
+	if err := i.complete(ctx, req); err != nil {
 		return nil, fmt.Errorf("check snapshot %s before its commit: %w", s.GetId(), err)
 	}
 	committed := proto.CloneOf(s)
@@ -55,17 +55,28 @@ func (i *Ingest) CommitSnapshot(ctx context.Context, req *pb.CommitSnapshotReque
 	if !ok {
 		return nil, problem.New(problem.Internal, "snapshot %s was committed and is not listed", s.GetId())
 	}
-	if err := i.WriteLedgerCopies(ctx); err != nil {
+	if err := i.copyEntry(ctx, entry); err != nil {
 		// The snapshot exists; its copy for rescue is written as soon as the store takes it.
 		i.Logger.Warn("ledger copy not written yet", "snapshot", s.GetId(), "error", err)
 	}
 	return &pb.CommitSnapshotResponse{LedgerIndex: entry.GetLedgerIndex()}, nil
 }
 
+// done says whether the snapshot was committed before, under the same lease.
+func (i *Ingest) done(ctx context.Context, req *pb.CommitSnapshotRequest) (index uint64, ok bool) {
+	run, ok := i.leases.Ended(ctx, req.GetLease())
+	if !ok {
+		return 0, false
+	}
+	s, ok := i.Log.View().Snapshot(req.GetSnapshot().GetId())
+	return s.GetLedgerIndex(), ok && s.GetRun() == run.GetId()
+}
+
 // complete says what is missing from the store for the snapshot to be whole:
 // the manifest with its hash under the newest key, and every pack that it names
 // with its size and hash.
-func (i *Ingest) complete(ctx context.Context, l *pb.Lease, s *pb.Snapshot) error {
+func (i *Ingest) complete(ctx context.Context, req *pb.CommitSnapshotRequest) error {
+	l, s, sent := req.GetLease(), req.GetSnapshot(), byName(req.GetReceipts())
 	header, sum, size, err := i.manifest(ctx, s.GetSource(), s.GetId())
 	if err != nil {
 		return err
@@ -94,6 +105,9 @@ func (i *Ingest) complete(ctx context.Context, l *pb.Lease, s *pb.Snapshot) erro
 			if got != p.SHA256 {
 				return incomplete("pack %s was sent with another hash than the manifest has", p.ID)
 			}
+			continue
+		}
+		if i.vouches(l, sent[name], name, p) {
 			continue
 		}
 		if earlier == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // copies remembers up to where ledger copies are known to be in the store.
@@ -19,6 +20,19 @@ type copies struct {
 	mu sync.Mutex
 	// next is the index of the first entry whose copy is not known to be there.
 	next uint64
+}
+
+// relistGap is how many entries behind the store is asked what it has, rather
+// than being offered each of them: others have written theirs meanwhile.
+const relistGap = 100
+
+// copyEntry writes the copy of an entry that was just committed. The leader
+// writes all that are missing; another controller leaves those to it.
+func (i *Ingest) copyEntry(ctx context.Context, entry *pb.Snapshot) error {
+	if i.leads() {
+		return i.WriteLedgerCopies(ctx)
+	}
+	return i.writeCopy(ctx, entry)
 }
 
 // WriteLedgerCopies writes a sealed copy of every ledger entry that the store
@@ -29,7 +43,7 @@ func (i *Ingest) WriteLedgerCopies(ctx context.Context) error {
 	defer i.copies.mu.Unlock()
 	view := i.Log.View()
 	have := map[string]bool{}
-	if i.copies.next == 0 {
+	if i.copies.next == 0 || view.LedgerHead().GetLedgerIndex() > i.copies.next+relistGap {
 		err := i.Store.List(ctx, repo.LedgerPrefix, func(o store.Info) error {
 			have[o.Name] = true
 			return nil
@@ -37,31 +51,38 @@ func (i *Ingest) WriteLedgerCopies(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list ledger copies: %w", err)
 		}
-		i.copies.next = 1
+		i.copies.next = max(i.copies.next, 1)
 	}
 	for ; ; i.copies.next++ {
 		s, ok := view.LedgerEntry(i.copies.next)
 		if !ok {
 			return nil
 		}
-		name := repo.LedgerName(i.copies.next)
-		if have[name] {
+		if have[repo.LedgerName(i.copies.next)] {
 			continue
 		}
-		entry, err := state.EntryOf(s)
-		if err != nil {
-			return problem.Wrap(problem.Internal, err, "read ledger entry %d", i.copies.next)
-		}
-		text, err := json.Marshal(entry)
-		if err != nil {
-			return problem.Wrap(problem.Internal, err, "encode ledger entry %d", i.copies.next)
-		}
-		sealed, err := i.Repo.SealLedger(i.copies.next, text)
-		if err != nil {
-			return fmt.Errorf("seal ledger entry %d: %w", i.copies.next, err)
-		}
-		if _, err := i.Store.Put(ctx, name, bytes.NewReader(sealed)); err != nil && !errors.Is(err, store.ErrExists) {
-			return fmt.Errorf("write %s: %w", name, err)
+		if err := i.writeCopy(ctx, s); err != nil {
+			return err
 		}
 	}
+}
+
+func (i *Ingest) writeCopy(ctx context.Context, s *pb.Snapshot) error {
+	index := s.GetLedgerIndex()
+	entry, err := state.EntryOf(s)
+	if err != nil {
+		return problem.Wrap(problem.Internal, err, "read ledger entry %d", index)
+	}
+	text, err := json.Marshal(entry)
+	if err != nil {
+		return problem.Wrap(problem.Internal, err, "encode ledger entry %d", index)
+	}
+	sealed, err := i.Repo.SealLedger(index, text)
+	if err != nil {
+		return fmt.Errorf("seal ledger entry %d: %w", index, err)
+	}
+	if _, err := i.Store.Put(ctx, repo.LedgerName(index), bytes.NewReader(sealed)); err != nil && !errors.Is(err, store.ErrExists) {
+		return fmt.Errorf("write %s: %w", repo.LedgerName(index), err)
+	}
+	return nil
 }

@@ -7,7 +7,9 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
+	"github.com/baktainer/baktainer/controller/lease"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -30,6 +32,14 @@ type Options struct {
 	Store     store.Store
 	StoreName string
 	Logger    *slog.Logger
+	// Leads says whether this controller leads: others wait for a lease that they
+	// have not heard of, and leave the copies of the ledger to it. nil: it does.
+	Leads func() bool
+	// Caller says whether who calls may act for the agent. nil: anybody may.
+	Caller func(ctx context.Context, agent string) error
+	// ReceiptKey seals receipts; all controllers have the same. Without one they are
+	// neither given nor taken.
+	ReceiptKey [32]byte
 }
 
 // Ingest stores objects and commits snapshots. It is safe for concurrent use.
@@ -39,28 +49,37 @@ type Ingest struct {
 	mu sync.Mutex
 	// received are the hashes of the packs taken in under each lease, so that the
 	// commit need not read them again. Lost with the process, and then read again.
-	received map[lease]map[string]ledger.Hash
+	received map[held]map[string]ledger.Hash
 	copies   copies
+	uploads  atomic.Int32 // in flight
+	leases   lease.Check
 }
 
-type lease struct {
+// held is a lease as a key.
+type held struct {
 	run   string
 	epoch uint64
 }
 
 // New returns an Ingest.
 func New(o Options) *Ingest {
-	return &Ingest{Options: o, received: map[lease]map[string]ledger.Hash{}}
+	return &Ingest{
+		Options: o, received: map[held]map[string]ledger.Hash{},
+		leases: lease.Check{View: o.Log.View, Leads: o.Leads, Caller: o.Caller},
+	}
 }
 
-// held gives the run that a lease is for, if the lease is still good.
-func (i *Ingest) held(l *pb.Lease) (*pb.Run, error) { return state.HeldRun(i.Log.View(), l) }
+// Uploads is how many objects are being taken in now.
+func (i *Ingest) Uploads() int { return int(i.uploads.Load()) }
+
+func (i *Ingest) leads() bool { return i.Leads == nil || i.Leads() }
 
 func (i *Ingest) note(l *pb.Lease, name string, sum ledger.Hash) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	key := lease{l.GetRun(), l.GetEpoch()}
+	key := held{l.GetRun(), l.GetEpoch()}
 	if i.received[key] == nil {
+		i.forget(i.Log.View()) // so that what is remembered is bounded wherever agents send to
 		i.received[key] = map[string]ledger.Hash{}
 	}
 	i.received[key][name] = sum
@@ -69,7 +88,7 @@ func (i *Ingest) note(l *pb.Lease, name string, sum ledger.Hash) {
 func (i *Ingest) noted(l *pb.Lease, name string) (ledger.Hash, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	sum, ok := i.received[lease{l.GetRun(), l.GetEpoch()}][name]
+	sum, ok := i.received[held{l.GetRun(), l.GetEpoch()}][name]
 	return sum, ok
 }
 
@@ -77,6 +96,10 @@ func (i *Ingest) noted(l *pb.Lease, name string) (ledger.Hash, bool) {
 func (i *Ingest) Forget(v *state.View) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.forget(v)
+}
+
+func (i *Ingest) forget(v *state.View) {
 	for l := range i.received {
 		if r, ok := v.Run(l.run); !ok || state.Ended(r) || r.GetEpoch() != l.epoch {
 			delete(i.received, l)

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/ingest"
+	"github.com/baktainer/baktainer/controller/lease"
 	"github.com/baktainer/baktainer/controller/serve"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/ledger"
@@ -108,7 +109,7 @@ func newFixture(t *testing.T) *fixture {
 	f.ingest = ingest.New(ingest.Options{Log: f, Repo: f.repo, Store: f.store, StoreName: "default", Logger: slog.New(slog.DiscardHandler)})
 
 	server := grpc.NewServer(transport.ServerOptions()...)
-	pb.RegisterAgentServiceServer(server, &service{ingest: f.ingest, serve: &serve.Serve{View: f.View, Store: f.store}})
+	pb.RegisterAgentServiceServer(server, &service{ingest: f.ingest, serve: &serve.Serve{Check: lease.Check{View: f.View}, Store: f.store}})
 	listener := bufconn.Listen(1 << 20)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)

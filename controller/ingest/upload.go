@@ -27,6 +27,8 @@ const (
 
 // UploadObject stores one pack or manifest.
 func (i *Ingest) UploadObject(stream grpc.ClientStreamingServer[pb.UploadObjectRequest, pb.UploadObjectResponse]) error {
+	i.uploads.Add(1)
+	defer i.uploads.Add(-1)
 	first, err := stream.Recv()
 	if err != nil {
 		return fmt.Errorf("receive object header: %w", err)
@@ -35,7 +37,7 @@ func (i *Ingest) UploadObject(stream grpc.ClientStreamingServer[pb.UploadObjectR
 	if h == nil {
 		return refuse("the first message of an upload must be its header")
 	}
-	run, err := i.held(h.GetLease())
+	run, err := i.leases.Held(stream.Context(), h.GetLease())
 	if err != nil {
 		return err
 	}
@@ -60,8 +62,12 @@ func (i *Ingest) UploadObject(stream grpc.ClientStreamingServer[pb.UploadObjectR
 	case err != nil:
 		return fmt.Errorf("store %s: %w", h.GetName(), err)
 	}
+	// Whose lease has ended meanwhile is to hear of it now, not at the commit.
+	if err := i.leases.Still(h.GetLease()); err != nil {
+		return err
+	}
 	i.note(h.GetLease(), h.GetName(), sum)
-	if err := stream.SendAndClose(&pb.UploadObjectResponse{}); err != nil {
+	if err := stream.SendAndClose(&pb.UploadObjectResponse{Receipt: i.receipt(h)}); err != nil {
 		return fmt.Errorf("acknowledge %s: %w", h.GetName(), err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/baktainer/baktainer/controller/lease"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
@@ -19,18 +20,17 @@ import (
 
 // Serve reads objects for agents.
 type Serve struct {
-	View  func() *state.View
+	lease.Check
 	Store store.Store
 }
 
 // ReadObject sends a range of a manifest or pack.
 func (s *Serve) ReadObject(req *pb.ReadObjectRequest, stream grpc.ServerStreamingServer[pb.ReadObjectResponse]) error {
-	view := s.View()
-	run, err := state.HeldRun(view, req.GetLease())
+	run, err := s.Held(stream.Context(), req.GetLease())
 	if err != nil {
 		return err
 	}
-	if err := mayRead(view, run, req.GetName()); err != nil {
+	if err := mayRead(s.View(), run, req.GetName()); err != nil {
 		return err
 	}
 	rc, err := s.Store.Get(stream.Context(), req.GetName(), req.GetOffset(), req.GetLength())
@@ -49,6 +49,9 @@ func (s *Serve) ReadObject(req *pb.ReadObjectRequest, stream grpc.ServerStreamin
 		// A buffer for each message: gRPC may still hold the last one.
 		buf := make([]byte, transport.DataMessage)
 		n, err := rc.Read(buf)
+		if err := s.Still(req.GetLease()); err != nil {
+			return err
+		}
 		if n > 0 {
 			if serr := stream.Send(&pb.ReadObjectResponse{Data: buf[:n]}); serr != nil {
 				return fmt.Errorf("send %s: %w", req.GetName(), serr)

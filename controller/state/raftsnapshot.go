@@ -65,7 +65,9 @@ func (t *Tables) ReadFrom(r io.Reader) (int64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.db = db
-	t.publish(newView(db, index))
+	next := newView(db, index)
+	next.sources = index
+	t.publish(next)
 	return in.n, nil
 }
 

@@ -10,9 +10,25 @@ import (
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
+// Yields says whether a source that one agent has may pass to another that
+// reports it: it is gone where it was, or stopped there and running here, as
+// after a move, when what was replaced is still lying about on the old host.
+func Yields(was, now *pb.Source) bool {
+	return was.GetState() == pb.SourceState_SOURCE_STATE_GONE ||
+		was.GetState() == pb.SourceState_SOURCE_STATE_STOPPED && now.GetState() == pb.SourceState_SOURCE_STATE_READY
+}
+
+// SameReport says whether an agent's report of a source tells nothing new.
+func SameReport(known, reported *pb.Source) bool {
+	same := proto.CloneOf(reported)
+	same.Agent, same.ReportedAt = known.GetAgent(), known.GetReportedAt()
+	return proto.Equal(same, known)
+}
+
 // reportSources replaces the sources of one agent. A source stays with the
-// agent that has it until it is gone there or that agent is away, so that an
-// agent cannot take over, and get the key of, what runs on another's host.
+// agent that has it until it yields or that agent is away, so that an agent
+// cannot take over, and get the key of, what runs on another's host. The time of
+// its report is that of the last one which told something new.
 func (w *writer) reportSources(c *pb.ReportSources) error {
 	if !idPattern.MatchString(c.GetAgent()) {
 		return bad("the agent's id is %.40q", c.GetAgent())
@@ -27,8 +43,11 @@ func (w *writer) reportSources(c *pb.ReportSources) error {
 		}
 		named[s.GetName()] = true
 		known, ok := first[*pb.Source](w.table, tableSources, indexID, s.GetName())
-		theirs := ok && known.GetAgent() != c.GetAgent() && known.GetState() != pb.SourceState_SOURCE_STATE_GONE
-		if theirs && !slices.Contains(c.GetAway(), known.GetAgent()) {
+		theirs := ok && known.GetAgent() != c.GetAgent()
+		if theirs && !Yields(known, s) && !slices.Contains(c.GetAway(), known.GetAgent()) {
+			continue
+		}
+		if ok && !theirs && SameReport(known, s) {
 			continue
 		}
 		reported := proto.CloneOf(s)

@@ -64,6 +64,7 @@ func (t *Tables) Apply(index uint64, cmd *pb.Command) error {
 	if refusal != nil { // drop whatever was written before the refusal
 		w.txn.Abort()
 		w.txn = t.db.Txn(true)
+		w.sources = false
 	}
 	if remember {
 		w.remember(cmd.GetRequestId(), refusal)
@@ -74,6 +75,9 @@ func (t *Tables) Apply(index uint64, cmd *pb.Command) error {
 	}
 	w.txn.Commit()
 	next := newView(t.db, index)
+	if next.sources = t.View().sources; w.sources {
+		next.sources = index
+	}
 	if refusal != nil { // nobody who waits for news has any
 		next.changed = t.View().changed
 		t.view.Store(next)
@@ -91,12 +95,15 @@ func (t *Tables) publish(next *View) {
 // writer carries out one command within one transaction.
 type writer struct {
 	table
-	index  uint64
-	at     *timestamp
-	broken error // first failure of the tables themselves: a defect of ours
+	index uint64
+	at    *timestamp
+	// sources says that one of them was written to; a refusal drops that again.
+	sources bool
+	broken  error // first failure of the tables themselves: a defect of ours
 }
 
 func (w *writer) put(table string, row any) {
+	w.sources = w.sources || table == tableSources
 	if err := w.txn.Insert(table, row); err != nil && w.broken == nil {
 		w.broken = fmt.Errorf("insert into %s: %w", table, err)
 	}

@@ -11,6 +11,7 @@ import (
 type View struct {
 	table
 	index   uint64
+	sources uint64 // index of the newest command that changed one
 	changed chan struct{}
 }
 
@@ -24,6 +25,10 @@ func (v *View) Changed() <-chan struct{} { return v.changed }
 
 // Index is the place in the Raft log of the newest command in the view.
 func (v *View) Index() uint64 { return v.index }
+
+// SourcesIndex is the place in the Raft log of the newest command that changed a
+// source: while it stays the same, so do they.
+func (v *View) SourcesIndex() uint64 { return v.sources }
 
 // Cluster returns the cluster's id, empty until it has one.
 func (v *View) Cluster() string {
@@ -73,6 +78,11 @@ func (v *View) Runs(source string, limit int) []*pb.Run {
 // ActiveRuns lists the runs that are queued or leased, oldest first.
 func (v *View) ActiveRuns() []*pb.Run {
 	return collect(rows[*pb.Run](v.table, tableRuns, indexActive, "", false), 0)
+}
+
+// LeasedRuns lists the runs that are leased, oldest first.
+func (v *View) LeasedRuns() []*pb.Run {
+	return collect(rows[*pb.Run](v.table, tableRuns, indexLeased, "", false), 0)
 }
 
 // LeasedTo lists the runs that are leased to an agent, oldest first.

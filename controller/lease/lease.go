@@ -1,0 +1,75 @@
+// Package lease says whether an agent may act under its lease, on whichever
+// controller it asks: one that does not lead may not have heard of the lease yet.
+package lease
+
+import (
+	"context"
+	"time"
+
+	"github.com/baktainer/baktainer/controller/state"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// LagLimit is how long a controller waits to hear of a lease that it is shown.
+const LagLimit = 5 * time.Second
+
+// Check looks at leases. All of it but View is optional.
+type Check struct {
+	View func() *state.View
+	// Leads says whether this controller leads, so that its view does not lag.
+	// nil: it always does.
+	Leads func() bool
+	// Caller says whether who calls may act for the agent. nil: anybody may.
+	Caller func(ctx context.Context, agent string) error
+}
+
+// Held gives the run that a lease is for, if the lease is good and the caller's.
+func (c Check) Held(ctx context.Context, l *pb.Lease) (*pb.Run, error) {
+	c.catchUp(ctx, l)
+	r, err := state.HeldRun(c.View(), l)
+	if err != nil {
+		return nil, err
+	}
+	return r, c.mayAct(ctx, r)
+}
+
+// Still says whether a lease that was good is so still.
+func (c Check) Still(l *pb.Lease) error {
+	_, err := state.HeldRun(c.View(), l)
+	return err
+}
+
+// Ended gives the run of a lease under which something was done for good, to the
+// one who held it; false when there is none.
+func (c Check) Ended(ctx context.Context, l *pb.Lease) (*pb.Run, bool) {
+	r, ok := c.View().Run(l.GetRun())
+	if !ok || !state.Ended(r) || r.GetEpoch() != l.GetEpoch() || c.mayAct(ctx, r) != nil {
+		return nil, false
+	}
+	return r, true
+}
+
+func (c Check) mayAct(ctx context.Context, r *pb.Run) error {
+	if c.Caller == nil {
+		return nil
+	}
+	return c.Caller(ctx, r.GetAgent())
+}
+
+// catchUp waits while the lease is newer than anything this controller knows of
+// its run, for LagLimit at most. The leader knows all there is.
+func (c Check) catchUp(ctx context.Context, l *pb.Lease) {
+	ctx, cancel := context.WithTimeout(ctx, LagLimit)
+	defer cancel()
+	for {
+		view := c.View()
+		if r, ok := view.Run(l.GetRun()); ok && r.GetEpoch() >= l.GetEpoch() || c.Leads == nil || c.Leads() {
+			return
+		}
+		select {
+		case <-view.Changed():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
