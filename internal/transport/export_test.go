@@ -1,5 +1,7 @@
 package transport
 
+import "time"
+
 // NewGuardOf makes a guard of methods that the program does not have.
 var NewGuardOf = newGuard
 
@@ -9,3 +11,6 @@ const (
 	RaftProtocol = raftProtocol
 	CallerHeader = callerHeader
 )
+
+// WaitFor sets how long a guard's calls wait for a leader.
+func (g *Guard) WaitFor(d time.Duration) { g.wait = d }

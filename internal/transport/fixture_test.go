@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -48,7 +49,7 @@ func newCluster(t testing.TB) *cluster {
 
 func (c *cluster) newRoot() *pki.Root {
 	c.t.Helper()
-	root, err := pki.NewRoot(c.id, c.clock.Now())
+	root, err := pki.NewRoot(c.id, c.clock.Now().AddDate(0, -1, 0)) // older than all it signs
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -160,6 +161,7 @@ type nodeOptions struct {
 	holder   *transport.Holder // nil: a controller's of the cluster, of that name
 	name     string
 	gate     transport.Gate
+	deafPort bool // the gate is the guard's alone
 	guard    transport.GuardOptions
 	newGuard func(transport.GuardOptions) *transport.Guard
 	register func(*grpc.Server)
@@ -174,8 +176,12 @@ func (c *cluster) start(o nodeOptions) *node {
 	if o.newGuard == nil {
 		o.newGuard = transport.NewGuard
 	}
+	portGate := o.gate
+	if o.deafPort {
+		portGate = nil
+	}
 	port, err := transport.Listen(context.Background(), "127.0.0.1:0", transport.PortOptions{
-		Holder: o.holder, Gate: o.gate, Clock: c.clock, Logger: slog.New(slog.DiscardHandler),
+		Holder: o.holder, Gate: portGate, Clock: c.clock, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -188,7 +194,7 @@ func (c *cluster) start(o nodeOptions) *node {
 	go func() { ended <- server.Serve(port.GRPC()) }()
 	c.t.Cleanup(func() {
 		server.Stop()
-		if err := <-ended; err != nil {
+		if err := <-ended; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			c.t.Errorf("serve: %v", err)
 		}
 		if err := guard.Close(); err != nil {

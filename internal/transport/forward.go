@@ -74,7 +74,7 @@ func noLeader(cause error) error {
 // connection. A controller that does not lead, contrary to what is known here,
 // has done nothing: the leader is looked for again.
 func (g *Guard) byLeader(ctx context.Context, c Caller, here func() error, there func(*grpc.ClientConn) error) error {
-	wait, cancel := context.WithTimeout(ctx, leaderTime)
+	wait, cancel := context.WithTimeout(ctx, g.wait)
 	defer cancel()
 	for {
 		changed := g.Leader.Changed()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -39,6 +40,7 @@ type Guard struct {
 	methods map[string]method
 	types   *protoregistry.Types
 	leaders *Peers
+	wait    time.Duration // for a leader
 }
 
 // NewGuard makes a guard.
@@ -47,7 +49,7 @@ func NewGuard(o GuardOptions) *Guard {
 }
 
 func newGuard(o GuardOptions, files *protoregistry.Files, types *protoregistry.Types) *Guard {
-	g := &Guard{GuardOptions: o, judge: judge{o.Gate, o.Clock}, methods: describe(files), types: types}
+	g := &Guard{GuardOptions: o, judge: judge{o.Gate, o.Clock}, methods: describe(files), types: types, wait: leaderTime}
 	if o.Holder != nil {
 		g.leaders = &Peers{holder: o.Holder, plain: true}
 	}

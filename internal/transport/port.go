@@ -101,6 +101,9 @@ func (p *Port) Close() error {
 	p.cut(func(*portConn) bool { return true })
 	p.tasks.Wait()
 	p.cut(func(*portConn) bool { return true }) // those that were on their way
+	if errors.Is(err, net.ErrClosed) {
+		return nil // closed before
+	}
 	return err
 }
 
