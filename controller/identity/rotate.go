@@ -117,7 +117,7 @@ func (s *Service) Rotate(ctx context.Context, finish bool) (*pb.AuthorityRecord,
 		}
 		step, _, _ = next(a, view.Identities(), s.agentsTrust(), s.Clock.Now(), true)
 	case finish:
-		return nil, nil, problem.New(problem.Conflict, "the authority is not being replaced").WithHint("Begin with `baktainer cluster rotate-authority`.")
+		return nil, nil, problem.New(problem.Conflict, "the authority is not being replaced").WithHint("Begin with `baktainer ca rotate`.")
 	case !underWay(a):
 		step, err = s.begun(a)
 	}
