@@ -59,7 +59,7 @@ type fence struct {
 
 var fences = []fence{
 	{"the Docker client", []string{"github.com/docker/...", "github.com/moby/..."}, []string{"agent/provider/docker/...", "agent/provider/swarm/..."}},
-	{"Raft", []string{"github.com/hashicorp/raft/...", "github.com/hashicorp/raft-boltdb/..."}, []string{"controller/consensus/..."}},
+	{"Raft", []string{"github.com/hashicorp/raft/...", "github.com/hashicorp/raft-boltdb/...", "github.com/hashicorp/raft-autopilot/..."}, []string{"controller/consensus/..."}},
 	{"the S3 SDK", []string{"github.com/aws/...", "github.com/minio/..."}, []string{"internal/store/s3/..."}},
 	{"the Google Cloud SDK", []string{"cloud.google.com/...", "google.golang.org/api/..."}, []string{"internal/store/gcs/..."}},
 	{"the Azure SDK", []string{"github.com/Azure/..."}, []string{"internal/store/azure/..."}},

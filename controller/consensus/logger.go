@@ -15,6 +15,9 @@ func raftLogger(to *slog.Logger) hclog.Logger {
 	return l
 }
 
+// quiet is a logger for what says all it has to say by its errors.
+func quiet() hclog.Logger { return hclog.NewNullLogger() }
+
 type sink struct{ to *slog.Logger }
 
 // levels lowers the levels of Raft: what is news to it is detail to a user, and it

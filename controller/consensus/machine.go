@@ -15,9 +15,11 @@ import (
 
 // machine hands Raft's log to the tables.
 type machine struct {
-	tables *state.Tables
-	fatal  func(error)
-	halted atomic.Bool
+	tables  *state.Tables
+	fatal   func(error)
+	halted  atomic.Bool
+	applied atomic.Uint64 // the newest command that the tables have
+	news    news          // of applied
 }
 
 var errHalted = errors.New("stopped before a command that is not known here")
@@ -34,6 +36,7 @@ func (m *machine) Apply(entry *raft.Log) any {
 	if err == nil {
 		err = m.tables.Apply(entry.Index, cmd)
 		if err == nil || !errors.Is(err, state.ErrUnknownCommand) {
+			m.reached(entry.Index)
 			return err
 		}
 	}
@@ -56,8 +59,20 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 // Restore implements raft.FSM.
 func (m *machine) Restore(r io.ReadCloser) error {
 	defer r.Close()
-	_, err := m.tables.ReadFrom(r)
-	return err
+	if _, err := m.tables.ReadFrom(r); err != nil {
+		return err
+	}
+	m.reached(m.tables.View().Index())
+	return nil
+}
+
+// reached notes that the tables have the command at index, and all before it.
+// Only Raft's one goroutine that applies calls it.
+func (m *machine) reached(index uint64) {
+	if index > m.applied.Load() {
+		m.applied.Store(index)
+	}
+	m.news.tell()
 }
 
 type raftSnapshot struct{ view *state.View }

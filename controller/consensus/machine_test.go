@@ -60,7 +60,7 @@ func (s slowLog) StoreLogs([]*raft.Log) error { <-s.release; return io.ErrClosed
 
 func TestAHangingDiskIsFatal(t *testing.T) {
 	hang := slowLog{release: make(chan struct{})}
-	guard := &stallGuard{LogStore: hang, limit: time.Millisecond, fatal: func(error) { close(hang.release) }}
+	guard := guardedLog{hang, stallGuard{limit: time.Millisecond, fatal: func(error) { close(hang.release) }}}
 	if err := guard.StoreLog(&raft.Log{}); !errors.Is(err, io.ErrClosedPipe) { // returns because fatal was called
 		t.Error(err)
 	}

@@ -1,24 +1,21 @@
 // Package consensus replicates the state's commands through Raft and is the
 // only importer of hashicorp/raft. A Node is one member: its log (boltdb), its
-// raft snapshots, its leadership.
+// raft snapshots, its leadership, and its part in who else is a member.
 package consensus
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
@@ -30,6 +27,10 @@ const (
 	ReasonDataInUse problem.Reason = "data-in-use" // another process has the data folder
 	ReasonNoLeader  problem.Reason = "no-leader"   // no leader, so nothing can be decided now
 	ReasonHalted    problem.Reason = "halted"      // the log has a command of a newer version
+	ReasonNoMember  problem.Reason = "no-member"   // there is no such member
+	ReasonNotMember problem.Reason = "not-member"  // this controller is no member: not yet, or not any more
+	ReasonTaken     problem.Reason = "taken"       // another member has that address
+	ReasonQuorum    problem.Reason = "quorum"      // too few members would be left to decide anything
 )
 
 // Options say where a node keeps what it knows, and how.
@@ -38,6 +39,24 @@ type Options struct {
 	Dir string
 	// NodeID names the node. Empty: the one kept in Dir, else a new one, kept there.
 	NodeID string
+	// Cluster is the cluster that has taken the node in, by Join. Empty: the one
+	// that the folder is of already. State of another cluster is refused.
+	Cluster string
+	// Bootstrap makes a new cluster of one when there is no state and no Cluster.
+	// Without a network that is always done.
+	Bootstrap bool
+	// Network reaches the other members; nil: a cluster of one that talks to nobody.
+	Network Network
+	// Advertise is HOST:PORT at which the others reach this node.
+	Advertise string
+	// Forward has the leader at that address commit an encoded command; its end of
+	// it is ProposeEncoded. It returns where in the log the command is, with the
+	// leader's refusal too if it can. Of its errors those problems count as the
+	// leader's refusal whose code is not Unavailable or Cancelled; after any other
+	// the command is sent again. nil: only the leader can propose.
+	Forward func(ctx context.Context, leader string, command []byte) (index uint64, err error)
+	// Stabilise is how long a new member must have been well before it gets a vote; 0: 10 s.
+	Stabilise time.Duration
 	// Tables must be empty: raft snapshot and log fill them.
 	Tables *state.Tables
 	Clock  clock.Clock
@@ -49,55 +68,52 @@ type Options struct {
 	// Fatal is called when the process must end: the log's disk hangs, or a command
 	// of a newer version was met. nil: say so and exit with status 1.
 	Fatal func(error)
+
+	wrapLog func(raft.LogStore) raft.LogStore // where tests put faults
 }
 
 // Node is one member of the cluster. Safe for concurrent use.
 type Node struct {
+	Options
 	id         string
-	tables     *state.Tables
-	clock      clock.Clock
-	log        *slog.Logger
 	raft       *raft.Raft
 	store      *raftboltdb.BoltStore
-	transport  *raft.InmemTransport
+	transport  raft.Transport
+	streams    *streams // nil without a network
+	book       *addresses
+	followers  *followers
 	fsm        *machine
 	leader     atomic.Bool
 	leadership chan bool
+	news       news          // of who leads
+	changing   chan struct{} // holds one token: one change of the members at a time
 	stop       context.CancelFunc
 	watching   sync.WaitGroup
+	folder     sync.Mutex // held to change what the folder says of its cluster
+	kept       string
 }
 
 const (
-	lockTimeout   = 2 * time.Second  // for another process to let go of the data folder
-	appendLimit   = 10 * time.Second // for one append to the log; see stallGuard
-	keptSnapshots = 2
-	trailingLogs  = 1024
+	appendLimit     = 10 * time.Second // for one write to the log; see stallGuard
+	handOverLimit   = 3 * time.Second  // for another to take over when this one stops
+	usualStabilise  = 10 * time.Second
+	usualElection   = time.Second
+	keptSnapshots   = 2
+	trailingLogs    = 1024
+	notifiedChanges = 16
 )
 
-// Open starts the node, a cluster of one for now. The first start makes the
-// cluster; later ones find it in Dir. It does not wait for leadership.
+// Open starts a node. The first start of a first node makes the cluster; others
+// are taken in by Join, at the leader, before they are opened. Later starts find
+// what they belong to in Dir. Open does not wait for a leader.
 func Open(o Options) (*Node, error) {
-	if o.Fatal == nil {
-		o.Fatal = func(err error) {
-			o.Logger.Error("must stop", "error", err)
-			os.Exit(1)
-		}
-	}
+	o = withDefaults(o)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, problem.Wrap(problem.Failed, err, "make data folder").WithHint("Check the rights on %s.", o.Dir)
 	}
-	// The log's file is locked by whoever has it open, so it comes first.
-	store, err := raftboltdb.New(raftboltdb.Options{
-		Path:                    filepath.Join(o.Dir, "raft.db"),
-		BoltOptions:             &bbolt.Options{Timeout: lockTimeout},
-		MsgpackUseNewTimeFormat: true,
-	})
-	if errors.Is(err, bbolt.ErrTimeout) {
-		return nil, problem.New(problem.Conflict, "the data folder %s is in use by another process", o.Dir).
-			WithReason(ReasonDataInUse).WithHint("Stop the other one, or give this one a data folder of its own.")
-	}
+	store, err := openLog(o.Dir) // first, for its lock
 	if err != nil {
-		return nil, problem.Wrap(problem.Failed, err, "open the log in %s", o.Dir)
+		return nil, err
 	}
 	n, err := start(o, store)
 	if err != nil {
@@ -106,7 +122,28 @@ func Open(o Options) (*Node, error) {
 	return n, nil
 }
 
+func withDefaults(o Options) Options {
+	if o.Fatal == nil {
+		o.Fatal = func(err error) {
+			o.Logger.Error("must stop", "error", err)
+			os.Exit(1)
+		}
+	}
+	if o.Stabilise <= 0 {
+		o.Stabilise = usualStabilise
+	}
+	if o.wrapLog == nil {
+		o.wrapLog = func(s raft.LogStore) raft.LogStore { return s }
+	}
+	return o
+}
+
 func start(o Options, store *raftboltdb.BoltStore) (*Node, error) {
+	if o.Network != nil {
+		if err := checkAddress(o.Advertise); err != nil {
+			return nil, err
+		}
+	}
 	id, err := nodeID(o)
 	if err != nil {
 		return nil, err
@@ -116,105 +153,112 @@ func start(o Options, store *raftboltdb.BoltStore) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open raft snapshots: %w", err)
 	}
-	notify := make(chan bool, 16)
-	config := raft.DefaultConfig()
-	config.LocalID = raft.ServerID(id)
-	config.Logger = logger
-	config.NotifyCh = notify
-	config.TrailingLogs = trailingLogs
-	if o.SnapshotEvery > 0 {
-		config.SnapshotThreshold = o.SnapshotEvery
-		config.TrailingLogs = min(trailingLogs, o.SnapshotEvery)
-	}
-	if o.ElectionTimeout > 0 {
-		config.HeartbeatTimeout, config.ElectionTimeout = o.ElectionTimeout, o.ElectionTimeout
-		config.LeaderLeaseTimeout = o.ElectionTimeout
-	}
-	// A cluster of one talks to nobody. With more members a NetworkTransport over
-	// mTLS takes this place, with MaxRPCsInFlight 1: at its default of 2 a failed
-	// append on a follower can end replication to it for good (raft issue 612).
-	addr, transport := raft.NewInmemTransport(raft.ServerAddress(id))
-
-	n := &Node{
-		id: id, tables: o.Tables, clock: o.Clock, log: o.Logger, store: store, transport: transport,
-		fsm: &machine{tables: o.Tables, fatal: o.Fatal}, leadership: make(chan bool, 1),
-	}
 	known, err := raft.HasExistingState(store, store, snapshots)
 	if err != nil {
 		return nil, fmt.Errorf("look for an existing cluster: %w", err)
 	}
-	if !known {
-		first := raft.Configuration{Servers: []raft.Server{{ID: config.LocalID, Address: addr}}}
-		if err := raft.BootstrapCluster(config, store, store, snapshots, transport, first); err != nil {
-			return nil, fmt.Errorf("make a new cluster: %w", err)
+	n := &Node{
+		Options: o, id: id, store: store, followers: &followers{clock: o.Clock},
+		fsm: &machine{tables: o.Tables, fatal: o.Fatal}, leadership: make(chan bool, 1), changing: make(chan struct{}, 1),
+	}
+	if err := n.belong(known); err != nil {
+		return nil, err
+	}
+	notify := make(chan bool, notifiedChanges)
+	config := n.raftConfig(logger, notify)
+	n.connect(logger)
+	if !known && n.cluster() == "" && (o.Bootstrap || o.Network == nil) {
+		first := raft.Configuration{Servers: []raft.Server{{ID: config.LocalID, Address: n.transport.LocalAddr()}}}
+		if err := raft.BootstrapCluster(config, store, store, snapshots, n.transport, first); err != nil {
+			return nil, errors.Join(fmt.Errorf("make a new cluster: %w", err), n.disconnect())
 		}
 	}
-	guarded := &stallGuard{LogStore: store, limit: appendLimit, fatal: o.Fatal}
-	n.raft, err = raft.NewRaft(config, n.fsm, guarded, store, snapshots, transport)
+	guard := stallGuard{limit: appendLimit, fatal: o.Fatal}
+	n.raft, err = raft.NewRaft(config, n.fsm, guardedLog{o.wrapLog(store), guard}, guardedVotes{store, guard}, snapshots, n.transport)
 	if err != nil {
-		return nil, fmt.Errorf("start raft: %w", err)
+		return nil, errors.Join(fmt.Errorf("start raft: %w", err), n.disconnect())
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	n.stop = stop
-	n.watching.Go(func() { n.watchLeadership(ctx, notify) })
+	n.book.use(n.servers)
+	n.watch(notify)
+	if o.Network == nil && len(n.servers()) > 1 {
+		err := problem.New(problem.Conflict, "the data folder %s is a controller's of %d, and this one is to run alone", o.Dir, len(n.servers())).
+			WithHint("Start it as the others are, or remove the others from the cluster first.")
+		return nil, errors.Join(err, n.halt(context.Background()))
+	}
 	return n, nil
 }
 
-// nodeID gives the node's id, and keeps it: a data folder has one id for ever.
-func nodeID(o Options) (string, error) {
-	path := filepath.Join(o.Dir, "node-id")
-	kept, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("read node id: %w", err)
+func (n *Node) raftConfig(logger hclog.Logger, notify chan<- bool) *raft.Config {
+	config := raft.DefaultConfig()
+	config.LocalID = raft.ServerID(n.id)
+	config.Logger = logger
+	config.NotifyCh = notify
+	config.TrailingLogs = trailingLogs
+	if n.SnapshotEvery > 0 {
+		config.SnapshotThreshold = n.SnapshotEvery
+		config.TrailingLogs = min(trailingLogs, n.SnapshotEvery)
 	}
-	id := strings.TrimSpace(string(kept))
-	switch {
-	case id != "" && (o.NodeID == "" || o.NodeID == id):
-		return id, nil
-	case id != "":
-		return "", problem.New(problem.Conflict, "the data folder %s is node %s's, not node %s's", o.Dir, id, o.NodeID).
-			WithHint("Give the node the id that it had, or a data folder of its own.")
+	if n.ElectionTimeout > 0 {
+		config.HeartbeatTimeout, config.ElectionTimeout = n.ElectionTimeout, n.ElectionTimeout
+		config.LeaderLeaseTimeout = n.ElectionTimeout
 	}
-	if id = o.NodeID; id == "" {
-		id = strings.ToLower(rand.Text())
-	}
-	if err := writeFile(path, id+"\n"); err != nil {
-		return "", fmt.Errorf("keep node id: %w", err)
-	}
-	return id, nil
+	return config
 }
 
-// writeFile writes a small file so that after a crash it is there whole or not at all.
-func writeFile(path, text string) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
+// connect makes the transport: over the network, or one that reaches nobody.
+func (n *Node) connect(logger hclog.Logger) {
+	n.book = &addresses{self: raft.ServerID(n.id), advertise: raft.ServerAddress(n.Advertise)}
+	if n.Network == nil {
+		_, n.transport = raft.NewInmemTransport(raft.ServerAddress(n.id))
+		return
 	}
-	if _, err := f.WriteString(text); err != nil {
-		return errors.Join(err, f.Close())
+	n.streams = newStreams(n.Network, n.Advertise)
+	n.transport = listening{newTransport(n.streams, n.book, logger), n.followers}
+}
+
+func (n *Node) disconnect() error {
+	var err error
+	if c, ok := n.transport.(raft.WithClose); ok {
+		err = c.Close()
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
+	if n.streams != nil {
+		n.streams.end()
 	}
-	return os.Rename(path+".new", path)
+	return err
 }
 
 // ID is the node's id.
 func (n *Node) ID() string { return n.id }
 
 // View returns the present state as this node knows it.
-func (n *Node) View() *state.View { return n.tables.View() }
+func (n *Node) View() *state.View { return n.Tables.View() }
 
-// Shutdown stops the node. Everything acknowledged is on disk already, so an
-// end of ctx costs nothing but a clean close of the log.
+// Shutdown stops the node, and hands leadership over first where there is
+// somebody to take it. Everything acknowledged is on disk already, so an end of
+// ctx costs nothing but a clean close of the log.
 func (n *Node) Shutdown(ctx context.Context) error {
+	if n.IsLeader() && n.voters() > 1 {
+		within, cancel := context.WithTimeout(ctx, handOverLimit)
+		if err := n.TransferLeadership(within, ""); err != nil {
+			n.Logger.Warn("nobody took over from this controller", "error", err)
+		}
+		cancel()
+	}
+	return n.halt(ctx)
+}
+
+// halt stops the node at once.
+func (n *Node) halt(ctx context.Context) error {
 	n.stop()
-	n.leader.Store(false)
-	if err := wait(ctx, n.raft.Shutdown()); err != nil {
+	n.setLeader(false)
+	stopped := n.raft.Shutdown()
+	closed := n.disconnect() // ends calls to members that do not answer
+	if err := wait(ctx, stopped); err != nil {
 		return fmt.Errorf("stop raft: %w", err)
 	}
 	n.watching.Wait()
-	if err := errors.Join(n.transport.Close(), n.store.Close()); err != nil {
+	n.setLeader(false) // it may have begun to lead meanwhile
+	if err := errors.Join(closed, n.store.Close()); err != nil {
 		return fmt.Errorf("close the log: %w", err)
 	}
 	return nil

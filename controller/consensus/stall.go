@@ -7,23 +7,53 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// stallGuard ends the process when an append hangs. A leader whose disk hangs
-// goes on sending heartbeats, so nobody else would ever stand for election
-// (raft issue 503); giving up on the append and going on is not safe either.
+// stallGuard ends the process when a write hangs. A leader whose disk hangs goes
+// on sending heartbeats, so nobody else would ever stand for election (raft issue
+// 503); giving up on the write and going on is not safe either.
 type stallGuard struct {
-	raft.LogStore
 	limit time.Duration
 	fatal func(error)
 }
 
-// StoreLog implements raft.LogStore.
-func (s *stallGuard) StoreLog(entry *raft.Log) error { return s.StoreLogs([]*raft.Log{entry}) }
-
-// StoreLogs implements raft.LogStore.
-func (s *stallGuard) StoreLogs(entries []*raft.Log) error {
+func (s stallGuard) watch(write func() error) error {
 	timer := time.AfterFunc(s.limit, func() {
-		s.fatal(fmt.Errorf("an append to the log takes more than %s: the disk of the data folder hangs", s.limit))
+		s.fatal(fmt.Errorf("a write to the log takes more than %s: the disk of the data folder hangs", s.limit))
 	})
 	defer timer.Stop()
-	return s.LogStore.StoreLogs(entries)
+	return write()
+}
+
+// guardedLog is the log under a stallGuard.
+type guardedLog struct {
+	raft.LogStore
+	guard stallGuard
+}
+
+// StoreLog implements raft.LogStore.
+func (g guardedLog) StoreLog(entry *raft.Log) error { return g.StoreLogs([]*raft.Log{entry}) }
+
+// StoreLogs implements raft.LogStore.
+func (g guardedLog) StoreLogs(entries []*raft.Log) error {
+	return g.guard.watch(func() error { return g.LogStore.StoreLogs(entries) })
+}
+
+// DeleteRange implements raft.LogStore.
+func (g guardedLog) DeleteRange(from, to uint64) error {
+	return g.guard.watch(func() error { return g.LogStore.DeleteRange(from, to) })
+}
+
+// guardedVotes is the store of term and votes under a stallGuard.
+type guardedVotes struct {
+	raft.StableStore
+	guard stallGuard
+}
+
+// Set implements raft.StableStore.
+func (g guardedVotes) Set(key, value []byte) error {
+	return g.guard.watch(func() error { return g.StableStore.Set(key, value) })
+}
+
+// SetUint64 implements raft.StableStore.
+func (g guardedVotes) SetUint64(key []byte, value uint64) error {
+	return g.guard.watch(func() error { return g.StableStore.SetUint64(key, value) })
 }

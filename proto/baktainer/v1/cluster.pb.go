@@ -1235,7 +1235,9 @@ type Identity struct {
 	// Id of the token that it enrolled with.
 	Token string `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`
 	// SHA-256, in hex, of the root that the newest certificate is from.
-	Root          string `protobuf:"bytes,8,opt,name=root,proto3" json:"root,omitempty"`
+	Root string `protobuf:"bytes,8,opt,name=root,proto3" json:"root,omitempty"`
+	// Version of the trust that was handed out with it.
+	TrustVersion  uint64 `protobuf:"varint,9,opt,name=trust_version,json=trustVersion,proto3" json:"trust_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1324,6 +1326,13 @@ func (x *Identity) GetRoot() string {
 		return x.Root
 	}
 	return ""
+}
+
+func (x *Identity) GetTrustVersion() uint64 {
+	if x != nil {
+		return x.TrustVersion
+	}
+	return 0
 }
 
 type ListIdentitiesRequest struct {
@@ -2149,7 +2158,7 @@ const file_baktainer_v1_cluster_proto_rawDesc = "" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"@\n" +
 	"\x13RevokeTokenResponse\x12)\n" +
-	"\x05token\x18\x01 \x01(\v2\x13.baktainer.v1.TokenR\x05token\"\xb5\x02\n" +
+	"\x05token\x18\x01 \x01(\v2\x13.baktainer.v1.TokenR\x05token\"\xda\x02\n" +
 	"\bIdentity\x12&\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x12.baktainer.v1.RoleR\x04role\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -2159,7 +2168,8 @@ const file_baktainer_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"revoked_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\x12\x14\n" +
 	"\x05token\x18\a \x01(\tR\x05token\x12\x12\n" +
-	"\x04root\x18\b \x01(\tR\x04root\"\x17\n" +
+	"\x04root\x18\b \x01(\tR\x04root\x12#\n" +
+	"\rtrust_version\x18\t \x01(\x04R\ftrustVersion\"\x17\n" +
 	"\x15ListIdentitiesRequest\"P\n" +
 	"\x16ListIdentitiesResponse\x126\n" +
 	"\n" +

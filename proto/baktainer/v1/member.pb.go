@@ -31,7 +31,9 @@ type JoinRequest struct {
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	// It has no key of the repository yet and wants one of its own.
-	WantsKey      bool `protobuf:"varint,4,opt,name=wants_key,json=wantsKey,proto3" json:"wants_key,omitempty"`
+	WantsKey bool `protobuf:"varint,4,opt,name=wants_key,json=wantsKey,proto3" json:"wants_key,omitempty"`
+	// The cluster whose state it has; empty: it has none.
+	Cluster       string `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -92,6 +94,13 @@ func (x *JoinRequest) GetWantsKey() bool {
 		return x.WantsKey
 	}
 	return false
+}
+
+func (x *JoinRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
 }
 
 type JoinResponse struct {
@@ -922,12 +931,13 @@ var File_baktainer_v1_member_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_member_proto_rawDesc = "" +
 	"\n" +
-	"\x19baktainer/v1/member.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"n\n" +
+	"\x19baktainer/v1/member.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n" +
 	"\vJoinRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x1b\n" +
-	"\twants_key\x18\x04 \x01(\bR\bwantsKey\"H\n" +
+	"\twants_key\x18\x04 \x01(\bR\bwantsKey\x12\x18\n" +
+	"\acluster\x18\x05 \x01(\tR\acluster\"H\n" +
 	"\fJoinResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1e\n" +
 	"\bkey_file\x18\x02 \x01(\fB\x03\x80\x01\x01R\akeyFile\"*\n" +

@@ -1,0 +1,90 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/problem"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// restoreLimit bounds how long a restored state may take to reach most members.
+const restoreLimit = 10 * time.Minute
+
+// Save writes all that this node knows as a raft snapshot, and returns its place
+// in the log. At the leader that is everything that was acknowledged.
+func (n *Node) Save(ctx context.Context, w io.Writer) (index uint64, err error) {
+	view := n.View()
+	_, err = view.WriteTo(writerUntil{ctx, w})
+	return view.Index(), err
+}
+
+// Restore replaces all that the cluster knows by what Save wrote, at the leader.
+// Who is a member stays as it is. The state of another cluster is refused unless
+// anyCluster is set. Everything is read and checked before anything is replaced.
+func (n *Node) Restore(ctx context.Context, r io.Reader, anyCluster bool) error {
+	if !n.IsLeader() {
+		return noLeader()
+	}
+	// Raft has to be told the size beforehand, and the check needs a read of its own.
+	spool, err := os.CreateTemp(n.Dir, "restore-*.tmp")
+	if err != nil {
+		return problem.Wrap(problem.Failed, err, "keep the raft snapshot until it is checked")
+	}
+	err = n.restore(ctx, r, spool, anyCluster)
+	return errors.Join(err, spool.Close(), os.Remove(spool.Name()))
+}
+
+func (n *Node) restore(ctx context.Context, r io.Reader, spool *os.File, anyCluster bool) error {
+	size, err := io.Copy(writerUntil{ctx, spool}, r)
+	if err != nil {
+		return problem.Wrap(problem.Failed, err, "read the raft snapshot")
+	}
+	found := state.New()
+	if err := fromStart(spool, func() error { _, err := found.ReadFrom(spool); return err }); err != nil {
+		return problem.Wrap(problem.InvalidInput, err, "check the raft snapshot")
+	}
+	cluster, mine := found.View().Cluster(), n.View().Cluster()
+	if cluster != mine && !anyCluster {
+		return problem.New(problem.Conflict, "the raft snapshot is of cluster %s, and this is cluster %s", cluster, mine).WithReason(state.ReasonOtherClust)
+	}
+	found = nil
+	n.Logger.Warn("the state is replaced by a raft snapshot", "size", size, "cluster", cluster)
+	err = n.change(ctx, func() raft.IndexFuture { // no change of the members may be under way
+		return settled{fromStart(spool, func() error {
+			return n.raft.Restore(&raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Size: size}, spool, restoreLimit)
+		})}
+	})
+	if err != nil {
+		return err
+	}
+	// One command after it, so that whoever has that has the restored state.
+	return n.Propose(ctx, &pb.Command{Actor: "controller", Command: &pb.Command_SetCluster{SetCluster: &pb.SetCluster{Id: cluster}}})
+}
+
+func fromStart(f *os.File, do func() error) error {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("go back to the start: %w", err)
+	}
+	return do()
+}
+
+// writerUntil writes until ctx ends.
+type writerUntil struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (w writerUntil) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.w.Write(p)
+}
