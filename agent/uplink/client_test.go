@@ -203,7 +203,7 @@ func TestASessionSaysWhyItEnded(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	var got *pb.HeartbeatRequest
 	var answer error
-	client, _ := dial(t, &service{heartbeat: func(req *pb.HeartbeatRequest) (*pb.HeartbeatResponse, error) {
+	client := inSession(t, &service{heartbeat: func(req *pb.HeartbeatRequest) (*pb.HeartbeatResponse, error) {
 		got = req
 		return &pb.HeartbeatResponse{
 			Period: durationpb.New(2 * time.Second), Renewed: []*pb.Lease{{Run: "r1", Epoch: 3}}, Lost: []*pb.Lease{{Run: "r2", Epoch: 1}},
@@ -217,12 +217,12 @@ func TestHeartbeat(t *testing.T) {
 		{Name: "docker", Health: provider.Health{Detail: "gone", Since: noon.Add(-time.Minute)}},
 		{Name: "swarm", Health: provider.Health{Healthy: true}},
 	}
-	beat, err := client.Heartbeat(t.Context(), "s1", runs, health)
+	beat, err := client.Heartbeat(t.Context(), "s1", time.Minute, uplink.Pulse{Runs: runs, Providers: health, Trust: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := &pb.HeartbeatRequest{
-		Agent: "a1", Session: "s1",
+		Agent: "a1", Session: "s1", TrustVersion: 7,
 		Runs: []*pb.RunProgress{{
 			Lease:    &pb.Lease{Run: "r1", Epoch: 3},
 			Progress: &pb.Progress{Phase: "dumping", BytesDone: 1, BytesTotal: 2, BytesSent: 3, ReportedAt: timestamppb.New(noon)},
@@ -237,7 +237,7 @@ func TestHeartbeat(t *testing.T) {
 		t.Errorf("beat %+v, want %+v", beat, wantBeat)
 	}
 	answer = problem.New(problem.NotFound, "no such session")
-	if _, err := client.Heartbeat(t.Context(), "s1", nil, nil); problem.CodeOf(err) != problem.NotFound {
+	if _, err := client.Heartbeat(t.Context(), "s1", time.Minute, uplink.Pulse{}); problem.CodeOf(err) != problem.NotFound {
 		t.Errorf("error %v", err)
 	}
 }
@@ -250,7 +250,7 @@ func (named) Name() string { return "postgres" }
 func TestInventory(t *testing.T) {
 	var got *pb.ReportInventoryRequest
 	var answer error
-	client, _ := dial(t, &service{inventory: func(req *pb.ReportInventoryRequest) error {
+	client := inSession(t, &service{inventory: func(req *pb.ReportInventoryRequest) error {
 		got = req
 		return answer
 	}})
@@ -295,7 +295,7 @@ func TestCommit(t *testing.T) {
 		return nil
 	}})
 	manifest, root, sum := hashed("m"), hashed("r"), hashed("s")
-	err := client.Commit(t.Context(), lease, uplink.Snapshot{
+	err := objects(client).Commit(t.Context(), uplink.Snapshot{
 		ID: "new", Source: "shop/db", Engine: "postgres", Server: "PostgreSQL 16", Image: "postgres:16", FireTime: noon, StartedAt: noon.Add(time.Second),
 		Summary: repo.Summary{Manifest: manifest, ManifestSize: 5, Root: root, RawBytes: 7, NewBytes: 6, Streams: []ledger.Stream{
 			{Name: "shop.sql", Kind: "database", Database: "shop", Format: "plain", Size: 7, SHA256: sum},
@@ -344,7 +344,7 @@ func TestFinish(t *testing.T) {
 		},
 		"defect": {uplink.Outcome{Err: io.ErrUnexpectedEOF}, &pb.FinishRunRequest{Lease: wire, Failure: &pb.Failure{Code: "internal", Message: "unexpected EOF"}}},
 	} {
-		if err := client.Finish(t.Context(), lease, tc.outcome); err != nil {
+		if err := client.Finish(t.Context(), uplink.Hold{Lease: lease}, tc.outcome); err != nil {
 			t.Fatal(err)
 		}
 		if !proto.Equal(got, tc.want) {
