@@ -54,7 +54,7 @@ func wireKey() []byte { return []byte(strings.Repeat("k", 32)) }
 func backupOnWire(run string) *pb.Assignment {
 	return &pb.Assignment{
 		Lease: &pb.Lease{Run: run, Epoch: 2}, Source: "shop/db", LeaseDuration: durationpb.New(time.Minute),
-		Traceparent: "00-1-2-01", SourceKey: wireKey(),
+		Traceparent: "00-1-2-01", SourceKey: wireKey(), Controllers: []string{"c2", "c1"},
 		Work: &pb.Assignment_Backup{Backup: &pb.BackupWork{
 			Snapshot: "new", FireTime: timestamppb.New(noon), AvoidPacks: []string{"spoilt"},
 			Base: []*pb.SnapshotRef{
@@ -86,6 +86,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 		hello = req
 		cancel := change("1", "2")
 		cancel.Cancel = []*pb.Lease{{Run: "r1", Epoch: 2}}
+		cancel.TrustVersion, cancel.Logs = 4, &pb.LogRequest{Id: "l1", Lines: 9}
 		return saying(nil, complete("0", backupOnWire("r1")), change("0", "1", restoreOnWire("r2")), cancel, complete("9"), change("9", "10"))(req, stream)
 	}})
 	var got []uplink.Update
@@ -103,7 +104,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 	}
 	want := []uplink.Update{
 		{Session: "s1", Complete: true, Assign: []uplink.Assignment{{
-			Lease: uplink.Lease{Run: "r1", Epoch: 2}, Source: "shop/db", Duration: time.Minute, Traceparent: "00-1-2-01", Key: key,
+			Lease: uplink.Lease{Run: "r1", Epoch: 2}, Source: "shop/db", Duration: time.Minute, Traceparent: "00-1-2-01", Key: key, Controllers: []string{"c2", "c1"},
 			Backup: &uplink.BackupWork{Snapshot: "new", FireTime: noon, Avoid: []string{"spoilt"}, Base: []repo.Ref{
 				{Source: "shop/db", Snapshot: "old", Manifest: hashed("h"), Size: 9}, {Source: "shop/db", Snapshot: "odd"},
 			}},
@@ -115,7 +116,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 				Select: []string{"shop"}, Overwrite: true, DryRun: true, NoOwner: true,
 			},
 		}}},
-		{Session: "s1", Cancel: []uplink.Lease{{Run: "r1", Epoch: 2}}},
+		{Session: "s1", Cancel: []uplink.Lease{{Run: "r1", Epoch: 2}}, Trust: 4, Logs: &uplink.LogRequest{ID: "l1", Lines: 9}},
 		{Session: "s1", Complete: true},
 		{Session: "s1"},
 	}
@@ -284,6 +285,26 @@ func TestInventory(t *testing.T) {
 	}
 	answer = problem.New(problem.NotFound, "no such session")
 	if err := client.ReportInventory(t.Context(), "s1", nil); problem.CodeOf(err) != problem.NotFound {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestTheLogIsSent(t *testing.T) {
+	var got *pb.SendLogsRequest
+	var answer error
+	client := inSession(t, &service{logs: func(req *pb.SendLogsRequest) error {
+		got = req
+		return answer
+	}})
+	if err := client.SendLogs(t.Context(), "l1", []uplink.LogLine{{Time: noon, Level: "info", Message: "m"}}); err != nil {
+		t.Fatal(err)
+	}
+	want := &pb.SendLogsRequest{Agent: "a1", Id: "l1", Logs: []*pb.LogLine{{Time: timestamppb.New(noon), Level: "info", Message: "m"}}}
+	if !proto.Equal(got, want) {
+		t.Errorf("sent %v, want %v", got, want)
+	}
+	answer = problem.New(problem.NotFound, "nobody asked")
+	if err := client.SendLogs(t.Context(), "l2", nil); problem.CodeOf(err) != problem.NotFound {
 		t.Errorf("error %v", err)
 	}
 }
