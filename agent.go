@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
-
-	"google.golang.org/grpc"
 
 	"github.com/baktainer/baktainer/agent"
 	"github.com/baktainer/baktainer/agent/cache"
@@ -18,6 +14,7 @@ import (
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/telemetry"
 	"github.com/baktainer/baktainer/internal/transport"
 	"github.com/baktainer/baktainer/internal/version"
 )
@@ -26,30 +23,32 @@ import (
 // is the one in its certificate: the controller accepts no other.
 func agentAlone(ctx context.Context, c config.Config, warnings []string) error {
 	return runProcess(ctx, c, warnings, halfMemory, func(ctx context.Context, p process) error {
-		holder, err := transport.OwnPKI(tlsFiles(c), clock.System{}, x509.ExtKeyUsageClientAuth)
-		if err != nil {
-			return err
-		}
-		id := c.AgentID
+		id, err := c.AgentID, error(nil)
 		if id == "" {
-			if id, err = holder.AgentName(); err != nil {
-				return err
-			}
+			id, err = transport.AgentName(tlsFiles(c), clock.System{})
 		}
-		conn, err := transport.Dial(c.Controllers[0], holder)
 		if err != nil {
 			return err
 		}
-		p.log.Info("the agent's controller", "agent", id, "controller", c.Controllers)
-		return runAgent(ctx, p, id, conn)
+		dial := func(address string) (uplink.Conn, error) {
+			return transport.DialTLS(address, tlsFiles(c), clock.System{})
+		}
+		conn, err := dial(c.Controller) // what is wrong with the certificates is told at once
+		if err != nil {
+			return err
+		}
+		_ = conn.Close()
+		p.log.Info("the agent's controller", "agent", id, "controller", c.Controller)
+		return runAgent(ctx, p, id, c.Controller, dial)
 	})
 }
 
-// runAgent runs the agent of that id until ctx ends, and closes the connection
-// to its controller.
-func runAgent(ctx context.Context, p process, id string, conn *grpc.ClientConn) (err error) {
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	log := p.log.With("part", "agent")
+// runAgent runs the agent of that id until ctx ends.
+func runAgent(ctx context.Context, p process, id, controller string, dial uplink.DialFunc) error {
+	client := uplink.New(uplink.Options{Agent: id, Dialer: dial, Addresses: []string{controller}, Clock: clock.System{}})
+	defer client.Close()
+	recent := telemetry.NewRing(p.log.With("part", "agent").Handler())
+	log := slog.New(recent)
 	d, err := newDocker(p.Config, log)
 	if err != nil {
 		return err
@@ -63,9 +62,9 @@ func runAgent(ctx context.Context, p process, id string, conn *grpc.ClientConn) 
 		packs = cache.Open(filepath.Join(p.DataDir, "agent", "cache"), p.Cache, clock.System{}, log)
 	}
 	err = agent.New(agent.Options{
-		Host: host, Version: version.String(), Controller: uplink.New(conn, id, clock.System{}),
+		Host: host, Version: version.String(), Controller: client,
 		Providers: []provider.Provider{d}, Engines: engines(), Concurrency: p.Concurrency, Compress: p.Compress,
-		Cache: packs, Clock: clock.System{}, Logger: log,
+		Cache: packs, Recent: recent, Clock: clock.System{}, Logger: log,
 	}).Run(ctx) // returns when ctx ends, its tools killed
 	p.log.Info("the agent stops")
 	return err

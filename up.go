@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/baktainer/baktainer/agent/uplink"
 	"github.com/baktainer/baktainer/internal/config"
 	"github.com/baktainer/baktainer/internal/transport"
 )
@@ -36,11 +37,9 @@ func up(ctx context.Context, c config.Config, warnings []string) error {
 			if err != nil {
 				return err
 			}
-			conn, err := transport.DialUnix(c.Socket)
-			if err != nil {
-				return err
-			}
-			return runAgent(ctx, p, id, conn)
+			return runAgent(ctx, p, id, c.Socket, func(string) (uplink.Conn, error) {
+				return transport.DialUnix(c.Socket) // whatever the controllers' addresses
+			})
 		})
 		return halves.Wait()
 	})

@@ -1,7 +1,7 @@
 // Package agent is the half of Baktainer that lives on a Docker host. It keeps
 // the controller told of the sources that its providers find, and carries out
 // the runs that the controller leases to it. It needs no configuration of its
-// own beyond where the controller is, holds no store credentials, and gets the
+// own beyond where controllers are, holds no store credentials, and gets the
 // key of a source only with a lease for it.
 package agent
 
@@ -16,6 +16,7 @@ import (
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/source"
+	"github.com/baktainer/baktainer/internal/telemetry"
 )
 
 // Options are what an agent is made of.
@@ -30,9 +31,16 @@ type Options struct {
 	// Compress is for sources whose labels do not say.
 	Compress source.Compression
 	// Cache keeps packs at hand, so that backups can be smaller; nil: they are not.
-	Cache  *cache.Cache
-	Clock  clock.Clock
-	Logger *slog.Logger
+	Cache *cache.Cache
+	// Recent has the last lines of this agent's log; nil: there are none to show.
+	Recent *telemetry.Ring
+	// TrustVersion tells which version of the cluster's trust this agent has, and
+	// Renew gets it the newest with a new certificate. Nil: certificates are somebody
+	// else's to renew.
+	TrustVersion func() uint64
+	Renew        func(context.Context) error
+	Clock        clock.Clock
+	Logger       *slog.Logger
 }
 
 // Agent is one agent. Make it with New and run it once.
@@ -44,7 +52,7 @@ type Agent struct {
 
 // New returns an agent that does nothing before Run.
 func New(o Options) *Agent {
-	return &Agent{Options: o, sources: newSources(o.Providers, o.Engines), jobs: newJobs()}
+	return &Agent{Options: o, sources: newSources(o.Providers, o.Engines), jobs: newJobs(o.Clock)}
 }
 
 // Run works until ctx ends. Then it kills the tools that it started, waits for

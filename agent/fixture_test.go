@@ -178,7 +178,7 @@ func (inspector) Finish() (engine.Contents, error) { return engine.Contents{}, n
 // world is one agent between a controller and a host that do as they are told.
 type world struct {
 	t          *testing.T
-	controller *uplinktest.Controller
+	controller *uplinktest.Cluster
 	hosts      []*host
 	db, other  *database
 	store      *mem.Store
@@ -223,7 +223,7 @@ func (w *world) settled(cs ...provider.Container) {
 	w.t.Helper()
 	w.tell(cs...)
 	w.controller.Await("the inventory", func(h uplinktest.Heard) bool {
-		return len(h.Inventories) > 0 && len(h.Inventories[len(h.Inventories)-1].GetSources()) == len(cs)
+		return len(h.Inventories) > 0 && len(h.Sources) == len(cs)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/baktainer/baktainer/agent/uplink"
+	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
@@ -22,12 +23,13 @@ var (
 
 // jobs are the runs in hand, by run id.
 type jobs struct {
-	mu  sync.Mutex
-	all map[string]*job
-	wg  sync.WaitGroup
+	clock clock.Clock
+	mu    sync.Mutex
+	all   map[string]*job
+	wg    sync.WaitGroup
 }
 
-func newJobs() *jobs { return &jobs{all: map[string]*job{}} }
+func newJobs(c clock.Clock) *jobs { return &jobs{clock: c, all: map[string]*job{}} }
 
 // job is one run in hand.
 type job struct {
@@ -39,13 +41,16 @@ type job struct {
 	// after is closed when the work of an older epoch of the run has ended.
 	after <-chan struct{}
 	ended chan struct{}
-	// expiry ends the job when its lease was not renewed in time. It counts in
-	// monotonic time on this host, so no clock of anybody can stretch a lease.
-	expiry   *time.Timer
+	// The lease lasts until a time of this host's own, in monotonic time, so that no
+	// clock of anybody can stretch it. expiry ends the job then; but a process that
+	// was stopped wakes to everything at once, so whoever sends asks lasts as well.
+	clock    clock.Clock
 	duration time.Duration
+	expiry   *time.Timer
 	log      *jobLog
 
 	mu          sync.Mutex
+	until       time.Time
 	phase       string
 	watch       func() (done, total, sent int64)
 	unsaidLines []uplink.LogLine
@@ -57,7 +62,10 @@ type job struct {
 func (js *jobs) begin(ctx context.Context, as uplink.Assignment, logger *slog.Logger) (context.Context, *job, bool) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
-	j := &job{lease: as.Lease, duration: as.Duration, log: newJobLog(logger.Handler()), ended: make(chan struct{})}
+	j := &job{
+		lease: as.Lease, duration: as.Duration, log: newJobLog(logger.Handler()), ended: make(chan struct{}),
+		clock: js.clock, until: js.clock.Now().Add(as.Duration),
+	}
 	if old := js.all[as.Lease.Run]; old != nil {
 		if old.lease.Epoch >= as.Lease.Epoch {
 			return nil, nil, false
@@ -142,16 +150,51 @@ func (js *jobs) keepOnly(as []uplink.Assignment) {
 	}
 }
 
-// renew lengthens leases by their duration from now. One that has run out
-// already stays so: its timer has fired.
-func (js *jobs) renew(ls []uplink.Lease) {
+// renew lengthens leases by their duration from when it was asked for: the
+// controller, which counts from later, never takes one back that we still hold.
+func (js *jobs) renew(ls []uplink.Lease, asked time.Time) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
 	for _, l := range ls {
-		if j := js.all[l.Run]; j != nil && j.lease == l && j.expiry.Stop() {
-			j.expiry.Reset(j.duration)
+		if j := js.all[l.Run]; j != nil && j.lease == l {
+			j.renew(asked)
 		}
 	}
+}
+
+// renew lengthens the lease, unless it has run out already: then it stays so.
+func (j *job) renew(asked time.Time) {
+	if j.lasts() != nil || !j.expiry.Stop() {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.until = asked.Add(j.duration)
+	j.expiry.Reset(j.until.Sub(j.clock.Now()))
+}
+
+// lasts says why the lease is over, nil while it is not. It sees by the clock
+// that it is, also before the timer could.
+func (j *job) lasts() error {
+	j.mu.Lock()
+	over := !j.clock.Now().Before(j.until)
+	j.mu.Unlock()
+	if over {
+		j.drop(errLeaseLost)
+	}
+	return context.Cause(j.held)
+}
+
+// patience is how long the controller may take to answer a heartbeat, so that
+// there is time to find another for the leases in hand.
+func (js *jobs) patience() time.Duration {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	limit := beatLimit
+	for _, j := range js.all {
+		limit = min(limit, j.duration/3)
+	}
+	return limit
 }
 
 // progress tells how far each run is, with the log lines since the last time.
@@ -188,6 +231,9 @@ func (j *job) progress() uplink.Progress {
 	}
 	return p
 }
+
+// hold is the lease as whoever sends for the run has to see it.
+func (j *job) hold() uplink.Hold { return uplink.Hold{Lease: j.lease, Lasts: j.lasts} }
 
 // Phase implements the Reporters of backup and restore.
 func (j *job) Phase(what string) {

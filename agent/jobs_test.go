@@ -35,12 +35,12 @@ func begin(t *testing.T, js *jobs, as uplink.Assignment) (context.Context, *job)
 
 func TestALeaseThatNobodyRenewsEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		js := newJobs()
+		js := newJobs(clock.System{})
 		ctx, j := begin(t, js, assignment("r", 1))
 		pass(t, 59*time.Second)
-		js.renew([]uplink.Lease{{Run: "r", Epoch: 1}})
+		js.renew([]uplink.Lease{{Run: "r", Epoch: 1}}, time.Now())
 		pass(t, 59*time.Second)
-		js.renew([]uplink.Lease{{Run: "r", Epoch: 2}, {Run: "other", Epoch: 1}}) // not this lease
+		js.renew([]uplink.Lease{{Run: "r", Epoch: 2}, {Run: "other", Epoch: 1}}, time.Now()) // not this lease
 		if ctx.Err() != nil {
 			t.Fatalf("ended early: %v", context.Cause(ctx))
 		}
@@ -48,7 +48,7 @@ func TestALeaseThatNobodyRenewsEndsTheRun(t *testing.T) {
 		if !errors.Is(context.Cause(ctx), errLeaseLost) {
 			t.Fatalf("cause = %v, want the lost lease", context.Cause(ctx))
 		}
-		js.renew([]uplink.Lease{{Run: "r", Epoch: 1}})
+		js.renew([]uplink.Lease{{Run: "r", Epoch: 1}}, time.Now())
 		js.end(j)
 		if got := js.leases(); len(got) != 0 {
 			t.Errorf("leases after the end: %v", got)
@@ -58,7 +58,7 @@ func TestALeaseThatNobodyRenewsEndsTheRun(t *testing.T) {
 
 func TestARunIsInHandOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		js := newJobs()
+		js := newJobs(clock.System{})
 		old, j1 := begin(t, js, assignment("r", 3))
 		for _, epoch := range []uint64{3, 2} {
 			if _, _, ok := js.begin(context.Background(), assignment("r", epoch), slog.New(slog.DiscardHandler)); ok {
@@ -88,7 +88,7 @@ func TestARunIsInHandOnce(t *testing.T) {
 
 func TestACompleteUpdateTakesTheRestAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		js := newJobs()
+		js := newJobs(clock.System{})
 		kept, j1 := begin(t, js, assignment("kept", 1))
 		gone, j2 := begin(t, js, assignment("gone", 1))
 		js.keepOnly([]uplink.Assignment{assignment("kept", 1), assignment("gone", 2)})
@@ -131,7 +131,7 @@ func TestTheLogOfARunIsBoundedAndToldOnce(t *testing.T) {
 }
 
 func TestProgressThatWasNotHeardIsToldAgain(t *testing.T) {
-	js := newJobs()
+	js := newJobs(clock.System{})
 	_, j := begin(t, js, assignment("r", 1))
 	defer js.end(j)
 	slog.New(j.log).Info("first")

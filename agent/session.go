@@ -3,32 +3,30 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/baktainer/baktainer/agent/uplink"
 	"github.com/baktainer/baktainer/internal/clock"
-	"github.com/baktainer/baktainer/internal/problem"
 )
 
 const (
 	// firstBeat is the heartbeat's period before the controller has named one.
 	firstBeat = 5 * time.Second
-	// Reconnecting waits from minPause, doubling, to maxPause, with jitter.
-	minPause = 200 * time.Millisecond
-	maxPause = 15 * time.Second
+	// beatLimit is the longest that a heartbeat may take: a leader that says nothing
+	// is left for whoever leads now.
+	beatLimit = 10 * time.Second
 	// From this pause on failures are told at the level of a warning.
 	loudPause = 2 * time.Second
 	// A session that lasted this long was a good one: back-off starts over.
 	goodSession = 30 * time.Second
 )
 
-// keepSession holds a session with the controller, and opens another whenever
-// it is lost, until ctx ends. Runs in hand go on meanwhile, for as long as their
-// leases last.
+// keepSession holds a session with the controller that leads, and opens another
+// whenever it is lost, until ctx ends. Runs in hand go on meanwhile, for as long
+// as their leases last.
 func (a *Agent) keepSession(ctx context.Context) {
-	pause := minPause
+	pause := uplink.Backoff{Most: uplink.MaxPause}
 	for ctx.Err() == nil {
 		began := a.Clock.Now()
 		err := a.session(ctx)
@@ -36,36 +34,45 @@ func (a *Agent) keepSession(ctx context.Context) {
 			return
 		}
 		if a.Clock.Now().Sub(began) > goodSession {
-			pause = minPause
+			pause.Reset()
 		}
-		wait := pause/2 + rand.N(pause) //nolint:gosec // jitter needs no secrecy
-		level := slog.LevelWarn
-		if pause < loudPause {
-			level = slog.LevelDebug // a controller that has just started needs a moment
+		level := slog.LevelDebug // a controller that has just started needs a moment
+		if pause.Long(loudPause) {
+			level = slog.LevelWarn
 		}
+		wait := pause.Next()
 		a.Logger.Log(ctx, level, "no session with the controller; trying again", "error", err, "in", wait.Round(time.Millisecond))
 		_ = clock.Sleep(ctx, wait)
-		pause = min(2*pause, maxPause)
 	}
 }
 
 // session holds one session until it ends and says why it did.
 func (a *Agent) session(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer cancel()
+	defer cancel(nil)
 
 	var once sync.Once
+	wanted := newWanted()
 	hello := uplink.Hello{Host: a.Host, Version: a.Version, Concurrency: a.Concurrency, Held: a.jobs.leases()}
-	return a.Controller.Session(ctx, hello, func(u uplink.Update) {
+	err := a.Controller.Session(ctx, hello, func(u uplink.Update) {
 		once.Do(func() {
 			a.Logger.Info("session with the controller", "session", u.Session)
-			wg.Go(func() { a.beat(ctx, cancel, u.Session) })
+			wg.Go(func() { cancel(a.beat(ctx, u.Session)) })
 			wg.Go(func() { a.reportInventory(ctx, u.Session) })
+			wg.Go(func() { a.renewTrust(ctx, wanted) })
 		})
 		a.obey(ctx, u)
+		wanted.raise(u.Trust)
+		if u.Logs != nil {
+			wg.Go(func() { a.showLog(ctx, *u.Logs) })
+		}
 	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // what the heartbeat met tells more than that it ended the session
+	}
+	return err
 }
 
 // obey starts and stops runs as the controller says.
@@ -81,35 +88,30 @@ func (a *Agent) obey(ctx context.Context, u uplink.Update) {
 	}
 }
 
-// beat sends heartbeats until ctx ends. It gives the session up when the
-// controller does not know it.
-func (a *Agent) beat(ctx context.Context, giveUp func(), session string) {
+// beat sends heartbeats until one fails, or ctx ends. With one that fails the
+// session is given up: its controller is not there, does not lead any more, or
+// does not know the session, and the leases in hand need somebody to renew them.
+func (a *Agent) beat(ctx context.Context, session string) error {
 	period := firstBeat
 	for {
-		progress := a.jobs.progress()
-		b, err := a.Controller.Heartbeat(ctx, session, progress, a.health())
+		asked, pulse := a.Clock.Now(), uplink.Pulse{Runs: a.jobs.progress(), Providers: a.health()}
+		if a.TrustVersion != nil {
+			pulse.Trust = a.TrustVersion()
+		}
+		b, err := a.Controller.Heartbeat(ctx, session, a.jobs.patience(), pulse)
 		if err != nil {
-			a.jobs.unsaid(progress) // for the next beat, or the next session's first
+			a.jobs.unsaid(pulse.Runs) // for the next session's first beat
+			return err
 		}
-		switch {
-		case ctx.Err() != nil:
-			return
-		case problem.CodeOf(err) == problem.NotFound:
-			giveUp()
-			return
-		case err != nil:
-			a.Logger.Warn("heartbeat failed", "error", err)
-		default:
-			if b.Period > 0 {
-				period = b.Period
-			}
-			a.jobs.renew(b.Renewed)
-			for _, l := range b.Lost {
-				a.jobs.drop(l, errLeaseLost)
-			}
+		if b.Period > 0 {
+			period = b.Period
 		}
-		if clock.Sleep(ctx, period) != nil {
-			return
+		a.jobs.renew(b.Renewed, asked)
+		for _, l := range b.Lost {
+			a.jobs.drop(l, errLeaseLost)
+		}
+		if err := clock.Sleep(ctx, period); err != nil {
+			return err
 		}
 	}
 }
@@ -133,6 +135,19 @@ func (a *Agent) reportInventory(ctx context.Context, session string) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// showLog answers a request for the agent's log.
+func (a *Agent) showLog(ctx context.Context, q uplink.LogRequest) {
+	var lines []uplink.LogLine
+	if a.Recent != nil {
+		for _, l := range a.Recent.Lines(q.Lines) {
+			lines = append(lines, uplink.LogLine{Time: l.Time, Level: l.Level, Message: l.Text})
+		}
+	}
+	if err := a.Controller.SendLogs(ctx, q.ID, lines); err != nil && ctx.Err() == nil {
+		a.Logger.Warn("the log was asked for and not taken", "error", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -223,9 +224,10 @@ func TestTheInventoryIsToldOnceAllIsKnownAndWhenItChanges(t *testing.T) {
 		pass(t, time.Second)
 		h := w.controller.Heard()
 		var names []string
-		for _, src := range h.Inventories[len(h.Inventories)-1].GetSources() {
+		for _, src := range h.Sources {
 			names = append(names, src.GetName()+" "+src.GetEngine())
 		}
+		slices.Sort(names)
 		if got := strings.Join(names, ", "); got != "shop fake, zoo fake" {
 			t.Errorf("the last inventory is %q", got)
 		}
@@ -294,7 +296,7 @@ func TestTheEndOfARunIsToldForAsLongAsItIsOurs(t *testing.T) {
 		s.Cancel(uplink.Lease{Run: "r1", Epoch: 1}) // too late: it has failed
 		pass(t, 5*time.Minute)
 		answers.Store(true)
-		pass(t, time.Second)
+		pass(t, 10*time.Second) // longer than the longest pause
 		h := w.controller.Heard()
 		last := h.Ends[len(h.Ends)-1]
 		if last.GetCancelled() || last.GetFailure().GetReason() != string(problem.ReasonOf(errBroken)) {

@@ -75,7 +75,7 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 	// It is told for as long as the run is ours: an end that nobody hears of has the
 	// run carried out again, and a restore must not come twice.
 	tell := trace.ContextWithSpan(j.held, trace.SpanFromContext(ctx))
-	if ferr := a.Controller.Finish(tell, as.Lease, outcome); ferr != nil {
+	if ferr := a.Controller.Finish(tell, j.hold(), outcome); ferr != nil {
 		log.Warn("the controller did not take the end of the run", "error", ferr)
 	}
 	return err
@@ -98,13 +98,14 @@ func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *s
 	if a.Cache != nil {
 		work.Cache = a.Cache
 	}
-	result, err := backup.Run(ctx, work, a.Controller.Objects(as.Lease), backupReporter{j}, log)
+	objects := a.Controller.Objects(j.hold(), as.Controllers, log)
+	result, err := backup.Run(ctx, work, objects, backupReporter{j}, log)
 	if err != nil {
 		return err
 	}
 	j.Phase("committing")
-	log.Info("stored", "raw_bytes", result.Summary.RawBytes, "new_bytes", result.Summary.NewBytes)
-	err = a.Controller.Commit(ctx, as.Lease, uplink.Snapshot{
+	log.Info("stored", "raw_bytes", result.Summary.RawBytes, "new_bytes", result.Summary.NewBytes, "hand_overs", objects.HandOvers())
+	err = objects.Commit(ctx, uplink.Snapshot{
 		ID: as.Backup.Snapshot, Source: as.Source, Engine: where.engine.Name(), Server: result.Server,
 		Image:    where.container.Facts.Image,
 		FireTime: as.Backup.FireTime, StartedAt: started, Summary: result.Summary,
@@ -129,7 +130,7 @@ func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *
 		Snapshot: w.Snapshot, Key: as.Key, Select: w.Select,
 		Options: engine.RestoreOptions{Overwrite: w.Overwrite, DryRun: w.DryRun, NoOwner: w.NoOwner},
 		Engine:  where.engine, Instance: where.instance, Spec: where.spec,
-	}, a.Controller.Objects(as.Lease), restoreReporter{j}, log)
+	}, a.Controller.Objects(j.hold(), as.Controllers, log), restoreReporter{j}, log)
 }
 
 func (a *Agent) target(ctx context.Context, as uplink.Assignment) (place, error) {

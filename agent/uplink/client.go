@@ -2,94 +2,100 @@ package uplink
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
+	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/baktainer/baktainer/agent/inventory"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
-	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
-// Client speaks for one agent. It is safe for concurrent use.
+// Options are what a client is made of.
+type Options struct {
+	Agent  string
+	Dialer Dialer
+	// Addresses are those that the user gave. They are always tried as well.
+	Addresses []string
+	// Known are controllers that were learned of before, for as long as it is not
+	// known better; Remember is told whenever there are others. It may be nil.
+	Known    []Controller
+	Remember func([]Controller)
+	Clock    clock.Clock
+}
+
+// Client speaks for one agent with all controllers of a cluster: with the one
+// that leads about what there is and what is to do, with any of them about
+// objects. It is safe for concurrent use.
 type Client struct {
 	agent string
-	rpc   pb.AgentServiceClient
 	clock clock.Clock
+	book  *book
+	conns *pool
+
+	mu      sync.Mutex
+	at      *seat  // where the session is; nil without one
+	refuted string // where a session could not be opened last
+	told    told
 }
 
-// New returns a client for the agent of that id over conn.
-func New(conn grpc.ClientConnInterface, agent string, c clock.Clock) *Client {
-	return &Client{agent: agent, rpc: pb.NewAgentServiceClient(conn), clock: c}
+// New returns a client. It connects when it first has something to say.
+func New(o Options) *Client {
+	return &Client{
+		agent: o.Agent, clock: o.Clock, book: newBook(o.Addresses, o.Known, o.Remember), conns: newPool(o.Dialer),
+	}
 }
 
-// Session opens a session and calls on for each update, in order, until the
-// session ends; the error says why it did.
-func (c *Client) Session(ctx context.Context, h Hello, on func(Update)) error {
-	stream, err := c.rpc.Session(ctx, &pb.SessionRequest{
-		Agent: c.agent, Host: h.Host, Version: h.Version, Concurrency: int32(h.Concurrency), Held: leasesToWire(h.Held),
-	})
+// Close ends all connections and what goes on over them.
+func (c *Client) Close() { c.conns.close() }
+
+// Renewed makes new connections for all that begins from now on: the agent has
+// another certificate, and that of the old ones will end.
+func (c *Client) Renewed() { c.conns.part(func(line) bool { return true }) }
+
+func (c *Client) session() (seat, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.at == nil {
+		return seat{}, false
+	}
+	return *c.at, true
+}
+
+// call makes one call to the controller at a seat, which has limit to answer.
+func (c *Client) call(ctx context.Context, at seat, limit time.Duration, f func(context.Context, pb.AgentServiceClient) error) error {
+	rpc, release, err := c.conns.take(line{address: at.address})
 	if err != nil {
-		return fmt.Errorf("open session with the controller: %w", err)
+		return err
 	}
-	last := ""
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return errors.New("the controller ended the session")
-		}
-		if err != nil {
-			return fmt.Errorf("receive assignments: %w", err)
-		}
-		complete := m.GetType() == pb.SessionResponse_TYPE_COMPLETE
-		if !complete && m.GetAppliesTo() != last {
-			return fmt.Errorf("receive assignments: update for %q after %q: start over", m.GetAppliesTo(), last)
-		}
-		last = m.GetResultsIn()
-		u := Update{Session: m.GetSession(), Complete: complete, Cancel: leasesFromWire(m.GetCancel())}
-		for _, a := range m.GetAssign() {
-			assignment, err := assignmentFromWire(a)
-			if err != nil {
-				// Work that we do not understand is refused to the controller, which will say
-				// so to the user; it must not end the session of all the others.
-				_ = c.Finish(ctx, leaseFromWire(a.GetLease()), Outcome{Err: err})
-				continue
-			}
-			u.Assign = append(u.Assign, assignment)
-		}
-		on(u)
-	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return f(ctx, rpc)
 }
 
-// Heartbeat keeps session and leases alive and reports progress.
-func (c *Client) Heartbeat(ctx context.Context, session string, runs []Progress, health []NamedHealth) (Beat, error) {
-	now := timestamppb.New(c.clock.Now())
-	req := &pb.HeartbeatRequest{Agent: c.agent, Session: session}
-	for _, r := range runs {
-		req.Runs = append(req.Runs, &pb.RunProgress{
-			Lease: leaseToWire(r.Lease),
-			Progress: &pb.Progress{
-				Phase: r.Phase, BytesDone: r.BytesDone, BytesTotal: r.BytesTotal, BytesSent: r.BytesSent, ReportedAt: now,
-			},
-			Logs: logsToWire(r.Logs),
-		})
+// inSession makes one call to the controller that has the session.
+func (c *Client) inSession(ctx context.Context, f func(context.Context, pb.AgentServiceClient) error) error {
+	at, ok := c.session()
+	if !ok {
+		return problem.New(problem.Unavailable, "there is no session with a controller")
 	}
-	for _, h := range health {
-		w := &pb.ProviderHealth{Name: h.Name, Healthy: h.Healthy, Detail: h.Detail}
-		if !h.Since.IsZero() {
-			w.Since = durationpb.New(c.clock.Now().Sub(h.Since))
-		}
-		req.Providers = append(req.Providers, w)
-	}
-	resp, err := c.rpc.Heartbeat(ctx, req)
+	return c.call(ctx, at, answerLimit, f)
+}
+
+// Heartbeat keeps session and leases alive and reports progress. It fails when
+// the controller has not answered within limit, or within ten seconds.
+func (c *Client) Heartbeat(ctx context.Context, session string, limit time.Duration, p Pulse) (Beat, error) {
+	req := heartbeatToWire(p, c.clock.Now())
+	req.Agent, req.Session = c.agent, session
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var resp *pb.HeartbeatResponse
+	err := c.inSession(ctx, func(ctx context.Context, rpc pb.AgentServiceClient) (err error) {
+		resp, err = rpc.Heartbeat(ctx, req)
+		return err
+	})
 	if err != nil {
 		return Beat{}, fmt.Errorf("send heartbeat: %w", err)
 	}
@@ -98,154 +104,59 @@ func (c *Client) Heartbeat(ctx context.Context, session string, runs []Progress,
 	}, nil
 }
 
-// ReportInventory tells the controller all sources that there are on this host now.
-func (c *Client) ReportInventory(ctx context.Context, session string, sources []inventory.Source) error {
-	req := &pb.ReportInventoryRequest{Agent: c.agent, Session: session}
-	now := timestamppb.New(c.clock.Now())
-	for _, s := range sources {
-		req.Sources = append(req.Sources, sourceToWire(s, c.agent, now))
-	}
-	if _, err := c.rpc.ReportInventory(ctx, req); err != nil {
-		return fmt.Errorf("report inventory: %w", err)
+// SendLogs answers a LogRequest.
+func (c *Client) SendLogs(ctx context.Context, id string, lines []LogLine) error {
+	req := &pb.SendLogsRequest{Agent: c.agent, Id: id, Logs: logsToWire(lines)}
+	err := c.inSession(ctx, func(ctx context.Context, rpc pb.AgentServiceClient) error {
+		_, err := rpc.SendLogs(ctx, req)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("send the agent's log: %w", err)
 	}
 	return nil
 }
 
-// Commit makes the snapshot exist. It is asked again while the controller does
-// not answer, since it is not known then whether it was heard.
-func (c *Client) Commit(ctx context.Context, lease Lease, s Snapshot, logs []LogLine) error {
-	req := &pb.CommitSnapshotRequest{Lease: leaseToWire(lease), Snapshot: snapshotToWire(s), Logs: logsToWire(logs)}
-	return retry(ctx, func() error {
-		if _, err := c.rpc.CommitSnapshot(ctx, req); err != nil {
-			return fmt.Errorf("commit snapshot: %w", err)
-		}
-		return nil
-	})
-}
-
-// Finish ends a run that made no snapshot.
-func (c *Client) Finish(ctx context.Context, lease Lease, o Outcome) error {
+// Finish ends a run that made no snapshot. It is told again while no leader
+// answers, for as long as the lease lasts.
+func (c *Client) Finish(ctx context.Context, h Hold, o Outcome) error {
 	req := &pb.FinishRunRequest{
-		Lease: leaseToWire(lease), Cancelled: o.Cancelled, Report: o.Report, Logs: logsToWire(o.Logs),
+		Lease: leaseToWire(h.Lease), Cancelled: o.Cancelled, Report: o.Report, Logs: logsToWire(o.Logs),
 	}
 	if o.Err != nil {
 		req.Failure = transport.ToFailure(o.Err)
 	}
-	return retry(ctx, func() error {
-		if _, err := c.rpc.FinishRun(ctx, req); err != nil {
-			return fmt.Errorf("report the end of run %s: %w", lease.Run, err)
+	leader, pause := finder{c: c}, Backoff{Most: maxDataPause}
+	for {
+		at, err := leader.next(ctx)
+		if over := h.over(); over != nil {
+			return over
 		}
-		return nil
-	})
-}
-
-func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
-	out := Assignment{
-		Lease: leaseFromWire(a.GetLease()), Source: a.GetSource(),
-		Duration: a.GetLeaseDuration().AsDuration(), Traceparent: a.GetTraceparent(),
-	}
-	var err error
-	if out.Key, err = repo.NewSourceKey(a.GetSourceKey(), a.GetKeyGeneration()); err != nil {
-		return out, fmt.Errorf("run %s: %w", out.Lease.Run, err)
-	}
-	switch w := a.GetWork().(type) {
-	case *pb.Assignment_Backup:
-		b := &BackupWork{Snapshot: w.Backup.GetSnapshot(), FireTime: w.Backup.GetFireTime().AsTime(), Avoid: w.Backup.GetAvoidPacks()}
-		for _, r := range w.Backup.GetBase() {
-			b.Base = append(b.Base, refFromWire(a.GetSource(), r))
+		if err == nil {
+			err = c.call(ctx, at, answerLimit, func(ctx context.Context, rpc pb.AgentServiceClient) error {
+				_, err := rpc.FinishRun(ctx, req)
+				return err
+			})
+			leader.failed = at.address
 		}
-		out.Backup = b
-	case *pb.Assignment_Restore:
-		q := w.Restore.GetRequest()
-		out.Restore = &RestoreWork{
-			Snapshot:  refFromWire(w.Restore.GetSnapshotSource(), w.Restore.GetSnapshot()),
-			Engine:    w.Restore.GetEngine(),
-			Container: q.GetTargetContainer(), Select: q.GetSelect(),
-			Overwrite: q.GetOverwrite(), DryRun: q.GetDryRun(), NoOwner: q.GetNoOwner(),
+		if err == nil {
+			return nil
 		}
-	default:
-		return out, problem.New(problem.Failed, "this agent does not know that kind of work").
-			WithReason(transport.ReasonUnsupported).WithHint("Update the agent: it is older than the controller.")
+		err = fmt.Errorf("report the end of run %s: %w", h.Run, err)
+		if !unanswered(ctx, err) || pause.Wait(ctx) != nil {
+			return err // when ctx has ended, the last answer tells more than that
+		}
 	}
-	return out, nil
 }
 
-func sourceToWire(s inventory.Source, agent string, now *timestamppb.Timestamp) *pb.Source {
-	w := &pb.Source{
-		Name: s.Name, State: stateToWire(s.State), Database: s.Spec.Database, AllDatabases: s.Spec.AllDatabases,
-		Compress: string(s.Spec.Compress), Agent: agent, ReportedAt: now,
-		Container: &pb.Container{
-			Id: s.Container.ID, Name: s.Container.Name, Image: s.Container.Facts.Image, ImageDigest: s.Container.Facts.ImageDigest,
-		},
+// unanswered says whether a call failed for want of somebody to answer it, so
+// that it may be made again, there or elsewhere.
+func unanswered(ctx context.Context, err error) bool {
+	switch problem.CodeOf(err) {
+	case problem.Unavailable:
+		return true
+	case problem.Cancelled:
+		return ctx.Err() == nil // not by us: the controller is being stopped
 	}
-	if s.Engine != nil {
-		w.Engine = s.Engine.Name()
-	}
-	for _, p := range s.Problems {
-		w.Problems = append(w.Problems, &pb.LabelProblem{
-			Label: p.Label, Value: p.Value, Reason: p.Reason, Suggestion: p.Suggestion, Warning: p.Warning,
-		})
-	}
-	return w
+	return false
 }
-
-func stateToWire(s inventory.State) pb.SourceState {
-	switch s {
-	case inventory.Ready:
-		return pb.SourceState_SOURCE_STATE_READY
-	case inventory.Invalid:
-		return pb.SourceState_SOURCE_STATE_INVALID
-	case inventory.Stopped:
-		return pb.SourceState_SOURCE_STATE_STOPPED
-	}
-	return pb.SourceState_SOURCE_STATE_UNSPECIFIED
-}
-
-func snapshotToWire(s Snapshot) *pb.Snapshot {
-	w := &pb.Snapshot{
-		Id: s.ID, Source: s.Source, Engine: s.Engine, Server: s.Server, Image: s.Image,
-		FireTime: timestamppb.New(s.FireTime), StartedAt: timestamppb.New(s.StartedAt),
-		RawBytes: s.Summary.RawBytes, NewBytes: s.Summary.NewBytes,
-		ManifestSha256: s.Summary.Manifest[:], ManifestSize: s.Summary.ManifestSize, Root: s.Summary.Root[:],
-	}
-	for _, st := range s.Summary.Streams {
-		w.Streams = append(w.Streams, &pb.Stream{
-			Name: st.Name, Kind: st.Kind, Database: st.Database, Format: st.Format, Size: st.Size, Sha256: st.SHA256[:],
-		})
-	}
-	return w
-}
-
-func refFromWire(source string, r *pb.SnapshotRef) repo.Ref {
-	return repo.Ref{Source: source, Snapshot: r.GetSnapshot(), Manifest: hashOf(r.GetManifestSha256()), Size: r.GetManifestSize()}
-}
-
-func leaseToWire(l Lease) *pb.Lease   { return &pb.Lease{Run: l.Run, Epoch: l.Epoch} }
-func leaseFromWire(l *pb.Lease) Lease { return Lease{Run: l.GetRun(), Epoch: l.GetEpoch()} }
-
-func leasesToWire(ls []Lease) []*pb.Lease {
-	var out []*pb.Lease
-	for _, l := range ls {
-		out = append(out, leaseToWire(l))
-	}
-	return out
-}
-
-func leasesFromWire(ls []*pb.Lease) []Lease {
-	var out []Lease
-	for _, l := range ls {
-		out = append(out, leaseFromWire(l))
-	}
-	return out
-}
-
-func logsToWire(lines []LogLine) []*pb.LogLine {
-	var out []*pb.LogLine
-	for _, l := range lines {
-		out = append(out, &pb.LogLine{Time: timestamppb.New(l.Time), Level: l.Level, Message: l.Message})
-	}
-	return out
-}
-
-// retryPause is how long a call that found nobody waits before it asks again.
-const retryPause = 500 * time.Millisecond

@@ -54,7 +54,7 @@ func wireKey() []byte { return []byte(strings.Repeat("k", 32)) }
 func backupOnWire(run string) *pb.Assignment {
 	return &pb.Assignment{
 		Lease: &pb.Lease{Run: run, Epoch: 2}, Source: "shop/db", LeaseDuration: durationpb.New(time.Minute),
-		Traceparent: "00-1-2-01", SourceKey: wireKey(),
+		Traceparent: "00-1-2-01", SourceKey: wireKey(), Controllers: []string{"c2", "c1"},
 		Work: &pb.Assignment_Backup{Backup: &pb.BackupWork{
 			Snapshot: "new", FireTime: timestamppb.New(noon), AvoidPacks: []string{"spoilt"},
 			Base: []*pb.SnapshotRef{
@@ -86,6 +86,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 		hello = req
 		cancel := change("1", "2")
 		cancel.Cancel = []*pb.Lease{{Run: "r1", Epoch: 2}}
+		cancel.TrustVersion, cancel.Logs = 4, &pb.LogRequest{Id: "l1", Lines: 9}
 		return saying(nil, complete("0", backupOnWire("r1")), change("0", "1", restoreOnWire("r2")), cancel, complete("9"), change("9", "10"))(req, stream)
 	}})
 	var got []uplink.Update
@@ -103,7 +104,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 	}
 	want := []uplink.Update{
 		{Session: "s1", Complete: true, Assign: []uplink.Assignment{{
-			Lease: uplink.Lease{Run: "r1", Epoch: 2}, Source: "shop/db", Duration: time.Minute, Traceparent: "00-1-2-01", Key: key,
+			Lease: uplink.Lease{Run: "r1", Epoch: 2}, Source: "shop/db", Duration: time.Minute, Traceparent: "00-1-2-01", Key: key, Controllers: []string{"c2", "c1"},
 			Backup: &uplink.BackupWork{Snapshot: "new", FireTime: noon, Avoid: []string{"spoilt"}, Base: []repo.Ref{
 				{Source: "shop/db", Snapshot: "old", Manifest: hashed("h"), Size: 9}, {Source: "shop/db", Snapshot: "odd"},
 			}},
@@ -115,7 +116,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 				Select: []string{"shop"}, Overwrite: true, DryRun: true, NoOwner: true,
 			},
 		}}},
-		{Session: "s1", Cancel: []uplink.Lease{{Run: "r1", Epoch: 2}}},
+		{Session: "s1", Cancel: []uplink.Lease{{Run: "r1", Epoch: 2}}, Trust: 4, Logs: &uplink.LogRequest{ID: "l1", Lines: 9}},
 		{Session: "s1", Complete: true},
 		{Session: "s1"},
 	}
@@ -203,7 +204,7 @@ func TestASessionSaysWhyItEnded(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	var got *pb.HeartbeatRequest
 	var answer error
-	client, _ := dial(t, &service{heartbeat: func(req *pb.HeartbeatRequest) (*pb.HeartbeatResponse, error) {
+	client := inSession(t, &service{heartbeat: func(req *pb.HeartbeatRequest) (*pb.HeartbeatResponse, error) {
 		got = req
 		return &pb.HeartbeatResponse{
 			Period: durationpb.New(2 * time.Second), Renewed: []*pb.Lease{{Run: "r1", Epoch: 3}}, Lost: []*pb.Lease{{Run: "r2", Epoch: 1}},
@@ -217,12 +218,12 @@ func TestHeartbeat(t *testing.T) {
 		{Name: "docker", Health: provider.Health{Detail: "gone", Since: noon.Add(-time.Minute)}},
 		{Name: "swarm", Health: provider.Health{Healthy: true}},
 	}
-	beat, err := client.Heartbeat(t.Context(), "s1", runs, health)
+	beat, err := client.Heartbeat(t.Context(), "s1", time.Minute, uplink.Pulse{Runs: runs, Providers: health, Trust: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := &pb.HeartbeatRequest{
-		Agent: "a1", Session: "s1",
+		Agent: "a1", Session: "s1", TrustVersion: 7,
 		Runs: []*pb.RunProgress{{
 			Lease:    &pb.Lease{Run: "r1", Epoch: 3},
 			Progress: &pb.Progress{Phase: "dumping", BytesDone: 1, BytesTotal: 2, BytesSent: 3, ReportedAt: timestamppb.New(noon)},
@@ -237,7 +238,7 @@ func TestHeartbeat(t *testing.T) {
 		t.Errorf("beat %+v, want %+v", beat, wantBeat)
 	}
 	answer = problem.New(problem.NotFound, "no such session")
-	if _, err := client.Heartbeat(t.Context(), "s1", nil, nil); problem.CodeOf(err) != problem.NotFound {
+	if _, err := client.Heartbeat(t.Context(), "s1", time.Minute, uplink.Pulse{}); problem.CodeOf(err) != problem.NotFound {
 		t.Errorf("error %v", err)
 	}
 }
@@ -250,7 +251,7 @@ func (named) Name() string { return "postgres" }
 func TestInventory(t *testing.T) {
 	var got *pb.ReportInventoryRequest
 	var answer error
-	client, _ := dial(t, &service{inventory: func(req *pb.ReportInventoryRequest) error {
+	client := inSession(t, &service{inventory: func(req *pb.ReportInventoryRequest) error {
 		got = req
 		return answer
 	}})
@@ -288,6 +289,26 @@ func TestInventory(t *testing.T) {
 	}
 }
 
+func TestTheLogIsSent(t *testing.T) {
+	var got *pb.SendLogsRequest
+	var answer error
+	client := inSession(t, &service{logs: func(req *pb.SendLogsRequest) error {
+		got = req
+		return answer
+	}})
+	if err := client.SendLogs(t.Context(), "l1", []uplink.LogLine{{Time: noon, Level: "info", Message: "m"}}); err != nil {
+		t.Fatal(err)
+	}
+	want := &pb.SendLogsRequest{Agent: "a1", Id: "l1", Logs: []*pb.LogLine{{Time: timestamppb.New(noon), Level: "info", Message: "m"}}}
+	if !proto.Equal(got, want) {
+		t.Errorf("sent %v, want %v", got, want)
+	}
+	answer = problem.New(problem.NotFound, "nobody asked")
+	if err := client.SendLogs(t.Context(), "l2", nil); problem.CodeOf(err) != problem.NotFound {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestCommit(t *testing.T) {
 	var got *pb.CommitSnapshotRequest
 	client, _ := dial(t, &service{commit: func(req *pb.CommitSnapshotRequest) error {
@@ -295,7 +316,7 @@ func TestCommit(t *testing.T) {
 		return nil
 	}})
 	manifest, root, sum := hashed("m"), hashed("r"), hashed("s")
-	err := client.Commit(t.Context(), lease, uplink.Snapshot{
+	err := objects(client).Commit(t.Context(), uplink.Snapshot{
 		ID: "new", Source: "shop/db", Engine: "postgres", Server: "PostgreSQL 16", Image: "postgres:16", FireTime: noon, StartedAt: noon.Add(time.Second),
 		Summary: repo.Summary{Manifest: manifest, ManifestSize: 5, Root: root, RawBytes: 7, NewBytes: 6, Streams: []ledger.Stream{
 			{Name: "shop.sql", Kind: "database", Database: "shop", Format: "plain", Size: 7, SHA256: sum},
@@ -344,7 +365,7 @@ func TestFinish(t *testing.T) {
 		},
 		"defect": {uplink.Outcome{Err: io.ErrUnexpectedEOF}, &pb.FinishRunRequest{Lease: wire, Failure: &pb.Failure{Code: "internal", Message: "unexpected EOF"}}},
 	} {
-		if err := client.Finish(t.Context(), lease, tc.outcome); err != nil {
+		if err := client.Finish(t.Context(), uplink.Hold{Lease: lease}, tc.outcome); err != nil {
 			t.Fatal(err)
 		}
 		if !proto.Equal(got, tc.want) {

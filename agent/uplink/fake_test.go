@@ -2,6 +2,7 @@ package uplink_test
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -22,17 +23,38 @@ var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 // service answers each call as its test says.
 type service struct {
 	pb.UnimplementedAgentServiceServer
+	locate    func() (*pb.LocateResponse, error) // nil: of a version that has no such call
 	session   func(*pb.SessionRequest, grpc.ServerStreamingServer[pb.SessionResponse]) error
 	heartbeat func(*pb.HeartbeatRequest) (*pb.HeartbeatResponse, error)
 	inventory func(*pb.ReportInventoryRequest) error
 	upload    func(grpc.ClientStreamingServer[pb.UploadObjectRequest, pb.UploadObjectResponse]) error
 	commit    func(*pb.CommitSnapshotRequest) error
 	finish    func(*pb.FinishRunRequest) error
+	logs      func(*pb.SendLogsRequest) error
 	read      func(*pb.ReadObjectRequest, grpc.ServerStreamingServer[pb.ReadObjectResponse]) error
 }
 
+func (s *service) Locate(ctx context.Context, req *pb.LocateRequest) (*pb.LocateResponse, error) {
+	if s.locate == nil {
+		return s.UnimplementedAgentServiceServer.Locate(ctx, req)
+	}
+	return s.locate()
+}
+
+// Session without an answer of its own has nothing to do and lasts.
 func (s *service) Session(req *pb.SessionRequest, stream grpc.ServerStreamingServer[pb.SessionResponse]) error {
-	return s.session(req, stream)
+	if s.session != nil {
+		return s.session(req, stream)
+	}
+	if err := stream.Send(complete("0")); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return nil
+}
+
+func (s *service) SendLogs(_ context.Context, req *pb.SendLogsRequest) (*pb.SendLogsResponse, error) {
+	return &pb.SendLogsResponse{}, s.logs(req)
 }
 
 func (s *service) Heartbeat(_ context.Context, req *pb.HeartbeatRequest) (*pb.HeartbeatResponse, error) {
@@ -68,17 +90,44 @@ func dial(t *testing.T, s *service) (client *uplink.Client, hangUp func()) {
 	listener := bufconn.Listen(1 << 20)
 	var served sync.WaitGroup
 	served.Go(func() { _ = server.Serve(listener) })
-	conn, err := grpc.NewClient("passthrough:bufconn", append(transport.DialOptions(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client = uplink.New(uplink.Options{
+		Agent: "a1", Addresses: []string{"here"}, Clock: clock.NewManual(noon),
+		Dialer: uplink.DialFunc(func(string) (uplink.Conn, error) {
+			return grpc.NewClient("passthrough:bufconn", append(transport.DialOptions(),
+				grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))...)
+		}),
+	})
 	hangUp = sync.OnceFunc(func() {
-		_ = conn.Close()
+		client.Close()
 		server.Stop()
 		served.Wait()
 	})
 	t.Cleanup(hangUp)
-	return uplink.New(conn, "a1", clock.NewManual(noon)), hangUp
+	return client, hangUp
+}
+
+// inSession dials and opens a session, which lasts as long as the test.
+func inSession(t *testing.T, s *service) *uplink.Client {
+	t.Helper()
+	client, _ := dial(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	begun, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := client.Session(ctx, uplink.Hello{}, func(uplink.Update) { close(begun) }); ctx.Err() == nil {
+			t.Errorf("the session ended: %v", err)
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	<-begun
+	return client
+}
+
+// objects is the access that the lease gives, without any preference.
+func objects(c *uplink.Client) *uplink.Objects {
+	return c.Objects(uplink.Hold{Lease: lease}, nil, slog.New(slog.DiscardHandler))
 }

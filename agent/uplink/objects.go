@@ -1,116 +1,135 @@
 package uplink
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"sync"
+	"time"
 
-	"github.com/baktainer/baktainer/internal/clock"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/baktainer/baktainer/internal/ledger"
-	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
+// maxReceipts bounds the receipts in one commit, in bytes, so that its message
+// stays within what the wire takes. Objects without one, which takes more than a
+// terabyte of new data, are read again by the controller.
+const maxReceipts = transport.MaxMessage * 3 / 4
+
 // Objects stores and reads the packs and manifests that a lease gives access
-// to. It implements repo.Sink and repo.ObjectReader.
+// to, and commits what they make. It implements repo.Sink and repo.ObjectReader.
+//
+// What it does it does at one controller for as long as that answers, else at
+// the next: an object that was not acknowledged is sent there as a whole, a read
+// goes on there where it was. While nobody answers it tries again, until ctx or
+// the lease ends.
 type Objects struct {
 	client *Client
-	lease  Lease
+	hold   Hold
+	route  route
+
+	mu       sync.Mutex
+	receipts []*pb.Receipt
 }
 
-// Objects returns the access that the lease gives.
-func (c *Client) Objects(lease Lease) *Objects { return &Objects{client: c, lease: lease} }
+// Objects returns the access that the lease gives. It begins at the controllers
+// with these ids, in this order; log hears when it has to go to another.
+func (c *Client) Objects(h Hold, controllers []string, log *slog.Logger) *Objects {
+	return &Objects{client: c, hold: h, route: route{
+		places: func() []place { return c.book.places(controllers) }, over: h.over, log: log,
+	}}
+}
 
-// Put stores an object and returns when it is durable. While no controller
-// answers it tries again, until ctx ends: an object is the unit that is kept
-// here until it is acknowledged, so a controller may die in the middle of one.
+// HandOvers is how often it had to go to another controller.
+func (o *Objects) HandOvers() int { return o.route.handOvers() }
+
+// Put stores an object and returns when it is durable.
 func (o *Objects) Put(ctx context.Context, name string, data []byte, sum ledger.Hash) error {
-	return retry(ctx, func() error {
-		if err := o.put(ctx, name, data, sum); err != nil {
+	return o.route.travel(ctx, nil, func(p place, patience time.Duration) error {
+		receipt, err := o.put(ctx, p, patience, name, data, sum)
+		if err != nil {
 			return fmt.Errorf("send %s: %w", name, err)
+		}
+		o.route.moved(len(data))
+		if receipt != nil {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.receipts = append(o.receipts, receipt)
 		}
 		return nil
 	})
 }
 
-func (o *Objects) put(ctx context.Context, name string, data []byte, sum ledger.Hash) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // frees the stream when we leave early
-	stream, err := o.client.rpc.UploadObject(ctx)
+func (o *Objects) put(ctx context.Context, p place, patience time.Duration, name string, data []byte, sum ledger.Hash) (*pb.Receipt, error) {
+	rpc, release, err := o.client.conns.take(line{p.address, true})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	parts := []*pb.UploadObjectRequest{{Part: &pb.UploadObjectRequest_Header{Header: &pb.ObjectHeader{
-		Lease: leaseToWire(o.lease), Name: name, Size: int64(len(data)), Sha256: sum[:],
-	}}}}
-	for rest := data; len(rest) > 0; {
-		n := min(transport.DataMessage, len(rest))
-		parts = append(parts, &pb.UploadObjectRequest{Part: &pb.UploadObjectRequest_Data{Data: rest[:n]}})
-		rest = rest[n:]
+	defer release()
+	call := watch(ctx, patience)
+	defer call.end() // frees the stream when we leave early
+	stream, err := rpc.UploadObject(call.ctx)
+	if err != nil {
+		return nil, call.explain(err)
 	}
-	for _, p := range parts {
-		if err := stream.Send(p); errors.Is(err, io.EOF) {
+	part := &pb.UploadObjectRequest{Part: &pb.UploadObjectRequest_Header{Header: &pb.ObjectHeader{
+		Lease: leaseToWire(o.hold.Lease), Name: name, Size: int64(len(data)), Sha256: sum[:],
+	}}}
+	for rest := data; ; {
+		if err := o.hold.over(); err != nil {
+			return nil, err
+		}
+		if err := stream.Send(part); errors.Is(err, io.EOF) {
 			break // the controller has answered already: CloseAndRecv tells what
 		} else if err != nil {
-			return err
+			return nil, call.explain(err)
 		}
-	}
-	_, err = stream.CloseAndRecv()
-	return err
-}
-
-// Get reads part of an object.
-func (o *Objects) Get(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	stream, err := o.client.rpc.ReadObject(ctx, &pb.ReadObjectRequest{
-		Lease: leaseToWire(o.lease), Name: name, Offset: offset, Length: length,
-	})
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	return &objectReader{name: name, recv: stream.Recv, cancel: cancel}, nil
-}
-
-type objectReader struct {
-	name   string
-	recv   func() (*pb.ReadObjectResponse, error)
-	cancel context.CancelFunc
-	part   bytes.Reader
-}
-
-func (r *objectReader) Read(p []byte) (int, error) {
-	for r.part.Len() == 0 {
-		m, err := r.recv()
-		if errors.Is(err, io.EOF) {
-			return 0, io.EOF
+		call.moved()
+		if len(rest) == 0 {
+			break
 		}
+		n := min(transport.DataMessage, len(rest))
+		part = &pb.UploadObjectRequest{Part: &pb.UploadObjectRequest_Data{Data: rest[:n]}}
+		rest = rest[n:]
+	}
+	resp, err := stream.CloseAndRecv()
+	return resp.GetReceipt(), call.explain(err)
+}
+
+// Commit makes the snapshot exist. It is asked again while nobody answers, since
+// it is not known then whether it was heard.
+func (o *Objects) Commit(ctx context.Context, s Snapshot, logs []LogLine) error {
+	req := &pb.CommitSnapshotRequest{
+		Lease: leaseToWire(o.hold.Lease), Snapshot: snapshotToWire(s), Logs: logsToWire(logs), Receipts: o.shown(),
+	}
+	return o.route.travel(ctx, nil, func(p place, _ time.Duration) error {
+		rpc, release, err := o.client.conns.take(line{p.address, true})
 		if err != nil {
-			return 0, fmt.Errorf("read %s: %w", r.name, err)
-		}
-		r.part.Reset(m.GetData())
-	}
-	return r.part.Read(p)
-}
-
-func (r *objectReader) Close() error {
-	r.cancel()
-	return nil
-}
-
-// retry calls f until it succeeds, ctx ends, or it fails for another reason
-// than that nobody answered.
-func retry(ctx context.Context, f func() error) error {
-	for {
-		err := f()
-		if err == nil || problem.CodeOf(err) != problem.Unavailable {
 			return err
 		}
-		if clock.Sleep(ctx, retryPause) != nil {
-			return err // the last answer tells more than "context cancelled"
+		defer release()
+		// There is no telling how long it may take: what has no receipt is read again.
+		if _, err := rpc.CommitSnapshot(ctx, req); err != nil {
+			return fmt.Errorf("commit snapshot: %w", err)
+		}
+		return nil
+	})
+}
+
+// shown are the receipts to show with the commit.
+func (o *Objects) shown() []*pb.Receipt {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	size := 0
+	for i, r := range o.receipts {
+		if size += proto.Size(r) + 4; size > maxReceipts {
+			return o.receipts[:i:i]
 		}
 	}
+	return o.receipts
 }

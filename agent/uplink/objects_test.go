@@ -55,7 +55,7 @@ func TestAnObjectIsSentInParts(t *testing.T) {
 				got = append(got, m.GetData()...)
 			}
 		}})
-		if err := client.Objects(lease).Put(t.Context(), "sources/x/packs/ab/cd", data, sum); err != nil {
+		if err := objects(client).Put(t.Context(), "sources/x/packs/ab/cd", data, sum); err != nil {
 			t.Fatalf("%d bytes: %v", size, err)
 		}
 		if !bytes.Equal(got, data) {
@@ -83,13 +83,13 @@ func TestAnEarlyAnswerIsTheAnswer(t *testing.T) {
 	data := noise(30 << 20) // far beyond what is on the way at once
 	for _, code := range []problem.Code{problem.Conflict, problem.Failed, problem.Denied} {
 		answer = problem.New(code, "no").WithReason("why").WithHint("Do this.")
-		err := client.Objects(lease).Put(t.Context(), "n", data, sha256.Sum256(data))
+		err := objects(client).Put(t.Context(), "n", data, sha256.Sum256(data))
 		if problem.CodeOf(err) != code || problem.ReasonOf(err) != "why" {
 			t.Errorf("error %v, want %v", err, answer)
 		}
 	}
 	answer = nil // it has the object already
-	if err := client.Objects(lease).Put(t.Context(), "n", data, sha256.Sum256(data)); err != nil {
+	if err := objects(client).Put(t.Context(), "n", data, sha256.Sum256(data)); err != nil {
 		t.Error(err)
 	}
 }
@@ -114,13 +114,13 @@ func calls(answer func() error) (*service, map[string]func(context.Context, *upl
 			finish: func(*pb.FinishRunRequest) error { return answer() },
 		}, map[string]func(context.Context, *uplink.Client) error{
 			"put": func(ctx context.Context, c *uplink.Client) error {
-				return c.Objects(lease).Put(ctx, "n", []byte("data"), sha256.Sum256([]byte("data")))
+				return objects(c).Put(ctx, "n", []byte("data"), sha256.Sum256([]byte("data")))
 			},
 			"commit": func(ctx context.Context, c *uplink.Client) error {
-				return c.Commit(ctx, lease, uplink.Snapshot{}, nil)
+				return objects(c).Commit(ctx, uplink.Snapshot{}, nil)
 			},
 			"finish": func(ctx context.Context, c *uplink.Client) error {
-				return c.Finish(ctx, lease, uplink.Outcome{})
+				return c.Finish(ctx, uplink.Hold{Lease: lease}, uplink.Outcome{})
 			},
 		}
 }
@@ -204,7 +204,7 @@ func TestReadingPutsThePartsTogether(t *testing.T) {
 		}
 		return nil
 	}})
-	r, err := client.Objects(lease).Get(t.Context(), "n", 5, -1)
+	r, err := objects(client).Get(t.Context(), "n", 5, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestReadingFailsAsTheControllerSays(t *testing.T) {
 		}
 		return problem.New(problem.NotFound, "it is not in the store")
 	}})
-	r, err := client.Objects(lease).Get(t.Context(), "n", 0, -1)
+	r, err := objects(client).Get(t.Context(), "n", 0, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestAReaderThatIsClosedEarlyEndsTheCall(t *testing.T) {
 		}
 		return nil
 	}})
-	r, err := client.Objects(lease).Get(t.Context(), "n", 0, -1)
+	r, err := objects(client).Get(t.Context(), "n", 0, -1)
 	if err != nil {
 		t.Fatal(err)
 	}

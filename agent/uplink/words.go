@@ -18,6 +18,22 @@ type Lease struct {
 	Epoch uint64
 }
 
+// Hold is a lease in hand.
+type Hold struct {
+	Lease
+	// Lasts says why the lease is over, nil while it is not. It is asked each time
+	// before something is sent: this process may have been stopped for any time
+	// since it was asked last. Nil: it is not known.
+	Lasts func() error
+}
+
+func (h Hold) over() error {
+	if h.Lasts == nil {
+		return nil
+	}
+	return h.Lasts()
+}
+
 // Assignment is one run leased to this agent. Exactly one of Backup and Restore is set.
 type Assignment struct {
 	Lease Lease
@@ -27,6 +43,7 @@ type Assignment struct {
 	Duration    time.Duration
 	Traceparent string
 	Key         repo.SourceKey
+	Controllers []string // ids of those to send objects to, best first
 	Backup      *BackupWork
 	Restore     *RestoreWork
 }
@@ -81,6 +98,14 @@ type Progress struct {
 	Logs                             []LogLine // since the last report
 }
 
+// Pulse is what a heartbeat tells.
+type Pulse struct {
+	Runs      []Progress
+	Providers []NamedHealth
+	// Trust is the version of the trust that the agent has.
+	Trust uint64
+}
+
 // Hello opens a session.
 type Hello struct {
 	Host, Version string
@@ -95,6 +120,16 @@ type Update struct {
 	Complete bool
 	Assign   []Assignment
 	Cancel   []Lease
+	// Trust is the version of the trust that the agent should have.
+	Trust uint64
+	// Logs asks for the agent's log; nil: nobody does.
+	Logs *LogRequest
+}
+
+// LogRequest asks for the last lines of the agent's log.
+type LogRequest struct {
+	ID    string
+	Lines int
 }
 
 // Beat is the answer to a heartbeat.

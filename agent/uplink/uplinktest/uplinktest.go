@@ -1,27 +1,18 @@
-// Package uplinktest is a controller for tests of the agent: it says what a test
-// tells it to, over real gRPC, and keeps what the agent says. Nothing else of
-// the agent's tests knows of the wire.
+// Package uplinktest is a cluster of controllers for tests of the agent: it says
+// what a test tells it to, over real gRPC, and keeps what the agent says. Its
+// controllers die, come back and follow each other as the test wants. Nothing
+// else of the agent's tests knows of the wire.
 package uplinktest
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"sync"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/baktainer/baktainer/agent/uplink"
 	"github.com/baktainer/baktainer/internal/clock"
-	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
-	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -31,95 +22,169 @@ const patience = 30 * time.Second
 // period is the one of heartbeats, short so that tests need not wait for one.
 const period = 10 * time.Millisecond
 
-// Controller is the double. Its zero answers are those of a controller that
-// agrees with everything: every lease is renewed, every object taken.
-type Controller struct {
-	pb.UnimplementedAgentServiceServer
+// Cluster is the double. Its zero answers are those of controllers that agree
+// with everything: every lease is renewed, every object taken.
+type Cluster struct {
 	t        testing.TB
-	conn     *grpc.ClientConn
 	store    store.Store
 	sessions chan *Session
+	nodes    []*node
 
 	mu      sync.Mutex
 	changed chan struct{}
 	heard   Heard
 	answers Answers
 	opened  int
+	leader  string
+	deposed chan struct{} // closed when another leads
+	old     bool
 }
 
 // Heard is all that agents have said so far, in order.
 type Heard struct {
 	Beats       []*pb.HeartbeatRequest
 	Inventories []*pb.ReportInventoryRequest
-	Commits     []*pb.CommitSnapshotRequest
-	Ends        []*pb.FinishRunRequest
+	// Sources are what the inventories come to, by name; those that share a name are one.
+	Sources map[string]*pb.Source
+	Commits []*pb.CommitSnapshotRequest
+	Ends    []*pb.FinishRunRequest
+	Logs    []*pb.SendLogsRequest
 }
 
-// Answers replace what the controller answers by itself. They must not block.
+// Answers replace what the controllers answer by themselves. They must not block.
 type Answers struct {
 	// Beat answers a heartbeat of a session with these runs in hand; nil renews them.
 	Beat func(session string, held []uplink.Lease) (uplink.Beat, error)
 	// Inventory, Commit and End say what is wrong with a call, nil: nothing.
 	Inventory, Commit, End func() error
+	// Locate is where a controller says that others are, and who leads.
+	Locate func(node string) []*pb.ControllerInfo
+	// Meet is told of each event at a controller, and may end the call with an error,
+	// kill the controller, or both.
+	Meet func(Event) error
 }
 
-// Session is one session that an agent has opened.
-type Session struct {
-	ID    string
-	Hello *pb.SessionRequest
-
-	say  chan *pb.SessionResponse
-	end  chan error
-	last int
+// Event is something that happens at a controller.
+type Event struct {
+	Node string
+	Call Call
+	// Object is what is sent or read, Bytes how many of it so far.
+	Object string
+	Bytes  int
 }
 
-// Start starts a controller that keeps objects in st. Close ends it.
-func Start(t testing.TB, st store.Store) *Controller {
-	c := &Controller{t: t, store: st, sessions: make(chan *Session), changed: make(chan struct{})}
-	server := grpc.NewServer(transport.ServerOptions()...)
-	pb.RegisterAgentServiceServer(server, c)
-	listener := bufconn.Listen(1 << 20)
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = server.Serve(listener)
-	}()
-	conn, err := grpc.NewClient("passthrough:bufconn", append(transport.DialOptions(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))...)
-	if err != nil {
-		t.Fatal(err)
+// Call says which call, and how far it is.
+type Call string
+
+// The events.
+const (
+	Opening    Call = "session"   // a session is asked for
+	Uploading  Call = "upload"    // a part of an object has come, or its header
+	Uploaded   Call = "uploaded"  // an object is durable, and the agent has not been told
+	Committing Call = "commit"    // a commit is asked for
+	Committed  Call = "committed" // a snapshot exists, and the agent has not been told
+	Reading    Call = "read"      // a part of an object is about to be sent
+)
+
+// Start starts a cluster of one that keeps objects in st. It has no address but
+// the one that the agent was given, as over a socket.
+func Start(t testing.TB, st store.Store) *Cluster {
+	c := StartCluster(t, st, 1)
+	c.nodes[0].listed = ""
+	return c
+}
+
+// StartCluster starts n controllers, c1 and so on, over one store; the first leads.
+func StartCluster(t testing.TB, st store.Store, n int) *Cluster {
+	t.Helper()
+	c := &Cluster{
+		t: t, store: st, sessions: make(chan *Session), changed: make(chan struct{}), leader: "c1", deposed: make(chan struct{}),
+		heard: Heard{Sources: map[string]*pb.Source{}},
 	}
-	c.conn = conn
+	for i := range n {
+		id := fmt.Sprintf("c%d", i+1)
+		c.nodes = append(c.nodes, &node{cluster: c, id: id, address: Address(id), listed: Address(id)})
+	}
+	for _, node := range c.nodes {
+		node.start()
+	}
 	t.Cleanup(func() {
-		_ = conn.Close()
-		server.Stop()
-		<-served
+		for _, node := range c.nodes {
+			node.stop()
+		}
 	})
 	return c
 }
 
-// Client is an agent's end of the wire.
-func (c *Controller) Client(agent string, clk clock.Clock) *uplink.Client {
-	return uplink.New(c.conn, agent, clk)
+// Address is where a controller is reached.
+func Address(id string) string { return id + ":7070" }
+
+// Client is an agent's end of the wire, which was given all addresses.
+func (c *Cluster) Client(agent string, clk clock.Clock) *uplink.Client {
+	var all []string
+	for _, n := range c.nodes {
+		all = append(all, n.address)
+	}
+	return c.ClientOf(uplink.Options{Agent: agent, Addresses: all, Clock: clk})
+}
+
+// ClientOf is an agent's end of the wire. It needs no dialer.
+func (c *Cluster) ClientOf(o uplink.Options) *uplink.Client {
+	o.Dialer = c.Dialer()
+	client := uplink.New(o)
+	c.t.Cleanup(client.Close)
+	return client
 }
 
 // Answer sets what is answered from now on.
-func (c *Controller) Answer(a Answers) {
+func (c *Cluster) Answer(a Answers) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.answers = a
 }
 
+// Old makes the controllers of a version that knows of no others.
+func (c *Cluster) Old() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.old = true
+}
+
+// Lead makes another controller the leader, or none. Sessions with the one before end.
+func (c *Cluster) Lead(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leader = id
+	close(c.deposed)
+	c.deposed = make(chan struct{})
+}
+
+// Kill cuts all connections of a controller and takes no more. Unless it comes
+// back nobody is there.
+func (c *Cluster) Kill(id string) { c.node(id).stop() }
+
+// Revive brings a controller back that was killed.
+func (c *Cluster) Revive(id string) { c.node(id).start() }
+
+func (c *Cluster) node(id string) *node {
+	for _, n := range c.nodes {
+		if n.id == id {
+			return n
+		}
+	}
+	c.t.Errorf("there is no controller %s", id)
+	return c.nodes[0]
+}
+
 // Heard is what was said so far.
-func (c *Controller) Heard() Heard {
+func (c *Cluster) Heard() Heard {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.heard
 }
 
 // Await waits until enough says yes of what was heard so far.
-func (c *Controller) Await(what string, enough func(Heard) bool) Heard {
+func (c *Cluster) Await(what string, enough func(Heard) bool) Heard {
 	c.t.Helper()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
@@ -133,23 +198,13 @@ func (c *Controller) Await(what string, enough func(Heard) bool) Heard {
 		select {
 		case <-changed:
 		case <-timeout.C:
-			c.t.Fatalf("the controller waited in vain for %s; it heard %+v", what, heard)
+			c.t.Fatalf("the controllers waited in vain for %s; they heard %+v", what, heard)
 		}
 	}
 }
 
-// hear takes note and returns the answers that hold at present.
-func (c *Controller) hear(note func(*Heard)) Answers {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	note(&c.heard)
-	close(c.changed)
-	c.changed = make(chan struct{})
-	return c.answers
-}
-
 // NextSession waits for an agent to open a session.
-func (c *Controller) NextSession() *Session {
+func (c *Cluster) NextSession() *Session {
 	c.t.Helper()
 	select {
 	case s := <-c.sessions:
@@ -160,71 +215,12 @@ func (c *Controller) NextSession() *Session {
 	}
 }
 
-// Complete says all that the agent is to do.
-func (s *Session) Complete(as ...uplink.Assignment) {
-	m := &pb.SessionResponse{Session: s.ID, Type: pb.SessionResponse_TYPE_COMPLETE, ResultsIn: "0"}
-	s.last = 0
-	for _, a := range as {
-		m.Assign = append(m.Assign, onWire(a))
-	}
-	s.say <- m
-}
-
-// Assign adds to what the agent is to do.
-func (s *Session) Assign(as ...uplink.Assignment) {
-	m := s.change()
-	for _, a := range as {
-		m.Assign = append(m.Assign, onWire(a))
-	}
-	s.say <- m
-}
-
-// Cancel asks the agent to stop runs.
-func (s *Session) Cancel(ls ...uplink.Lease) {
-	m := s.change()
-	for _, l := range ls {
-		m.Cancel = append(m.Cancel, &pb.Lease{Run: l.Run, Epoch: l.Epoch})
-	}
-	s.say <- m
-}
-
-// Skip makes the next change one that does not follow on the last message.
-func (s *Session) Skip() { s.last++ }
-
-// End ends the session with err.
-func (s *Session) End(err error) { s.end <- err }
-
-func (s *Session) change() *pb.SessionResponse {
-	s.last++
-	return &pb.SessionResponse{
-		Session: s.ID, Type: pb.SessionResponse_TYPE_INCREMENTAL, AppliesTo: fmt.Sprint(s.last - 1), ResultsIn: fmt.Sprint(s.last),
-	}
-}
-
-func onWire(a uplink.Assignment) *pb.Assignment {
-	w := &pb.Assignment{
-		Lease: &pb.Lease{Run: a.Lease.Run, Epoch: a.Lease.Epoch}, Source: a.Source,
-		LeaseDuration: durationpb.New(a.Duration), Traceparent: a.Traceparent, SourceKey: a.Key.Secret(),
-	}
-	switch {
-	case a.Backup != nil:
-		b := &pb.BackupWork{Snapshot: a.Backup.Snapshot, FireTime: timestamppb.New(a.Backup.FireTime)}
-		for _, r := range a.Backup.Base {
-			b.Base = append(b.Base, refOnWire(r))
-		}
-		w.Work = &pb.Assignment_Backup{Backup: b}
-	case a.Restore != nil:
-		r := a.Restore
-		w.Work = &pb.Assignment_Restore{Restore: &pb.RestoreWork{
-			Snapshot: refOnWire(r.Snapshot), SnapshotSource: r.Snapshot.Source, Engine: r.Engine,
-			Request: &pb.RestoreRequest{
-				TargetContainer: r.Container, Select: r.Select, Overwrite: r.Overwrite, DryRun: r.DryRun, NoOwner: r.NoOwner,
-			},
-		}}
-	}
-	return w
-}
-
-func refOnWire(r repo.Ref) *pb.SnapshotRef {
-	return &pb.SnapshotRef{Snapshot: r.Snapshot, ManifestSha256: r.Manifest[:], ManifestSize: r.Size}
+// hear takes note and returns the answers that hold at present.
+func (c *Cluster) hear(note func(*Heard)) Answers {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	note(&c.heard)
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return c.answers
 }

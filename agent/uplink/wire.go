@@ -1,0 +1,149 @@
+package uplink
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/baktainer/baktainer/agent/inventory"
+	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/transport"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
+	out := Assignment{
+		Lease: leaseFromWire(a.GetLease()), Source: a.GetSource(),
+		Duration: a.GetLeaseDuration().AsDuration(), Traceparent: a.GetTraceparent(), Controllers: a.GetControllers(),
+	}
+	var err error
+	if out.Key, err = repo.NewSourceKey(a.GetSourceKey(), a.GetKeyGeneration()); err != nil {
+		return out, fmt.Errorf("run %s: %w", out.Lease.Run, err)
+	}
+	switch w := a.GetWork().(type) {
+	case *pb.Assignment_Backup:
+		b := &BackupWork{Snapshot: w.Backup.GetSnapshot(), FireTime: w.Backup.GetFireTime().AsTime(), Avoid: w.Backup.GetAvoidPacks()}
+		for _, r := range w.Backup.GetBase() {
+			b.Base = append(b.Base, refFromWire(a.GetSource(), r))
+		}
+		out.Backup = b
+	case *pb.Assignment_Restore:
+		q := w.Restore.GetRequest()
+		out.Restore = &RestoreWork{
+			Snapshot:  refFromWire(w.Restore.GetSnapshotSource(), w.Restore.GetSnapshot()),
+			Engine:    w.Restore.GetEngine(),
+			Container: q.GetTargetContainer(), Select: q.GetSelect(),
+			Overwrite: q.GetOverwrite(), DryRun: q.GetDryRun(), NoOwner: q.GetNoOwner(),
+		}
+	default:
+		return out, problem.New(problem.Failed, "this agent does not know that kind of work").
+			WithReason(transport.ReasonUnsupported).WithHint("Update the agent: it is older than the controller.")
+	}
+	return out, nil
+}
+
+func sourceToWire(s inventory.Source, agent string, now *timestamppb.Timestamp) *pb.Source {
+	w := &pb.Source{
+		Name: s.Name, State: stateToWire(s.State), Database: s.Spec.Database, AllDatabases: s.Spec.AllDatabases,
+		Compress: string(s.Spec.Compress), Agent: agent, ReportedAt: now,
+		Container: &pb.Container{
+			Id: s.Container.ID, Name: s.Container.Name, Image: s.Container.Facts.Image, ImageDigest: s.Container.Facts.ImageDigest,
+		},
+	}
+	if s.Engine != nil {
+		w.Engine = s.Engine.Name()
+	}
+	for _, p := range s.Problems {
+		w.Problems = append(w.Problems, &pb.LabelProblem{
+			Label: p.Label, Value: p.Value, Reason: p.Reason, Suggestion: p.Suggestion, Warning: p.Warning,
+		})
+	}
+	return w
+}
+
+func stateToWire(s inventory.State) pb.SourceState {
+	switch s {
+	case inventory.Ready:
+		return pb.SourceState_SOURCE_STATE_READY
+	case inventory.Invalid:
+		return pb.SourceState_SOURCE_STATE_INVALID
+	case inventory.Stopped:
+		return pb.SourceState_SOURCE_STATE_STOPPED
+	}
+	return pb.SourceState_SOURCE_STATE_UNSPECIFIED
+}
+
+func snapshotToWire(s Snapshot) *pb.Snapshot {
+	w := &pb.Snapshot{
+		Id: s.ID, Source: s.Source, Engine: s.Engine, Server: s.Server, Image: s.Image,
+		FireTime: timestamppb.New(s.FireTime), StartedAt: timestamppb.New(s.StartedAt),
+		RawBytes: s.Summary.RawBytes, NewBytes: s.Summary.NewBytes,
+		ManifestSha256: s.Summary.Manifest[:], ManifestSize: s.Summary.ManifestSize, Root: s.Summary.Root[:],
+	}
+	for _, st := range s.Summary.Streams {
+		w.Streams = append(w.Streams, &pb.Stream{
+			Name: st.Name, Kind: st.Kind, Database: st.Database, Format: st.Format, Size: st.Size, Sha256: st.SHA256[:],
+		})
+	}
+	return w
+}
+
+func refFromWire(source string, r *pb.SnapshotRef) repo.Ref {
+	return repo.Ref{Source: source, Snapshot: r.GetSnapshot(), Manifest: hashOf(r.GetManifestSha256()), Size: r.GetManifestSize()}
+}
+
+func leaseToWire(l Lease) *pb.Lease   { return &pb.Lease{Run: l.Run, Epoch: l.Epoch} }
+func leaseFromWire(l *pb.Lease) Lease { return Lease{Run: l.GetRun(), Epoch: l.GetEpoch()} }
+
+func leasesToWire(ls []Lease) []*pb.Lease {
+	var out []*pb.Lease
+	for _, l := range ls {
+		out = append(out, leaseToWire(l))
+	}
+	return out
+}
+
+func leasesFromWire(ls []*pb.Lease) []Lease {
+	var out []Lease
+	for _, l := range ls {
+		out = append(out, leaseFromWire(l))
+	}
+	return out
+}
+
+func logsToWire(lines []LogLine) []*pb.LogLine {
+	var out []*pb.LogLine
+	for _, l := range lines {
+		out = append(out, &pb.LogLine{Time: timestamppb.New(l.Time), Level: l.Level, Message: l.Message})
+	}
+	return out
+}
+
+func heartbeatToWire(p Pulse, at time.Time) *pb.HeartbeatRequest {
+	req := &pb.HeartbeatRequest{TrustVersion: p.Trust}
+	now := timestamppb.New(at)
+	for _, r := range p.Runs {
+		req.Runs = append(req.Runs, &pb.RunProgress{
+			Lease: leaseToWire(r.Lease),
+			Progress: &pb.Progress{
+				Phase: r.Phase, BytesDone: r.BytesDone, BytesTotal: r.BytesTotal, BytesSent: r.BytesSent, ReportedAt: now,
+			},
+			Logs: logsToWire(r.Logs),
+		})
+	}
+	for _, h := range p.Providers {
+		req.Providers = append(req.Providers, healthToWire(h, at))
+	}
+	return req
+}
+
+func healthToWire(h NamedHealth, now time.Time) *pb.ProviderHealth {
+	w := &pb.ProviderHealth{Name: h.Name, Healthy: h.Healthy, Detail: h.Detail}
+	if !h.Since.IsZero() {
+		w.Since = durationpb.New(now.Sub(h.Since))
+	}
+	return w
+}
