@@ -37,7 +37,7 @@ func (l *lan) isolate(ids ...string) {
 	for _, id := range ids {
 		l.gone[id] = true
 	}
-	for w := range l.wires {
+	for w := range l.wires { // both ends
 		if l.gone[w.from] || l.gone[w.to] {
 			cut = append(cut, w)
 		}
@@ -69,7 +69,7 @@ func (l *lan) wire(from, to string) (near, far net.Conn) {
 	a, b := net.Pipe()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	wires := [2]*wire{{a, l, from, to}, {b, l, from, to}}
+	wires := [2]*wire{{a, l, from, from, to}, {b, l, to, from, to}}
 	for _, w := range wires {
 		l.wires[w] = struct{}{}
 	}
@@ -79,8 +79,8 @@ func (l *lan) wire(from, to string) (near, far net.Conn) {
 // wire is one end of a connection.
 type wire struct {
 	net.Conn
-	lan      *lan
-	from, to string
+	lan             *lan
+	owner, from, to string
 }
 
 func (w *wire) Close() error {
