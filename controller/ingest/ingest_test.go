@@ -44,10 +44,13 @@ type fixture struct {
 	tables *state.Tables
 	index  uint64
 	store  *mem.Store
+	seen   *watched // the same, through which both work
 	key    repo.KeyFile
 	repo   *repo.Repository
 	ingest *ingest.Ingest
 	client pb.AgentServiceClient
+
+	receipts []*pb.Receipt // of all uploads
 }
 
 type service struct {
@@ -106,10 +109,13 @@ func newFixture(t *testing.T) *fixture {
 	if f.repo, err = repo.Create(t.Context(), f.store, key, start); err != nil {
 		t.Fatal(err)
 	}
-	f.ingest = ingest.New(ingest.Options{Log: f, Repo: f.repo, Store: f.store, StoreName: "default", Logger: slog.New(slog.DiscardHandler)})
+	f.seen = &watched{Store: f.store}
+	f.ingest = ingest.New(ingest.Options{
+		Log: f, Repo: f.repo, Store: f.seen, StoreName: "default", Logger: slog.New(slog.DiscardHandler), ReceiptKey: [32]byte{1},
+	})
 
 	server := grpc.NewServer(transport.ServerOptions()...)
-	pb.RegisterAgentServiceServer(server, &service{ingest: f.ingest, serve: &serve.Serve{Check: lease.Check{View: f.View}, Store: f.store}})
+	pb.RegisterAgentServiceServer(server, &service{ingest: f.ingest, serve: &serve.Serve{Check: lease.Check{View: f.View}, Store: f.seen}})
 	listener := bufconn.Listen(1 << 20)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
@@ -152,7 +158,10 @@ func (f *fixture) upload(h *pb.ObjectHeader, data []byte, part int) error {
 		}
 		data = data[n:]
 	}
-	_, err = stream.CloseAndRecv()
+	resp, err := stream.CloseAndRecv()
+	if resp.GetReceipt() != nil {
+		f.receipts = append(f.receipts, resp.GetReceipt())
+	}
 	return err
 }
 
