@@ -99,7 +99,9 @@ func TestALeaderAgainDoesNotTakeAgentsForLost(t *testing.T) {
 		n.must(queueOf(backupOf("r1", "shop")))
 		held := a.assigned()
 		one.stop()
-		a.ended()
+		if over, _ := a.ended(); !over {
+			t.Fatal("the session goes on")
+		}
 		two := n.leader(nil)
 		b := two.connect(asks("a1", "h1", 1, held...), ready("shop"))
 		two.pass(5*time.Minute, func() { b.beat(held...) })

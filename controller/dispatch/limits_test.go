@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -179,12 +180,15 @@ func TestAgentsHearOfTheControllers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		one, two := &pb.ControllerInfo{Id: "c1", Address: "c1:7070", Leader: true}, &pb.ControllerInfo{Id: "c2", Address: "c2:7070"}
-		controllers, trust := []*pb.ControllerInfo{one}, uint64(3)
+		var controllers atomic.Pointer[[]*pb.ControllerInfo]
+		var trust atomic.Uint64
+		controllers.Store(&[]*pb.ControllerInfo{one})
+		trust.Store(3)
 		n := newNode(t)
 		n.must(setLimits(0, 0))
 		l := n.leader(func(o *Options) {
-			o.Controllers = func() []*pb.ControllerInfo { return controllers }
-			o.TrustVersion = func() uint64 { return trust }
+			o.Controllers = func() []*pb.ControllerInfo { return *controllers.Load() }
+			o.TrustVersion = trust.Load
 			o.Ingest = func(source string) []string { return []string{"c2 for " + source} }
 		})
 		a, b := l.connect(asks("a1", "h1", 4), ready("shop")), l.connect(asks("a2", "h2", 4))
@@ -197,14 +201,14 @@ func TestAgentsHearOfTheControllers(t *testing.T) {
 		if m := append(a.told(), b.told()...); len(m) != 0 {
 			t.Errorf("told again: %v", m)
 		}
-		controllers = []*pb.ControllerInfo{one, two}
+		controllers.Store(&[]*pb.ControllerInfo{one, two})
 		l.must(setLimits(2, 0))
 		for _, e := range []*end{a, b} {
 			if m := e.told(); len(m) != 1 || len(m[0].GetControllers()) != 2 || m[0].GetTrustVersion() != 0 || m[0].GetType() != pb.SessionResponse_TYPE_INCREMENTAL {
 				t.Errorf("a controller more: %v", m)
 			}
 		}
-		trust = 4
+		trust.Store(4)
 		l.pass(2 * time.Second) // seen without a change of the state, too
 		for _, e := range []*end{a, b} {
 			if m := e.told(); len(m) != 1 || m[0].GetControllers() != nil || m[0].GetTrustVersion() != 4 {

@@ -91,8 +91,17 @@ func following(a *pb.AuthorityRecord) *pb.AuthorityRecord {
 }
 
 // ensure makes the authority of a cluster that has none, and seals its keys anew
-// when the repository has a newer key than they are sealed under.
+// when the repository has a newer key than they are sealed under. That somebody
+// else has just done it is as well.
 func (s *Service) ensure(ctx context.Context) error {
+	err := s.makeOrSeal(ctx)
+	if problem.ReasonOf(err) == state.ReasonNotNext {
+		return nil
+	}
+	return err
+}
+
+func (s *Service) makeOrSeal(ctx context.Context) error {
 	a, ok := s.Node.View().Authority()
 	if !ok {
 		root, err := s.newRoot(true)

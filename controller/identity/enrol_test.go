@@ -369,3 +369,21 @@ func TestControllersThatStartTogetherShareASecret(t *testing.T) {
 		t.Errorf("as an admin: %v", err)
 	}
 }
+
+// The loop of the leader and its own enrolment may both find that there is no authority.
+func TestTheAuthorityIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	w := quiet(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := w.service.ensure(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if a := w.authority(); a.GetVersion() != 1 || len(a.GetRoots()) != 1 {
+		t.Errorf("%v", Describe(a))
+	}
+}
