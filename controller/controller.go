@@ -7,18 +7,18 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/baktainer/baktainer/controller/api"
+	"github.com/baktainer/baktainer/controller/cluster"
 	"github.com/baktainer/baktainer/controller/consensus"
 	"github.com/baktainer/baktainer/controller/dashboard"
 	"github.com/baktainer/baktainer/controller/dispatch"
+	"github.com/baktainer/baktainer/controller/identity"
 	"github.com/baktainer/baktainer/controller/ingest"
 	"github.com/baktainer/baktainer/controller/lease"
+	"github.com/baktainer/baktainer/controller/member"
 	"github.com/baktainer/baktainer/controller/retain"
 	"github.com/baktainer/baktainer/controller/scheduler"
 	"github.com/baktainer/baktainer/controller/serve"
@@ -28,7 +28,6 @@ import (
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
 	"github.com/baktainer/baktainer/internal/transport"
-	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // Options are the parts and settings of a controller. Zero durations have the
@@ -56,6 +55,18 @@ type Options struct {
 	Metrics http.Handler
 	// Config is shown at /config, by name; without secrets.
 	Config map[string]string
+
+	// Address is HOST:PORT at which agents and other controllers reach this one;
+	// empty: nobody does, and there are no certificates.
+	Address string
+	// OwnPKI says that certificates come from the user's own authority.
+	OwnPKI bool
+	// Expect is how many controllers made the cluster together, 0 when none did.
+	Expect int
+	// Reach is Store where it may be on another controller's disk; nil: it is this one's.
+	Reach *member.Reach
+	// Keys gives other controllers keys of the repository; nil: they bring their own.
+	Keys member.Keys
 }
 
 // Controller is a running controller's services.
@@ -67,7 +78,11 @@ type Controller struct {
 	retain    *retain.Retain
 	serve     *serve.Serve
 	admin     *api.Server
+	cluster   *cluster.Service
+	identity  *identity.Service
+	member    *member.Service
 	stores    *storeProbe
+	routes    *routes
 	began     time.Time
 	stopping  chan struct{} // closed when Run ends
 }
@@ -79,19 +94,25 @@ const housekeepEvery = 30 * time.Second
 // and decides while Run runs.
 func New(o Options) (*Controller, error) {
 	o = withDefaults(o)
-	c := &Controller{Options: o, began: o.Clock.Now(), stopping: make(chan struct{})}
+	c := &Controller{Options: o, began: o.Clock.Now(), stopping: make(chan struct{}), routes: newRoutes(o.Node, o.StoreName)}
+	decides := leader{o.Node}
 	var err error
-	if c.scheduler, err = scheduler.New(o.Node, o.Clock, o.Logger, o.DefaultSchedule, o.Zone, o.Tick); err != nil {
+	if c.scheduler, err = scheduler.New(decides, o.Clock, o.Logger, o.DefaultSchedule, o.Zone, o.Tick); err != nil {
 		return nil, err
 	}
-	c.retain = retain.New(retain.Options{Node: o.Node, Repo: o.Repo, Store: o.Store, Clock: o.Clock, Logger: o.Logger})
+	receipts, err := o.Repo.ReceiptKey()
+	if err != nil {
+		return nil, err
+	}
+	c.retain = retain.New(retain.Options{Node: decides, Repo: o.Repo, Store: o.Store, Clock: o.Clock, Logger: o.Logger})
 	c.dispatch = dispatch.New(dispatch.Options{
-		Node: o.Node, Key: o.Repo.SourceKey, Damaged: c.retain.Damaged, Clock: o.Clock, Logger: o.Logger,
-		LeaseDuration: o.LeaseDuration, AgentDeadline: o.AgentDeadline, Tick: o.Tick, Caller: transport.IsAgent,
+		Node: decides, Key: o.Repo.SourceKey, Damaged: c.retain.Damaged, Clock: o.Clock, Logger: o.Logger,
+		Controllers: c.Controllers, TrustVersion: c.trustVersion, Ingest: c.routes.order, Caller: transport.IsAgent,
+		LeaseDuration: o.LeaseDuration, AgentDeadline: o.AgentDeadline, Tick: o.Tick,
 	})
 	c.ingest = ingest.New(ingest.Options{
 		Log: o.Node, Repo: o.Repo, Store: o.Store, StoreName: o.StoreName, Logger: o.Logger,
-		Leads: o.Node.IsLeader, Caller: transport.IsAgent,
+		Leads: o.Node.IsLeader, Caller: transport.IsAgent, ReceiptKey: receipts,
 	})
 	c.serve = &serve.Serve{Check: lease.Check{View: o.Node.View, Leads: o.Node.IsLeader, Caller: transport.IsAgent}, Store: o.Store}
 	c.stores = &storeProbe{store: o.Store, name: o.StoreName}
@@ -101,6 +122,14 @@ func New(o Options) (*Controller, error) {
 		Retain:   c.retain,
 		Clock:    o.Clock, Version: o.Version, Schedule: scheduler.Default, Stopping: c.stopping,
 	})
+	c.identity = identity.New(identity.Options{
+		Node: o.Node, Repo: o.Repo, Clock: o.Clock, Logger: o.Logger, Controllers: c.Controllers, AgentsTrust: c.agentsTrust, OwnPKI: o.OwnPKI,
+	})
+	c.cluster = cluster.New(cluster.Options{
+		Node: o.Node, Agents: c.dispatch, Authority: c.identity, Clock: o.Clock, OwnPKI: o.OwnPKI,
+		Uploads: func() map[string]int { return map[string]int{o.Node.ID(): c.ingest.Uploads()} },
+	})
+	c.member = member.New(member.Options{Node: o.Node, Keys: o.Keys, Logger: o.Logger, Local: c.localStore})
 	return c, nil
 }
 
@@ -119,17 +148,6 @@ func withDefaults(o Options) Options {
 	return o
 }
 
-// Register adds the services for agents and operators to a server.
-func (c *Controller) Register(s *grpc.Server) {
-	c.RegisterAgents(s)
-	pb.RegisterAdminServiceServer(s, c.admin)
-}
-
-// RegisterAgents adds the service for agents alone.
-func (c *Controller) RegisterAgents(s *grpc.Server) {
-	pb.RegisterAgentServiceServer(s, &agentService{controller: c})
-}
-
 // Handler serves health, metrics and the status page over HTTP.
 func (c *Controller) Handler() http.Handler {
 	return dashboard.Handler(dashboard.Options{Reader: c.admin, Metrics: c.Metrics, Config: c.Config, Clock: c.Clock})
@@ -145,9 +163,10 @@ func (c *Controller) Run(ctx context.Context) error {
 		return problem.Wrap(problem.Internal, err, "register metrics")
 	}
 	defer unregister()
-	var probing sync.WaitGroup
-	defer probing.Wait()
-	probing.Go(func() { c.stores.run(ctx) })
+	var always sync.WaitGroup
+	defer always.Wait()
+	always.Go(func() { c.stores.run(ctx) })
+	always.Go(func() { c.attend(ctx) })
 
 	for ctx.Err() == nil {
 		if c.Node.IsLeader() {
@@ -168,7 +187,11 @@ func (c *Controller) lead(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer stop()
-	for _, part := range []func(context.Context){c.dispatch.Run, c.scheduler.Run, c.retain.Run, c.housekeep} {
+	work := []func(context.Context){c.dispatch.Run, c.scheduler.Run, c.retain.Run, c.housekeep}
+	if c.Address != "" && !c.OwnPKI {
+		work = append(work, c.identity.Run)
+	}
+	for _, part := range work {
 		parts.Go(func() { part(ctx) })
 	}
 	for c.Node.IsLeader() {
@@ -183,77 +206,10 @@ func (c *Controller) lead(ctx context.Context) {
 // housekeep does, and tries again, what belongs to no request.
 func (c *Controller) housekeep(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := c.registerStore(ctx); err != nil && ctx.Err() == nil {
-			c.Logger.Warn("store not registered yet", "store", c.StoreName, "error", err)
-		}
 		if err := c.ingest.WriteLedgerCopies(ctx); err != nil && ctx.Err() == nil {
 			c.Logger.Warn("ledger copies are missing from the store", "store", c.StoreName, "error", err)
 		}
 		c.ingest.Forget(c.Node.View())
 		_ = clock.Sleep(ctx, housekeepEvery) // its only error ends the loop
 	}
-}
-
-func (c *Controller) registerStore(ctx context.Context) error {
-	location, id := c.Store.Describe(), c.Node.ID()
-	for _, known := range c.Node.View().Stores() {
-		if known.GetName() == c.StoreName && known.GetLocation() == location && known.GetRepository() == c.Repo.ID && slices.Contains(known.GetControllers(), id) {
-			return nil
-		}
-	}
-	return c.Node.Propose(ctx, &pb.Command{Actor: "controller", Command: &pb.Command_RegisterStore{
-		RegisterStore: &pb.RegisterStore{Name: c.StoreName, Location: location, Repository: c.Repo.ID, Controller: id},
-	}})
-}
-
-// agentService hands each call of an agent to the part that it is for, once it is
-// sure that the caller is the agent that it names. Where a call names a lease, the
-// part itself makes sure that it is the caller's.
-type agentService struct {
-	pb.UnimplementedAgentServiceServer
-	controller *Controller
-}
-
-func (a *agentService) Session(r *pb.SessionRequest, s grpc.ServerStreamingServer[pb.SessionResponse]) error {
-	if err := transport.IsAgent(s.Context(), r.GetAgent()); err != nil {
-		return err
-	}
-	return a.controller.dispatch.Session(r, s)
-}
-
-func (a *agentService) Heartbeat(ctx context.Context, r *pb.HeartbeatRequest) (*pb.HeartbeatResponse, error) {
-	if err := transport.IsAgent(ctx, r.GetAgent()); err != nil {
-		return nil, err
-	}
-	return a.controller.dispatch.Heartbeat(ctx, r)
-}
-
-func (a *agentService) ReportInventory(ctx context.Context, r *pb.ReportInventoryRequest) (*pb.ReportInventoryResponse, error) {
-	if err := transport.IsAgent(ctx, r.GetAgent()); err != nil {
-		return nil, err
-	}
-	return a.controller.dispatch.ReportInventory(ctx, r)
-}
-
-func (a *agentService) FinishRun(ctx context.Context, r *pb.FinishRunRequest) (*pb.FinishRunResponse, error) {
-	return a.controller.dispatch.FinishRun(ctx, r)
-}
-
-func (a *agentService) SendLogs(ctx context.Context, r *pb.SendLogsRequest) (*pb.SendLogsResponse, error) {
-	if err := transport.IsAgent(ctx, r.GetAgent()); err != nil {
-		return nil, err
-	}
-	return a.controller.dispatch.SendLogs(ctx, r)
-}
-
-func (a *agentService) UploadObject(s grpc.ClientStreamingServer[pb.UploadObjectRequest, pb.UploadObjectResponse]) error {
-	return a.controller.ingest.UploadObject(s)
-}
-
-func (a *agentService) CommitSnapshot(ctx context.Context, r *pb.CommitSnapshotRequest) (*pb.CommitSnapshotResponse, error) {
-	return a.controller.ingest.CommitSnapshot(ctx, r)
-}
-
-func (a *agentService) ReadObject(r *pb.ReadObjectRequest, s grpc.ServerStreamingServer[pb.ReadObjectResponse]) error {
-	return a.controller.serve.ReadObject(r, s)
 }

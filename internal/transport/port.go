@@ -80,9 +80,9 @@ func Listen(ctx context.Context, address string, o PortOptions) (*Port, error) {
 	return p, nil
 }
 
-// GRPC is where the connections for a gRPC server come out. The server needs
-// the port's Credentials.
-func (p *Port) GRPC() net.Listener { return p.grpc }
+// GRPC is where the connections for a gRPC server come out, which needs the
+// port's Credentials. When the server closes it, another one may take over.
+func (p *Port) GRPC() net.Listener { return &lent{handover: p.grpc, back: make(chan struct{})} }
 
 // Credentials are the option of a gRPC server that serves GRPC.
 func (p *Port) Credentials() grpc.ServerOption { return grpc.Creds(handshaken{}) }
@@ -268,13 +268,30 @@ func (h *handover) give(ctx context.Context, conn net.Conn) error {
 	}
 }
 
-func (h *handover) Accept() (net.Conn, error) {
+func (h *handover) Accept() (net.Conn, error) { return h.accept(nil) }
+
+func (h *handover) accept(stop <-chan struct{}) (net.Conn, error) {
 	select {
 	case conn := <-h.conns:
 		return conn, nil
 	case <-h.closed:
-		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: h.address, Err: net.ErrClosed}
+	case <-stop:
 	}
+	return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: h.address, Err: net.ErrClosed}
+}
+
+// lent is a handover in the hands of one server, which closes its own end of it alone.
+type lent struct {
+	*handover
+	back chan struct{}
+	once sync.Once
+}
+
+func (l *lent) Accept() (net.Conn, error) { return l.accept(l.back) }
+
+func (l *lent) Close() error {
+	l.once.Do(func() { close(l.back) })
+	return nil
 }
 
 func (h *handover) Close() error {
