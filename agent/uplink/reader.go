@@ -106,7 +106,7 @@ func (r *objectReader) open(p place, patience time.Duration) error {
 		release()
 		return err
 	}
-	r.from = &source{p, call, stream.Recv, release}
+	r.from = &source{p, call, transport.Again[pb.ReadObjectResponse](stream), release}
 	return nil
 }
 

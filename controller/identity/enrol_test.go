@@ -36,7 +36,7 @@ func TestATokenTurnsIntoACertificateThatRenews(t *testing.T) {
 		id := w.identity(role, name)
 		hash := token.Hash()
 		if id.GetToken() != state.TokenID(hash[:]) || id.GetTrustVersion() != 1 || id.GetRoot() != pki.Fingerprint(SigningRoot(w.node.View())) ||
-			!id.GetNotAfter().AsTime().Equal(w.clock.Now().Add(pki.LeafLife)) {
+			!id.GetNotAfter().AsTime().Equal(w.clock.Now().Add(pki.Life(transport.RoleName(role)))) {
 			t.Errorf("%s is noted as %v", name, id)
 		}
 		if w.used(token) != 1 {

@@ -71,7 +71,7 @@ func (s *Service) issueOnce(ctx context.Context, w wanted) (*pb.Credentials, err
 	if err != nil {
 		return nil, err
 	}
-	ends := at.Add(pki.LeafLife)
+	ends := at.Add(pki.Life(who.Role))
 	if ends.After(root.Cert.NotAfter) {
 		ends = root.Cert.NotAfter
 	}

@@ -23,6 +23,10 @@ import (
 const (
 	// LeafLife is how long a certificate is good for, from the moment it is issued.
 	LeafLife = 7 * 24 * time.Hour
+	// ControllerLife is how long a controller's is: it is renewed as often as the
+	// others, and still counts when a whole cluster was off for months. Nobody could
+	// renew anything else then.
+	ControllerLife = 400 * 24 * time.Hour
 	// Backdate is how long before that moment it begins to be good, for clocks that are behind.
 	Backdate = time.Hour
 	// RootLife is how long a root is good for.
@@ -74,10 +78,19 @@ func Reissue(now, revokedAt time.Time) time.Time {
 	return now
 }
 
-// RenewAt is when to renew a certificate: at 50 to 80 % of its life, where rnd
-// in [0, 1) says. Random, so that those which came at once do not come back at once.
+// Life is how long a certificate for the role is good for.
+func Life(role string) time.Duration {
+	if role == RoleController {
+		return ControllerLife
+	}
+	return LeafLife
+}
+
+// RenewAt is when to renew a certificate: at 50 to 80 % of its life, or of
+// LeafLife, where rnd in [0, 1) says. Random, so that those which came at once do
+// not come back at once.
 func RenewAt(leaf *x509.Certificate, rnd float64) time.Time {
 	issued := IssuedAt(leaf)
-	life := leaf.NotAfter.Sub(issued)
+	life := min(leaf.NotAfter.Sub(issued), LeafLife)
 	return issued.Add(time.Duration(float64(life) * (0.5 + 0.3*rnd)))
 }

@@ -109,7 +109,7 @@ func (r *Root) Issue(request []byte, id Identity, hosts []string, serial *big.In
 	now = now.Truncate(time.Second)
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: id.Name}, URIs: []*url.URL{id.URI()},
-		NotBefore: now.Add(-Backdate), NotAfter: now.Add(LeafLife),
+		NotBefore: now.Add(-Backdate), NotAfter: now.Add(Life(id.Role)),
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}

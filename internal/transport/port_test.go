@@ -66,7 +66,7 @@ func TestRaftIsBetweenControllers(t *testing.T) {
 	}
 	c.revoke(pb.Role_ROLE_CONTROLLER, "c9")
 	expired := transport.NewHolder(c.clock)
-	expired.Use(c.credentials(pki.RoleController, "c3", c.clock.Now().Add(-pki.LeafLife-time.Minute)))
+	expired.Use(c.credentials(pki.RoleController, "c3", c.clock.Now().Add(-pki.ControllerLife-time.Minute)))
 	for what, tc := range map[string]struct {
 		holder *transport.Holder
 		want   string
