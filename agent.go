@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 
@@ -13,39 +15,120 @@ import (
 	"github.com/baktainer/baktainer/agent/uplink"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/telemetry"
 	"github.com/baktainer/baktainer/internal/transport"
 	"github.com/baktainer/baktainer/internal/version"
 )
 
-// agentAlone runs the agent for a controller that it reaches over TCP. Its name
-// is the one in its certificate: the controller accepts no other.
+// line is how an agent reaches its controllers, and who it is to them.
+type line struct {
+	id        string
+	addresses []string
+	dial      uplink.DialFunc
+	known     *contacts         // nil: nothing is learned
+	keeper    *transport.Keeper // nil: certificates are somebody else's to renew
+}
+
+// agentAlone runs the agent for controllers that it reaches over TCP. Its name is
+// the one in its certificate: they accept no other.
 func agentAlone(ctx context.Context, c config.Config, warnings []string) error {
 	return runProcess(ctx, c, warnings, halfMemory, func(ctx context.Context, p process) error {
-		id, err := c.AgentID, error(nil)
-		if id == "" {
-			id, err = transport.AgentName(tlsFiles(c), clock.System{})
-		}
+		l := line{addresses: plain(c.Controllers)}
+		holder, err := l.credentials(ctx, p)
 		if err != nil {
 			return err
 		}
-		dial := func(address string) (uplink.Conn, error) {
-			return transport.DialTLS(address, tlsFiles(c), clock.System{})
+		l.dial = func(address string) (uplink.Conn, error) { return transport.Dial(address, holder) }
+		p.log.Info("the agent's controllers", "agent", l.id, "controllers", l.addresses)
+		if l.keeper == nil {
+			return runAgent(ctx, p, l)
 		}
-		conn, err := dial(c.Controller) // what is wrong with the certificates is told at once
-		if err != nil {
-			return err
-		}
-		_ = conn.Close()
-		p.log.Info("the agent's controller", "agent", id, "controller", c.Controller)
-		return runAgent(ctx, p, id, c.Controller, dial)
+		ctx, stop := context.WithCancel(ctx)
+		kept := make(chan struct{})
+		go func() {
+			defer close(kept)
+			l.keeper.Run(ctx)
+		}()
+		err = runAgent(ctx, p, l)
+		stop()
+		<-kept
+		return err
 	})
 }
 
-// runAgent runs the agent of that id until ctx ends.
-func runAgent(ctx context.Context, p process, id, controller string, dial uplink.DialFunc) error {
-	client := uplink.New(uplink.Options{Agent: id, Dialer: dial, Addresses: []string{controller}, Clock: clock.System{}})
+// credentials finds the agent's certificate: of the user's own authority, kept
+// from before, or in exchange for a token.
+func (l *line) credentials(ctx context.Context, p process) (*transport.Holder, error) {
+	if p.TLS.Given() {
+		holder, err := transport.OwnPKI(tlsFiles(p.Config), clock.System{}, x509.ExtKeyUsageClientAuth)
+		if err != nil {
+			return nil, err
+		}
+		if l.id = p.AgentID; l.id == "" {
+			l.id, err = holder.AgentName()
+		}
+		return holder, err
+	}
+	dir := filepath.Join(p.DataDir, "agent", "identity")
+	l.known = newContacts(filepath.Join(dir, contactsName), p.log)
+	holder := transport.NewHolder(clock.System{})
+	peers := transport.NewPeers(holder)
+	keeper, err := transport.NewKeeper(transport.KeeperOptions{
+		Dir: dir, Holder: holder, Clock: clock.System{}, Logger: p.log.With("part", "identity"), Random: rand.Float64,
+		Renewer: transport.RenewThrough(func() (*transport.Peers, []string) { return peers, plain(append(l.known.addresses(), l.addresses...)) }),
+	})
+	switch reason := problem.ReasonOf(err); {
+	case err == nil:
+	case reason == pki.ReasonNone, reason == pki.ReasonExpired && p.Token.Given():
+		if err := l.enrol(ctx, p, keeper); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, err
+	}
+	l.keeper, l.id = keeper, keeper.Held().Identity().Name
+	if p.AgentID != "" && p.AgentID != l.id {
+		return nil, problem.New(problem.InvalidInput, "this agent is enrolled as %s, not as %s", l.id, p.AgentID).
+			WithHint("Leave --agent-id out. To enrol it anew, revoke it, remove %s, and give it another token.", dir)
+	}
+	return holder, nil
+}
+
+// enrol exchanges the token for a certificate, at whichever controller answers.
+func (l *line) enrol(ctx context.Context, p process, keeper *transport.Keeper) error {
+	token, err := readToken(p.Token, "--token-file", config.TokenVariable)
+	if err != nil {
+		return err
+	}
+	name := p.AgentID
+	if name == "" {
+		if name, err = hostName("the agent", "--agent-id"); err != nil {
+			return err
+		}
+	}
+	got, err := transport.EnrolAt(ctx, l.addresses, transport.Enrolment{Token: token, Role: transport.RoleOf(pki.RoleAgent), Name: name, Clock: clock.System{}}, p.log)
+	if err != nil {
+		return err
+	}
+	p.log.Info("enrolled", "agent", name, "cluster", got.Credentials.Cluster)
+	if err := keeper.Adopt(got.Credentials); err != nil {
+		return err
+	}
+	for _, c := range got.Controllers {
+		l.addresses = plain(append(l.addresses, c))
+	}
+	return nil
+}
+
+// runAgent runs the agent until ctx ends.
+func runAgent(ctx context.Context, p process, l line) error {
+	options := uplink.Options{Agent: l.id, Dialer: l.dial, Addresses: l.addresses, Clock: clock.System{}}
+	if l.known != nil {
+		options.Known, options.Remember = l.known.controllers(), l.known.remember
+	}
+	client := uplink.New(options)
 	defer client.Close()
 	recent := telemetry.NewRing(p.log.With("part", "agent").Handler())
 	log := slog.New(recent)
@@ -55,17 +138,21 @@ func runAgent(ctx context.Context, p process, id, controller string, dial uplink
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		host = id
+		host = l.id
 	}
 	var packs *cache.Cache
 	if p.Cache > 0 {
 		packs = cache.Open(filepath.Join(p.DataDir, "agent", "cache"), p.Cache, clock.System{}, log)
 	}
-	err = agent.New(agent.Options{
+	work := agent.Options{
 		Host: host, Version: version.String(), Controller: client,
 		Providers: []provider.Provider{d}, Engines: engines(), Concurrency: p.Concurrency, Compress: p.Compress,
 		Cache: packs, Recent: recent, Clock: clock.System{}, Logger: log,
-	}).Run(ctx) // returns when ctx ends, its tools killed
+	}
+	if l.keeper != nil {
+		work.TrustVersion, work.Renew = l.keeper.Version, l.keeper.Renew
+	}
+	err = agent.New(work).Run(ctx) // returns when ctx ends, its tools killed
 	p.log.Info("the agent stops")
 	return err
 }

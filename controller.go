@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,11 +16,11 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/baktainer/baktainer/controller"
+	"github.com/baktainer/baktainer/controller/audit"
 	"github.com/baktainer/baktainer/controller/consensus"
-	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/controller/forming"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
-	"github.com/baktainer/baktainer/internal/store/fs"
 	"github.com/baktainer/baktainer/internal/transport"
 	"github.com/baktainer/baktainer/internal/transport/certs"
 	"github.com/baktainer/baktainer/internal/version"
@@ -35,11 +33,7 @@ const halfMemory = 96 << 20
 // controllerAlone runs the controller for agents that come over TCP.
 func controllerAlone(ctx context.Context, c config.Config, warnings []string) error {
 	return runProcess(ctx, c, warnings, halfMemory, func(ctx context.Context, p process) error {
-		holder, err := transport.OwnPKI(tlsFiles(c), clock.System{}, x509.ExtKeyUsageServerAuth)
-		if err != nil {
-			return err
-		}
-		return runController(ctx, p, holder, func() {})
+		return runController(ctx, p, func() {})
 	})
 }
 
@@ -48,35 +42,49 @@ func tlsFiles(c config.Config) certs.Files {
 }
 
 // runController runs the controller until ctx ends, and calls ready once it
-// listens. Agents come in over TCP to what the holder shows; when there is none,
-// over the unix socket alone.
+// listens. Over the unix socket it can always be asked, over TCP when the
+// settings say where.
 //
-// Start: the node (its lock on the data folder keeps a second process out before
-// anything is written), store and key, services, listeners. Stop, in the opposite
-// order: the calls in flight, then the node.
-func runController(ctx context.Context, p process, holder *transport.Holder, ready func()) (err error) {
-	node, err := consensus.Open(consensus.Options{
-		Dir: filepath.Join(p.DataDir, "controller"), Tables: state.New(), Clock: clock.System{}, Logger: p.log.With("part", "raft"),
-	})
+// Start: the place among others (a second process on the data folder ends here),
+// the node, store and key, services, listeners. Stop, in the opposite order:
+// leadership is handed over, then the calls in flight end, then the node, then
+// the port, which the node needs to the end.
+func runController(ctx context.Context, p process, ready func()) (err error) {
+	at, err := takePlace(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, at.close()) }()
+	outcome, err := at.come(ctx)
+	if err != nil {
+		return err
+	}
+	node, err := at.node(outcome)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopWithin(node.Shutdown)) }()
-	ctl, err := newController(ctx, p, node)
+	kept, err := at.findStore(ctx, outcome)
 	if err != nil {
 		return err
 	}
-	services, err := listen(ctx, p, ctl, holder)
+	ctl, err := controller.New(controller.Options{
+		Node: node, Repo: kept.repository, Store: kept.store, Reach: kept.reach, Keys: kept.keys, Version: version.String(),
+		Address: at.address, OwnPKI: at.port != nil && at.keeper == nil, Expect: p.Expect,
+		Clock: clock.System{}, Logger: p.log.With("part", "controller"),
+		DefaultSchedule: p.Schedule, Zone: p.Zone, LeaseDuration: p.LeaseDuration,
+		Metrics: p.tel.MetricsHandler(), Config: shown(p.Config),
+	})
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, s := range services {
-			if s.port != nil {
-				err = errors.Join(err, s.port.Close())
-			}
-		}
-	}()
+	recorder := audit.New(audit.Options{Propose: node.Propose, Node: node.ID(), Clock: clock.System{}, Logger: p.log.With("part", "audit")})
+	guard := transport.NewGuard(at.guard(node, recorder))
+	defer func() { err = errors.Join(err, guard.Close()) }()
+	services, err := listen(p, at, ctl, guard)
+	if err != nil {
+		return err
+	}
 
 	parts, ctx := errgroup.WithContext(ctx)
 	for _, s := range services {
@@ -88,69 +96,100 @@ func runController(ctx context.Context, p process, holder *transport.Holder, rea
 		})
 	}
 	parts.Go(func() error { return ctl.Run(ctx) })
+	at.keepUp(ctx, parts, outcome, node, ctl)
 	serveHTTP(ctx, parts, p.HTTPListen, ctl.Handler(), p.log)
 	parts.Go(func() error {
 		<-ctx.Done()
 		p.log.Info("the controller stops")
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
+		handOver(stopCtx, node, p.log)
 		for _, s := range services {
 			transport.Stop(stopCtx, s.server)
 		}
+		recorder.Close(stopCtx)
 		return nil
 	})
 	ready()
 	return parts.Wait()
 }
 
+// handOverTime bounds the wait for another controller to lead.
+const handOverTime = 3 * time.Second
+
+// handOver lets another controller lead, if there is one and this one does, so
+// that nobody has to find out that it is gone.
+func handOver(ctx context.Context, node *consensus.Node, log *slog.Logger) {
+	voters := 0
+	for _, m := range node.Membership() {
+		if m.Voter {
+			voters++
+		}
+	}
+	if !node.IsLeader() || voters < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverTime)
+	defer cancel()
+	if err := node.TransferLeadership(ctx, ""); err != nil {
+		log.Warn("leadership not handed over: the others will notice", "error", err)
+	}
+}
+
+// keepUp runs what a controller among others does all the time.
+func (m *place) keepUp(ctx context.Context, parts *errgroup.Group, o forming.Outcome, node *consensus.Node, ctl *controller.Controller) {
+	run := func(work func(context.Context)) {
+		parts.Go(func() error {
+			work(ctx)
+			return nil
+		})
+	}
+	if m.gate != nil {
+		run(m.gate.Run)
+	}
+	if m.keeper != nil {
+		run(m.keeper.Run)
+		if o.Make || m.kept.State {
+			run(func(ctx context.Context) { forming.First(ctx, m.forming(), ctl.Identity()) })
+		}
+	}
+	if m.port != nil && !o.Make {
+		run(func(ctx context.Context) { forming.Announce(ctx, m.forming(), node) })
+	}
+}
+
 // service is a server with what it listens on.
 type service struct {
 	server   *grpc.Server
 	listener net.Listener
-	port     *transport.Port // that the listener is of, if any
 }
 
-// listen opens the unix socket, where all services are, and the agents' port,
-// where theirs is alone.
-func listen(ctx context.Context, p process, ctl *controller.Controller, holder *transport.Holder) ([]service, error) {
-	local := grpc.NewServer(transport.ServerOptions()...)
-	ctl.Register(local)
-	healthpb.RegisterHealthServer(local, health.NewServer())
-	reflection.Register(local)
+// listen opens the unix socket, and takes over the port.
+func listen(p process, at *place, ctl *controller.Controller, guard *transport.Guard) ([]service, error) {
+	serve := func(credentials grpc.ServerOption) (*grpc.Server, error) {
+		s := grpc.NewServer(append(guard.ServerOptions(), credentials)...)
+		ctl.Register(s)
+		healthpb.RegisterHealthServer(s, health.NewServer())
+		reflection.Register(s)
+		return s, transport.CheckAccess(s)
+	}
+	local, err := serve(transport.LocalCredentials())
+	if err != nil {
+		return nil, err
+	}
 	socket, err := transport.ListenUnix(p.Socket)
 	if err != nil {
 		return nil, err
 	}
-	services := []service{{server: local, listener: socket}}
-	if holder == nil {
+	services := []service{{local, socket}}
+	if at.port == nil {
 		return services, nil
 	}
-	port, err := transport.Listen(ctx, p.Listen, transport.PortOptions{Holder: holder, Clock: clock.System{}, Logger: p.log.With("part", "port")})
+	remote, err := serve(at.port.Credentials())
 	if err != nil {
 		return nil, errors.Join(err, socket.Close())
 	}
-	remote := grpc.NewServer(append(transport.ServerOptions(), port.Credentials())...)
-	ctl.RegisterAgents(remote)
-	healthpb.RegisterHealthServer(remote, health.NewServer())
-	p.log.Info("waiting for agents", "listen", port.Addr().String())
-	return append(services, service{server: remote, listener: port.GRPC(), port: port}), nil
-}
-
-func newController(ctx context.Context, p process, node *consensus.Node) (*controller.Controller, error) {
-	st, err := fs.Open(p.Store)
-	if err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
-	}
-	repository, err := openRepository(ctx, st, p.Config, clock.System{}.Now(), p.log)
-	if err != nil {
-		return nil, err
-	}
-	return controller.New(controller.Options{
-		Node: node, Repo: repository, Store: st, Version: version.String(),
-		Clock: clock.System{}, Logger: p.log.With("part", "controller"),
-		DefaultSchedule: p.Schedule, Zone: p.Zone, LeaseDuration: p.LeaseDuration,
-		Metrics: p.tel.MetricsHandler(), Config: shown(p.Config),
-	})
+	return append(services, service{remote, at.port.GRPC()}), nil
 }
 
 // serveHTTP serves status, health and metrics. That its port is taken must not

@@ -129,7 +129,9 @@ func (m *place) forming() forming.Options {
 	_, missing := os.Stat(m.p.KeyFile)
 	return forming.Options{
 		ID: m.id, Address: m.address, Version: version.String(), Kept: m.kept, Join: m.p.Join, Expect: m.p.Expect,
-		Token: func() (pki.Token, error) { return readToken(m.p.JoinToken, "--join-token-file", config.JoinTokenVariable) },
+		Token: func() (pki.Token, error) {
+			return readToken(m.p.JoinToken, "--join-token-file", config.JoinTokenVariable)
+		},
 		Hosts: m.hosts(), Port: m.port, Holder: m.holder, Keeper: m.keeper, Peers: m.peers,
 		WantsKey: missing != nil && keyIsFile(m.p.Config), Clock: clock.System{}, Logger: m.log,
 	}
@@ -147,6 +149,36 @@ func (m *place) node(o forming.Outcome) (*consensus.Node, error) {
 	}
 	return consensus.Open(options)
 }
+
+// guard says what stands before every call.
+func (m *place) guard(node *consensus.Node, recorder transport.Auditor) transport.GuardOptions {
+	o := transport.GuardOptions{Clock: clock.System{}, Gate: m.gateOrNil(), Auditor: recorder}
+	if m.port == nil {
+		return o
+	}
+	o.Leader, o.Holder = leadership{node}, m.holder
+	if m.p.Expect > 1 {
+		o.Secret = func() string {
+			token, err := m.forming().Token()
+			if err != nil || !token.Unpinned() {
+				return ""
+			}
+			return token.Secret()
+		}
+	}
+	return o
+}
+
+// leadership is a node as the guard asks it.
+type leadership struct{ node *consensus.Node }
+
+// Leader implements transport.Leader.
+func (l leadership) Leader() (address string, self bool) {
+	return l.node.LeaderAddress(), l.node.IsLeader()
+}
+
+// Changed implements transport.Leader.
+func (l leadership) Changed() <-chan struct{} { return l.node.LeaderChanged() }
 
 // network is Raft's view of the port.
 type network struct {

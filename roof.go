@@ -26,6 +26,9 @@ func roof() cli.Roof {
 		Agent:          agentAlone,
 		OpenStore:      openStore,
 		RestoreInto:    rescueInto,
+		Login:          login,
+		DialController: dialController,
+		PlanRecovery:   planRecovery,
 		Helper:         help,
 		HelperCommands: []string{"helper"},
 	}

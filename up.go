@@ -24,7 +24,7 @@ func up(ctx context.Context, c config.Config, warnings []string) error {
 		controllerCtx, stopController := context.WithCancel(context.WithoutCancel(ctx))
 		listening := make(chan struct{})
 		halves.Go(func() error {
-			return runController(controllerCtx, p, nil, func() { close(listening) })
+			return runController(controllerCtx, p, func() { close(listening) })
 		})
 		halves.Go(func() error {
 			defer stopController()
@@ -37,9 +37,9 @@ func up(ctx context.Context, c config.Config, warnings []string) error {
 			if err != nil {
 				return err
 			}
-			return runAgent(ctx, p, id, c.Socket, func(string) (uplink.Conn, error) {
+			return runAgent(ctx, p, line{id: id, addresses: []string{c.Socket}, dial: func(string) (uplink.Conn, error) {
 				return transport.DialUnix(c.Socket) // whatever the controllers' addresses
-			})
+			}})
 		})
 		return halves.Wait()
 	})

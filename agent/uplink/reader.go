@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 

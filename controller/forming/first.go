@@ -41,7 +41,7 @@ func (o Options) first(ctx context.Context, authority *identity.Service) error {
 			return err
 		}
 	}
-	if o.Keeper.Held() != nil {
+	if o.valid() {
 		return nil
 	}
 	key, err := pki.NewKey()

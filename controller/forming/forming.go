@@ -65,7 +65,7 @@ const (
 func Come(ctx context.Context, o Options) (Outcome, error) {
 	switch {
 	case o.Kept.State:
-		return Outcome{Cluster: o.Kept.Cluster}, nil
+		return Outcome{Cluster: o.Kept.Cluster}, o.again(ctx)
 	case len(o.Join) == 0:
 		return Outcome{Make: true}, nil
 	}
@@ -82,10 +82,40 @@ func Come(ctx context.Context, o Options) (Outcome, error) {
 	return o.join(ctx, token)
 }
 
+// again gets a controller that has been a member before a new certificate, when
+// its own does not count any more and a token says that it may have one.
+func (o Options) again(ctx context.Context) error {
+	if o.Keeper == nil || o.valid() || len(o.Join) == 0 {
+		return nil
+	}
+	token, err := o.Token()
+	if err != nil || token.Unpinned() {
+		o.Logger.Warn("this controller has no certificate that counts; a token in --join-token-file gets it one", "error", err)
+		return nil
+	}
+	return o.persist(ctx, "enrol again", func(address string) error { return o.enrol(ctx, address, token) })
+}
+
+// valid says whether there is a certificate that counts.
+func (o Options) valid() bool {
+	held := o.Keeper.Held()
+	return held != nil && o.Clock.Now().Before(held.Leaf().NotAfter)
+}
+
+func (o Options) enrol(ctx context.Context, address string, token pki.Token) error {
+	c, _, err := transport.Enrol(ctx, address, transport.Enrolment{
+		Token: token, Role: pb.Role_ROLE_CONTROLLER, Name: o.ID, Hosts: o.Hosts, Clock: o.Clock,
+	})
+	if err != nil {
+		return err
+	}
+	return o.Keeper.Adopt(c)
+}
+
 // token reads the token, which is not needed where there is a certificate and
 // nobody to be met.
 func (o Options) token() (pki.Token, error) {
-	enrolled := o.Keeper == nil || o.Keeper.Held() != nil
+	enrolled := o.Keeper == nil || o.valid()
 	if enrolled && o.Expect <= 1 {
 		return pki.Token{}, nil
 	}
@@ -103,14 +133,8 @@ func (o Options) token() (pki.Token, error) {
 // join has the controller taken in.
 func (o Options) join(ctx context.Context, token pki.Token) (out Outcome, err error) {
 	err = o.persist(ctx, "join the cluster", func(address string) error {
-		if o.Keeper != nil && o.Keeper.Held() == nil {
-			c, _, err := transport.Enrol(ctx, address, transport.Enrolment{
-				Token: token, Role: pb.Role_ROLE_CONTROLLER, Name: o.ID, Hosts: o.Hosts, Clock: o.Clock,
-			})
-			if err != nil {
-				return err
-			}
-			if err := o.Keeper.Adopt(c); err != nil {
+		if o.Keeper != nil && !o.valid() {
+			if err := o.enrol(ctx, address, token); err != nil {
 				return err
 			}
 		}
@@ -124,15 +148,39 @@ func (o Options) join(ctx context.Context, token pki.Token) (out Outcome, err er
 	return out, err
 }
 
-// Announce tells the cluster where the controller is reached now. It is for one
-// that has been a member before.
-func Announce(ctx context.Context, o Options, leader func() string) error {
-	address := leader()
-	if address == "" {
-		return problem.New(problem.Unavailable, "there is no leader at present").WithReason(consensus.ReasonNoLeader)
+// leader is what Announce asks of the node.
+type leader interface {
+	LeaderAddress() string
+	IsLeader() bool
+	LeaderChanged() <-chan struct{}
+}
+
+// Announce tells the cluster where the controller is reached now: addresses
+// change while a controller is away. It tries until that is done, or ctx ends.
+func Announce(ctx context.Context, o Options, node leader) {
+	for pause := firstPause; ; pause = min(2*pause, mostPause) {
+		changed := node.LeaderChanged()
+		if node.IsLeader() {
+			return // the leader corrects what is said of itself
+		}
+		if address := node.LeaderAddress(); address != "" {
+			_, err := o.ask(ctx, address, false)
+			if err == nil {
+				return
+			}
+			o.Logger.Debug("not announced yet", "leader", address, "error", err)
+		}
+		again := time.NewTimer(pause)
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-ctx.Done():
+		}
+		again.Stop()
+		if ctx.Err() != nil {
+			return
+		}
 	}
-	_, err := o.ask(ctx, address, false)
-	return err
 }
 
 func (o Options) ask(ctx context.Context, address string, wantsKey bool) (*pb.JoinResponse, error) {

@@ -49,7 +49,7 @@ func (m *meeting) Meet(context.Context, *pb.MeetRequest) (*pb.MeetResponse, erro
 // cluster: it has met as many as are expected, each of them has met as many too,
 // none of them has a cluster, and none of them has a lower id.
 func (o Options) meet(ctx context.Context, token pki.Token) (make bool, err error) {
-	if o.Keeper != nil && o.Keeper.Held() == nil {
+	if o.Keeper != nil && !o.valid() {
 		if err := o.Holder.UseTemporary(); err != nil {
 			return false, err
 		}

@@ -16,16 +16,20 @@ import (
 // first call, with the name resolved at that moment, and again by itself whenever
 // the connection is lost. When the holder gets another certificate, calls that
 // begin go over a new connection, and those that have begun end on the old one.
-func Dial(address string, h *Holder) (*grpc.ClientConn, error) {
-	return dial(address, h, DialOptions())
+// With more addresses it is to whichever answers first, tried in their order.
+func Dial(address string, h *Holder, more ...string) (*grpc.ClientConn, error) {
+	return dial(append([]string{address}, more...), h, DialOptions())
 }
 
-func dial(address string, h *Holder, options []grpc.DialOption) (*grpc.ClientConn, error) {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, problem.Wrap(problem.InvalidInput, err, "connect to the controller at %s", address).WithHint("An address is HOST:PORT.")
+func dial(addresses []string, h *Holder, options []grpc.DialOption) (*grpc.ClientConn, error) {
+	address := addresses[0]
+	for _, a := range addresses {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return nil, problem.Wrap(problem.InvalidInput, err, "connect to the controller at %s", a).WithHint("An address is HOST:PORT.")
+		}
 	}
 	conn, err := grpc.NewClient(scheme+":///"+address, append(options,
-		grpc.WithResolvers(follower{h, address}), grpc.WithTransportCredentials(shown{h}))...)
+		grpc.WithResolvers(follower{h, addresses}), grpc.WithTransportCredentials(shown{h}))...)
 	if err != nil {
 		return nil, problem.Wrap(problem.InvalidInput, err, "connect to the controller at %s", address)
 	}
@@ -37,8 +41,8 @@ const scheme = "baktainer"
 // follower has a connection follow its holder: gRPC takes an address with
 // another generation for another one, and moves there without breaking calls off.
 type follower struct {
-	holder  *Holder
-	address string
+	holder    *Holder
+	addresses []string
 }
 
 type generation struct{}
@@ -67,9 +71,11 @@ func (f follower) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver.Bu
 
 func (f follower) tell(cc resolver.ClientConn, n int) {
 	// gRPC goes on with what it has been told before if it does not like this.
-	_ = cc.UpdateState(resolver.State{Endpoints: []resolver.Endpoint{{Addresses: []resolver.Address{
-		{Addr: f.address, Attributes: attributes.New(generation{}, n)},
-	}}}})
+	var all []resolver.Endpoint
+	for _, a := range f.addresses {
+		all = append(all, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a, Attributes: attributes.New(generation{}, n)}}})
+	}
+	_ = cc.UpdateState(resolver.State{Endpoints: all})
 }
 
 type following struct {
@@ -113,7 +119,7 @@ func (p *Peers) Conn(address string) (*grpc.ClientConn, error) {
 	if p.plain {
 		options = plainDialOptions()
 	}
-	conn, err := dial(address, p.holder, options)
+	conn, err := dial([]string{address}, p.holder, options)
 	if err != nil {
 		return nil, err
 	}
