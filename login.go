@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -59,7 +60,7 @@ func dialController(ctx context.Context, r cli.Remote) (grpc.ClientConnInterface
 		if err != nil {
 			return nil, nil, err
 		}
-		return dialAny(plain(r.Controllers), holder)
+		return dialAny(ctx, plain(r.Controllers), holder)
 	}
 	holder := transport.NewHolder(clock.System{})
 	peers := transport.NewPeers(holder)
@@ -80,7 +81,7 @@ func dialController(ctx context.Context, r cli.Remote) (grpc.ClientConnInterface
 		_ = keeper.Renew(renewing)
 		cancel()
 	}
-	conn, hangUp, err := dialAny(addresses, holder)
+	conn, hangUp, err := dialAny(ctx, addresses, holder)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,13 +91,35 @@ func dialController(ctx context.Context, r cli.Remote) (grpc.ClientConnInterface
 	}, nil
 }
 
-// dialAny connects to whichever of the addresses answers.
-func dialAny(addresses []string, holder *transport.Holder) (grpc.ClientConnInterface, func(), error) {
-	conn, err := transport.Dial(addresses[0], holder, addresses[1:]...)
+// answerTime is how long a controller may take to be connected to, when there are others.
+const answerTime = 2 * time.Second
+
+// dialAny connects to the first of the addresses at which somebody answers, to
+// the first of all when nobody does: that one's failure is what is told.
+func dialAny(ctx context.Context, addresses []string, holder *transport.Holder) (grpc.ClientConnInterface, func(), error) {
+	chosen := addresses[0]
+	for _, address := range addresses {
+		if len(addresses) == 1 || answers(ctx, address) {
+			chosen = address
+			break
+		}
+	}
+	conn, err := transport.Dial(chosen, holder)
 	if err != nil {
 		return nil, nil, err
 	}
 	return conn, func() { _ = conn.Close() }, nil
+}
+
+func answers(ctx context.Context, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
 }
 
 // planRecovery says what a recovery of a controller's data folder would do.
