@@ -89,6 +89,8 @@ type database struct {
 	start    func(context.Context) error // done first by Dump
 	restored map[string]string
 	opened   int
+	dumps    int
+	output   func(io.Reader) io.Reader // what is made of a dump
 }
 
 func (d *database) Name() string                                       { return d.name }
@@ -134,12 +136,16 @@ func (d *database) Streams(context.Context) ([]engine.Stream, error) {
 
 func (d *database) Dump(ctx context.Context, _ engine.Stream) (engine.Process, error) {
 	d.mu.Lock()
-	start := d.start
+	start, output := d.start, d.output
+	d.dumps++
 	d.mu.Unlock()
 	if start != nil {
 		if err := start(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if output != nil {
+		return &process{output(bytes.NewReader(d.dump))}, nil
 	}
 	return &process{bytes.NewReader(d.dump)}, nil
 }
@@ -157,6 +163,13 @@ func (d *database) Restore(_ context.Context, s engine.Stream, r io.Reader, _ en
 	}
 	d.restored[s.Name] = string(b)
 	return err
+}
+
+// started is how often a dump was begun.
+func (d *database) started() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dumps
 }
 
 func (d *database) has() map[string]string {
@@ -188,19 +201,34 @@ type world struct {
 
 func newWorld(t *testing.T, hosts ...*host) *world {
 	t.Helper()
+	return newWorldOf(t, 1, nil, hosts...)
+}
+
+// newWorldOf has so many controllers, one being one that knows of no address of
+// its own, and an agent with options of the test's choice.
+func newWorldOf(t *testing.T, controllers int, choose func(*agent.Options), hosts ...*host) *world {
+	t.Helper()
 	w := &world{t: t, hosts: hosts, store: mem.New(), db: &database{name: "fake", dump: []byte("CREATE TABLE shop;\n")}, other: &database{name: "other"}}
 	if len(hosts) == 0 {
 		w.hosts = []*host{newHost("docker")}
 	}
-	w.controller = uplinktest.Start(t, w.store)
+	if controllers == 1 {
+		w.controller = uplinktest.Start(t, w.store)
+	} else {
+		w.controller = uplinktest.StartCluster(t, w.store, controllers)
+	}
 	var providers []provider.Provider
 	for _, h := range w.hosts {
 		providers = append(providers, h)
 	}
-	a := agent.New(agent.Options{
+	o := agent.Options{
 		Host: "h1", Version: "test", Controller: w.controller.Client("a1", clock.System{}), Providers: providers,
 		Engines: []engine.Engine{w.db, w.other}, Concurrency: 2, Compress: source.CompressOff, Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	if choose != nil {
+		choose(&o)
+	}
+	a := agent.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()

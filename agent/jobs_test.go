@@ -148,3 +148,19 @@ func TestProgressThatWasNotHeardIsToldAgain(t *testing.T) {
 		t.Errorf("lines told again: %+v", again)
 	}
 }
+
+func TestAHeartbeatHasAThirdOfTheShortestLease(t *testing.T) {
+	js := newJobs(clock.System{})
+	if got := js.patience(); got != 10*time.Second {
+		t.Errorf("without a lease: %v", got)
+	}
+	for _, tc := range []struct{ lease, want time.Duration }{{time.Minute, 10 * time.Second}, {12 * time.Second, 4 * time.Second}, {time.Hour, 4 * time.Second}} {
+		as := assignment("r"+tc.lease.String(), 1)
+		as.Duration = tc.lease
+		_, j := begin(t, js, as)
+		defer js.end(j)
+		if got := js.patience(); got != tc.want {
+			t.Errorf("with a lease of %v: %v, want %v", tc.lease, got, tc.want)
+		}
+	}
+}

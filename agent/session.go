@@ -18,6 +18,8 @@ const (
 	beatLimit = 10 * time.Second
 	// From this pause on failures are told at the level of a warning.
 	loudPause = 2 * time.Second
+	// Pauses are no longer than this while leases are in hand, which run out.
+	busyPause = 5 * time.Second
 	// A session that lasted this long was a good one: back-off starts over.
 	goodSession = 30 * time.Second
 )
@@ -41,6 +43,9 @@ func (a *Agent) keepSession(ctx context.Context) {
 			level = slog.LevelWarn
 		}
 		wait := pause.Next()
+		if len(a.jobs.leases()) > 0 {
+			wait = min(wait, busyPause)
+		}
 		a.Logger.Log(ctx, level, "no session with the controller; trying again", "error", err, "in", wait.Round(time.Millisecond))
 		_ = clock.Sleep(ctx, wait)
 	}

@@ -20,10 +20,15 @@ import (
 // These tests run in bubbles of their own time. No stream may be stored in one:
 // the repository's buffers go round between its writers.
 
-// atWork is a world whose agent has begun run r1@1 and is kept in it.
+// atWork is a world whose agent has begun run r1@1, a lease of a minute, and is
+// kept in it.
 func atWork(t *testing.T) (w *world, s *uplinktest.Session, begun chan struct{}, stopped chan error) {
 	t.Helper()
-	w = newWorld(t)
+	return newWorld(t).atWork()
+}
+
+func (w *world) atWork() (_ *world, s *uplinktest.Session, begun chan struct{}, stopped chan error) {
+	w.t.Helper()
 	s = w.controller.NextSession()
 	s.Complete()
 	w.settled(labelled("shop"))

@@ -90,6 +90,7 @@ func (c *Client) locate(ctx context.Context) (clue, error) {
 	if failure == nil {
 		failure = problem.New(problem.InvalidInput, "no address of a controller is known")
 	}
+	c.conns.hurry()
 	return clue{}, failure
 }
 

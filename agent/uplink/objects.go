@@ -41,7 +41,7 @@ type Objects struct {
 // with these ids, in this order; log hears when it has to go to another.
 func (c *Client) Objects(h Hold, controllers []string, log *slog.Logger) *Objects {
 	return &Objects{client: c, hold: h, route: route{
-		places: func() []place { return c.book.places(controllers) }, over: h.over, log: log,
+		places: func() []place { return c.book.places(controllers) }, hurry: c.conns.hurry, over: h.over, log: log,
 	}}
 }
 

@@ -82,6 +82,18 @@ func (p *pool) take(l line) (rpc pb.AgentServiceClient, release func(), err erro
 	}), nil
 }
 
+// hurry has connections that are waiting to try again try now. Whoever calls it
+// makes a pause of its own, and theirs are not to come on top of that.
+func (p *pool) hurry() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		if waiting, ok := c.Conn.(interface{ ResetConnectBackoff() }); ok {
+			waiting.ResetConnectBackoff()
+		}
+	}
+}
+
 // keep parts with all connections but those to the addresses.
 func (p *pool) keep(addresses []string) {
 	wanted := map[string]bool{}

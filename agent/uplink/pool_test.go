@@ -14,7 +14,10 @@ type phone struct {
 	grpc.ClientConnInterface
 	address string
 	closed  int
+	hurried int
 }
+
+func (p *phone) ResetConnectBackoff() { p.hurried++ }
 
 func (p *phone) Close() error { p.closed++; return nil }
 
@@ -117,5 +120,18 @@ func TestAnAddressThatCannotBeDialledIsNoAnswer(t *testing.T) {
 	_, _, err := newPool(&exchange{err: problem.Wrap(problem.InvalidInput, cause, "read the certificate")}).take(line{"a:1", false})
 	if problem.CodeOf(err) != problem.Unavailable || !errors.Is(err, cause) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestConnectionsAreHurried(t *testing.T) {
+	t.Parallel()
+	e := &exchange{}
+	p := newPool(e)
+	take(t, p, line{"a", true})()
+	take(t, p, line{"b", false})()
+	p.keep([]string{"a"})
+	p.hurry()
+	if e.phones[0].hurried != 1 || e.phones[1].hurried != 0 {
+		t.Errorf("hurried: %+v", e.phones)
 	}
 }

@@ -89,18 +89,17 @@ func TestAReaderWaitsWhileNobodyAnswers(t *testing.T) {
 		s := newSending(t, "c2")
 		data := noise(30_000)
 		s.stored(t, "p0", data)
-		var back *time.Timer
+		back := time.AfterFunc(3*time.Minute, func() { s.Revive("c1") })
+		defer back.Stop()
 		s.when(func(e uplinktest.Event) bool { return e.Bytes == 5000 }, func(uplinktest.Event) {
-			for _, id := range []string{"c1", "c2", "c3"} {
+			for _, id := range []string{"c1", "c3", "c2"} { // where it reads comes last
 				s.Kill(id)
 			}
-			back = time.AfterFunc(3*time.Minute, func() { s.Revive("c1") })
 		})
 		got, err := s.get(t, "p0", 0, -1)
 		if err != nil || !bytes.Equal(got, data) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
-		back.Stop()
 	})
 }
 

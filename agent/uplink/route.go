@@ -23,6 +23,7 @@ const silence = 2 * time.Minute
 // answers, then to the next.
 type route struct {
 	places func() []place // best first
+	hurry  func()         // is told when nobody answers, before a pause
 	over   func() error   // why nothing more is to be sent
 	log    *slog.Logger
 
@@ -61,6 +62,7 @@ func (r *route) travel(ctx context.Context, failed []place, try func(p place, pa
 			}
 		}
 		r.lost(last)
+		r.hurry()
 		patience = min(2*patience, 32*silence)
 		if pause.Wait(ctx) != nil {
 			return last // it tells more than that ctx has ended

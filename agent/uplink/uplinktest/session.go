@@ -50,6 +50,20 @@ func (s *Session) Cancel(ls ...uplink.Lease) {
 	s.say <- m
 }
 
+// Trust says which version of the trust the agent should have.
+func (s *Session) Trust(version uint64) {
+	m := s.change()
+	m.TrustVersion = version
+	s.say <- m
+}
+
+// AskLogs asks for the last lines of the agent's log.
+func (s *Session) AskLogs(id string, lines int) {
+	m := s.change()
+	m.Logs = &pb.LogRequest{Id: id, Lines: int32(lines)}
+	s.say <- m
+}
+
 // Skip makes the next change one that does not follow on the last message.
 func (s *Session) Skip() { s.last++ }
 
@@ -66,7 +80,7 @@ func (s *Session) change() *pb.SessionResponse {
 func onWire(a uplink.Assignment) *pb.Assignment {
 	w := &pb.Assignment{
 		Lease: &pb.Lease{Run: a.Lease.Run, Epoch: a.Lease.Epoch}, Source: a.Source,
-		LeaseDuration: durationpb.New(a.Duration), Traceparent: a.Traceparent, SourceKey: a.Key.Secret(),
+		LeaseDuration: durationpb.New(a.Duration), Traceparent: a.Traceparent, SourceKey: a.Key.Secret(), Controllers: a.Controllers,
 	}
 	switch {
 	case a.Backup != nil:

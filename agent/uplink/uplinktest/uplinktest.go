@@ -159,6 +159,14 @@ func (c *Cluster) Lead(id string) {
 	c.deposed = make(chan struct{})
 }
 
+// LeadQuietly makes another controller the leader without the one before knowing:
+// it goes on holding its sessions.
+func (c *Cluster) LeadQuietly(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leader = id
+}
+
 // Kill cuts all connections of a controller and takes no more. Unless it comes
 // back nobody is there.
 func (c *Cluster) Kill(id string) { c.node(id).stop() }
