@@ -153,7 +153,7 @@ func (m *place) keepUp(ctx context.Context, parts *errgroup.Group, o forming.Out
 			run(func(ctx context.Context) { forming.First(ctx, m.forming(), ctl.Identity()) })
 		}
 	}
-	if m.port != nil && !o.Make {
+	if m.port != nil && m.kept.State {
 		run(func(ctx context.Context) { forming.Announce(ctx, m.forming(), node) })
 	}
 }
