@@ -212,7 +212,7 @@ func TestAnEndToTheWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.read(x, 0, 1, nil, &work); !errors.Is(err, errTooMuchWork) {
+	if _, err := r.read(x, 0, 1, nil, &work, nil); !errors.Is(err, errTooMuchWork) {
 		t.Errorf("%d requests, %v", c.gets.Load(), err)
 	}
 	r = h.reader() // keeps all

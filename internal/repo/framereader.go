@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/baktainer/baktainer/internal/problem"
 )
@@ -38,7 +39,7 @@ type frameReader struct {
 	source  string
 	packs   map[packID]PackRef
 	indexes *shared[packID, *packIndex]
-	frames  *shared[frameKey, []byte]
+	frames  *shared[frameKey, *unsealed]
 	spare   buffers
 
 	guesses bool // frames are fetched because those before them were asked for
@@ -52,6 +53,13 @@ type frameKey struct {
 	frame int
 }
 
+// unsealed is the content of a frame.
+type unsealed struct {
+	raw   []byte
+	packs []packID        // that its dictionary lies in, and the dictionaries of that
+	right []atomic.Uint64 // a bit for each chunk that was found to have its id
+}
+
 // newFrameReader makes a reader of packs, which may be all that it touches.
 func newFrameReader(ctx context.Context, objects ObjectReader, key SourceKey, c Cipher, src string, packs []PackRef, m readMemory) *frameReader {
 	r := &frameReader{ctx: ctx, objects: objects, key: key, cipher: c, source: src, packs: make(map[packID]PackRef, len(packs)),
@@ -63,7 +71,7 @@ func newFrameReader(ctx context.Context, objects ObjectReader, key SourceKey, c 
 	}
 	keep := func(err error) bool { return problem.CodeOf(err) == problem.Corrupt && !errors.Is(err, errTooMuchWork) }
 	r.indexes = newShared[packID, *packIndex](m.indexes, keep, nil)
-	r.frames = newShared[frameKey](m.frames, keep, r.spare.give)
+	r.frames = newShared[frameKey](m.frames, keep, func(f *unsealed) { r.spare.give(f.raw) })
 	return r
 }
 
@@ -103,27 +111,71 @@ func (r *frameReader) chunksWithin(pack packID, first, count uint32, dst []byte,
 	if err != nil {
 		return dst, err
 	}
-	return r.read(x, first, count, dst, work)
+	return r.read(x, first, count, dst, work, nil)
 }
 
-func (r *frameReader) read(x *packIndex, first, count uint32, dst []byte, work *int64) ([]byte, error) {
+// read is chunksWithin for whoever has the index. packs, if not nil, gets those
+// that dictionaries lie in.
+func (r *frameReader) read(x *packIndex, first, count uint32, dst []byte, work *int64, packs *[]packID) ([]byte, error) {
 	end := uint64(first) + uint64(count)
 	for n := first; uint64(n) < end; {
 		if int64(n) >= int64(len(x.ids)) {
 			return dst, r.failed(x.id, -1, malformed("it has no chunk %d", n))
 		}
 		f := x.frameOf(n)
-		raw, err := r.frame(x, f, work)
+		h, err := r.frame(x, f, work)
 		if err != nil {
 			return dst, err
 		}
 		last := uint32(min(end, uint64(x.frames[f].next)) - 1)
 		from, _ := x.bounds(n)
-		dst = append(dst, raw.value[from:x.ends[last]]...)
-		r.frames.release(raw)
+		dst = append(dst, h.value.raw[from:x.ends[last]]...)
+		if packs != nil {
+			*packs = appendNew(*packs, h.value.packs)
+		}
+		r.frames.release(h)
 		n = last + 1
 	}
 	return dst, nil
+}
+
+// appendNew appends those of more that are not there yet.
+func appendNew(packs, more []packID) []packID {
+	for _, id := range more {
+		if !slices.Contains(packs, id) {
+			packs = append(packs, id)
+		}
+	}
+	return packs
+}
+
+// checked gives the frame that chunks of a pack lie in, to be released after use,
+// and where in it they lie, once each of them has been held against its id: in
+// that frame no chunk is checked twice. When one is wrong what lies before it is
+// given, and an error.
+func (r *frameReader) checked(x *packIndex, first, count uint32, h *hasher) (f *held[*unsealed], bytes []byte, err error) {
+	n := x.frameOf(first)
+	if uint64(first)+uint64(count) > uint64(len(x.ids)) || first+count > x.frames[n].next {
+		return nil, nil, r.failed(x.id, -1, malformed("it has no chunk %d there", first+count-1))
+	}
+	work := int64(maxWork)
+	if f, err = r.frame(x, n, &work); err != nil {
+		return nil, nil, err
+	}
+	from, _ := x.bounds(first)
+	at := from
+	for c := first; c < first+count; c++ {
+		bit := c - x.frames[n].first
+		word, mask := &f.value.right[bit/64], uint64(1)<<(bit%64)
+		if word.Load()&mask == 0 {
+			if h.id(f.value.raw[at:x.ends[c]]) != x.ids[c] {
+				return f, f.value.raw[from:at], r.failed(x.id, n, malformed("chunk %d does not have its id", c))
+			}
+			word.Or(mask)
+		}
+		at = x.ends[c]
+	}
+	return f, f.value.raw[from:at], nil
 }
 
 // index gives the chunk list of a pack.
@@ -148,18 +200,18 @@ func (r *frameReader) index(pack packID) (*packIndex, error) {
 
 // frame gives the content of a frame, to be released after use. work is how many
 // bytes may be opened for it.
-func (r *frameReader) frame(x *packIndex, n int, work *int64) (*held[[]byte], error) {
-	return r.frames.get(frameKey{x.id, n}, int64(room(int(x.frames[n].raw))), func() ([]byte, error) {
-		b, err := r.open(x, n, work)
+func (r *frameReader) frame(x *packIndex, n int, work *int64) (*held[*unsealed], error) {
+	return r.frames.get(frameKey{x.id, n}, int64(room(int(x.frames[n].raw))), func() (*unsealed, error) {
+		f, err := r.open(x, n, work)
 		if err != nil {
 			return nil, r.failed(x.id, n, err)
 		}
-		return b, nil
+		return f, nil
 	})
 }
 
 // open fetches and opens a frame.
-func (r *frameReader) open(x *packIndex, n int, work *int64) ([]byte, error) {
+func (r *frameReader) open(x *packIndex, n int, work *int64) (*unsealed, error) {
 	f := &x.frames[n]
 	if *work -= int64(f.raw); *work < 0 {
 		return nil, errTooMuchWork
@@ -170,22 +222,27 @@ func (r *frameReader) open(x *packIndex, n int, work *int64) ([]byte, error) {
 	}
 	defer r.spare.give(sealed)
 	var dict []byte
+	packs := slices.Clone(f.packs)
 	raw, err := openFrame(sealed, x.seal, x.id, uint32(n), int(f.raw), r.spare.take(int(f.raw)), func(d dictionary) (_ []byte, err error) {
-		dict, err = r.dictionary(f, d, work)
+		dict, err = r.dictionary(f, d, work, &packs)
 		return dict, err
 	})
 	if dict != nil {
 		r.spare.give(dict)
 	}
-	if err == nil && dict == nil && f.depth > 0 {
+	switch {
+	case err != nil:
+		return nil, err
+	case dict == nil && f.depth > 0:
 		return nil, malformed("frame %d has no dictionary, and the index tells of one", n)
 	}
-	return raw, err
+	return &unsealed{raw, packs, make([]atomic.Uint64, (f.next-f.first+63)/64)}, nil
 }
 
 // dictionary reads the dictionary of f. What it lies in is less deep than f is,
-// or it is refused: so there is an end to it, and nobody waits for himself.
-func (r *frameReader) dictionary(f *packFrame, d dictionary, work *int64) ([]byte, error) {
+// or it is refused: so there is an end to it, and nobody waits for himself. packs
+// gets those that its own dictionaries lie in.
+func (r *frameReader) dictionary(f *packFrame, d dictionary, work *int64, packs *[]packID) ([]byte, error) {
 	if !slices.Equal(d.packs, f.packs) {
 		return nil, malformed("the dictionary lies in other packs than the index lists")
 	}
@@ -213,7 +270,7 @@ func (r *frameReader) dictionary(f *packFrame, d dictionary, work *int64) ([]byt
 	for _, run := range d.runs {
 		x, err := r.index(d.packs[run.pack])
 		if err == nil {
-			dict, err = r.read(x, run.first, run.count, dict, work)
+			dict, err = r.read(x, run.first, run.count, dict, work, packs)
 		}
 		if err != nil {
 			return nil, err

@@ -39,7 +39,7 @@ func TestEachFrameIsReadOnce(t *testing.T) {
 		c.bytes.Store(0)
 		frames := s.reader(t.Context())
 		frames.frames.cache.limit = memory
-		rc := s.read(t.Context(), frames, &s.body.streams[0], nil)
+		rc := s.read(t.Context(), frames, &s.body.streams[0])
 		got, err := io.ReadAll(rc)
 		if err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("%d bytes, %v", len(got), err)

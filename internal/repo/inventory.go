@@ -346,3 +346,14 @@ func PackHash(ctx context.Context, objects ObjectReader, src, id string) (size i
 	h.Sum(sum[:0])
 	return size, sum, nil
 }
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}

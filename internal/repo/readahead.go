@@ -46,11 +46,11 @@ func (r *frameReader) arriving(x *packIndex, n int) *arrival {
 		r.mu.Unlock()
 		return nil
 	}
-	as := r.announce(frameRange{x, n, last})
+	f := r.announce(fetch{x: x, first: n, last: last})
 	r.ahead.remove(frameKey{x.id, n})
 	r.mu.Unlock()
-	r.request(frameRange{x, n, last}, as)
-	return as[0]
+	r.request(f)
+	return f.arrivals[0]
 }
 
 // absent says whether a frame is neither there nor on its way. r.mu is held.
@@ -60,55 +60,74 @@ func (r *frameReader) absent(x *packIndex, n int) bool {
 	return !ok && !r.frames.has(key)
 }
 
+// fetch is neighbouring frames of a pack that are to be fetched together.
+type fetch struct {
+	x           *packIndex
+	first, last int
+	arrivals    []*arrival // one for each, when they are announced
+}
+
+// span is where the frames lie in the pack.
+func (f fetch) span() (from, to int64) {
+	end := &f.x.frames[f.last]
+	return f.x.frames[f.first].offset, end.offset + int64(end.size)
+}
+
 // announce notes frames as being on their way.
-func (r *frameReader) announce(g frameRange) []*arrival {
-	x, as := g.x, make([]*arrival, 0, g.last-g.first+1)
+func (r *frameReader) announce(f fetch) fetch {
 	size := int64(0)
-	for n := g.first; n <= g.last; n++ {
-		a, key := &arrival{done: make(chan struct{}), sole: g.first == g.last}, frameKey{x.id, n}
+	for n := f.first; n <= f.last; n++ {
+		a, key := &arrival{done: make(chan struct{}), sole: f.first == f.last}, frameKey{f.x.id, n}
 		r.ahead.remove(key)
-		r.ahead.put(key, a, int64(x.frames[n].size))
-		size += int64(x.frames[n].size)
-		as = append(as, a)
+		r.ahead.put(key, a, int64(f.x.frames[n].size))
+		size += int64(f.x.frames[n].size)
+		f.arrivals = append(f.arrivals, a)
 	}
-	r.tracks[x.id] = track{g.last + 1, size}
-	return as
+	r.tracks[f.x.id] = track{f.last + 1, size}
+	return f
 }
 
 // request fetches frames that were announced.
-func (r *frameReader) request(g frameRange, as []*arrival) {
-	x, from, end := g.x, &g.x.frames[g.first], &g.x.frames[g.last]
-	rc, err := r.objects.Get(r.ctx, PackName(r.source, x.id.String()), from.offset, end.offset+int64(end.size)-from.offset)
+func (r *frameReader) request(f fetch) {
+	from, to := f.span()
+	rc, err := r.objects.Get(r.ctx, PackName(r.source, f.x.id.String()), from, to-from)
 	if err == nil {
 		defer rc.Close()
 	}
-	for i, a := range as {
-		if a.err = err; err == nil {
-			a.b = r.spare.take(int(x.frames[g.first+i].size))
-			err = readFull(rc, a.b)
-			a.err = err
+	r.arrive(f, func(b []byte) error {
+		if err == nil {
+			err = readFull(rc, b)
+		}
+		return err
+	})
+}
+
+// arrive makes what was announced of what read gives.
+func (r *frameReader) arrive(f fetch, read func([]byte) error) {
+	for i, a := range f.arrivals {
+		b := r.spare.take(int(f.x.frames[f.first+i].size))
+		if a.err = read(b); a.err == nil {
+			a.b = b
+		} else {
+			r.spare.give(b)
 		}
 		close(a.done)
 	}
 }
 
 // abandon ends the wait for frames that nobody fetches.
-func abandon(as []*arrival, err error) {
-	for _, a := range as {
-		a.err, a.sole = err, false // whoever wants it may try
-		close(a.done)
+func abandon(fetches []fetch, err error) {
+	for _, f := range fetches {
+		for _, a := range f.arrivals {
+			a.err, a.sole = err, false // whoever wants it may try
+			close(a.done)
+		}
 	}
-}
-
-// frameRange is neighbouring frames of a pack.
-type frameRange struct {
-	x           *packIndex
-	first, last int
 }
 
 // missing gives those of the frames of x that are neither there nor on their way,
 // neighbours together, and notes them as being on their way.
-func (r *frameReader) missing(x *packIndex, frames []int) (ranges []frameRange, arrivals [][]*arrival) {
+func (r *frameReader) missing(x *packIndex, frames []int) (fetches []fetch) {
 	slices.Sort(frames)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -118,15 +137,15 @@ func (r *frameReader) missing(x *packIndex, frames []int) (ranges []frameRange, 
 			continue
 		}
 		size += int64(x.frames[n].size)
-		if k := len(ranges) - 1; k >= 0 && ranges[k].last == n-1 && size <= maxRange {
-			ranges[k].last = n
+		if k := len(fetches) - 1; k >= 0 && fetches[k].last == n-1 && size <= maxRange {
+			fetches[k].last = n
 			continue
 		}
 		size = int64(x.frames[n].size)
-		ranges = append(ranges, frameRange{x, n, n})
+		fetches = append(fetches, fetch{x: x, first: n, last: n})
 	}
-	for _, g := range ranges {
-		arrivals = append(arrivals, r.announce(g))
+	for i, f := range fetches {
+		fetches[i] = r.announce(f)
 	}
-	return ranges, arrivals
+	return fetches
 }

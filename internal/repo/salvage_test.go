@@ -280,6 +280,9 @@ func TestChunksWithoutTheirIDs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.Verify(t.Context(), nil); problem.CodeOf(err) != problem.Corrupt || !strings.Contains(err.Error(), "does not have its id") {
+		t.Errorf("verify: %v", err)
+	}
 	report, err := s.Salvage(t.Context(), "a", io.Discard)
 	if err != nil || report.Written > 0 || len(report.Lost) != 1 || report.Lost[0] != (LostRange{Length: 6, Chunks: 3}) {
 		t.Errorf("%+v, %v", report, err)

@@ -2,7 +2,6 @@ package repo
 
 import (
 	"context"
-	"crypto/sha256"
 	"io"
 	"slices"
 
@@ -70,7 +69,7 @@ func (s *Snapshot) Open(ctx context.Context, stream string) (io.ReadCloser, erro
 	if err != nil {
 		return nil, err
 	}
-	return s.read(ctx, nil, b, nil), nil
+	return s.read(ctx, nil, b), nil
 }
 
 func (s *Snapshot) stream(name string) (*bodyStream, error) {
@@ -79,93 +78,4 @@ func (s *Snapshot) stream(name string) (*bodyStream, error) {
 		return nil, problem.New(problem.NotFound, "snapshot %s has no stream %q", s.header.Snapshot, name).WithSource(s.header.Source)
 	}
 	return &s.body.streams[i], nil
-}
-
-// Verify re-reads everything: the hash of each pack, then each stream to its
-// end, then the Merkle root. progress, if not nil, is told the bytes done and to
-// do, packs and streams together.
-func (s *Snapshot) Verify(ctx context.Context, progress func(done, total int64)) (Report, error) {
-	var r Report
-	total := int64(0)
-	for _, p := range s.header.Packs {
-		total += p.Size
-	}
-	for _, b := range s.body.streams {
-		total += b.Size
-	}
-	var done int64
-	buf := make([]byte, 256<<10)
-	drain := func(rc io.Reader, into io.Writer) error {
-		for {
-			n, err := rc.Read(buf)
-			_, _ = into.Write(buf[:n]) // a hash, or nothing
-			done += int64(n)
-			if progress != nil && n > 0 {
-				progress(done, total)
-			}
-			if err == io.EOF {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	for _, p := range s.header.Packs {
-		if err := s.verifyPack(ctx, p, drain); err != nil {
-			return Report{}, err
-		}
-		r.Packs++
-		r.StoredBytes += p.Size
-	}
-	var tree merkle
-	frames := s.reader(ctx)
-	for i := range s.body.streams {
-		b := &s.body.streams[i]
-		rc := s.read(ctx, frames, b, &tree)
-		err := drain(rc, io.Discard)
-		_ = rc.Close()
-		if err != nil {
-			return Report{}, err
-		}
-		r.Streams++
-		r.RawBytes += b.Size
-		r.Chunks += b.chunks
-	}
-	if tree.root() != s.body.root {
-		return Report{}, corrupt(s.header.Source, ManifestName(s.header.Source, s.header.Snapshot), malformed("its chunks do not have its Merkle root"))
-	}
-	return r, nil
-}
-
-func (s *Snapshot) verifyPack(ctx context.Context, p PackRef, drain func(io.Reader, io.Writer) error) error {
-	name := PackName(s.header.Source, p.ID)
-	rc, err := s.objects.Get(ctx, name, 0, -1)
-	if err != nil {
-		return readFailure(ctx, s.header.Source, name, err)
-	}
-	defer rc.Close()
-	h := sha256.New()
-	n := countingReader{r: io.LimitReader(rc, p.Size+1)}
-	if err := drain(&n, h); err != nil {
-		return readFailure(ctx, s.header.Source, name, err)
-	}
-	switch {
-	case n.n < p.Size:
-		return corrupt(s.header.Source, name, malformed("the object is cut short"))
-	case n.n > p.Size || ledger.Hash(h.Sum(nil)) != p.SHA256:
-		return corrupt(s.header.Source, name, malformed("it is not the pack that the manifest records"))
-	}
-	return nil
-}
-
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }

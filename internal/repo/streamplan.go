@@ -16,16 +16,9 @@ type job struct {
 	size   int
 	last   bool // of the stream
 
-	done   chan struct{} // closed when what follows is there
-	buf    []byte        // the bytes; when err is set, those before it
-	leaves []leaf        // of the Merkle tree, when it is wanted
-	err    error
-}
-
-// leaf is a chunk by its name.
-type leaf struct {
-	id     chunkID
-	length int
+	done chan struct{} // closed when what follows is there
+	buf  []byte        // the bytes; when err is set, those before it
+	err  error
 }
 
 func newJob() *job { return &job{done: make(chan struct{})} }
@@ -39,9 +32,9 @@ type plan struct {
 	nth    uint32 // the next chunk is the nth of that run
 }
 
-// window gives the next jobs, at least one, and the frames that they need. The
+// window gives the next jobs, at least one, and what is to be fetched for them. The
 // last one of the stream is the last; one with an error has no successor either.
-func (p *plan) window() (jobs []*job, ranges []frameRange, arrivals [][]*arrival) {
+func (p *plan) window() (jobs []*job, fetches []fetch) {
 	j, size := newJob(), 0
 	wanted, order := map[packID][]int{}, []*packIndex{}
 	for p.run < len(p.runs) && size < windowSize {
@@ -75,10 +68,9 @@ func (p *plan) window() (jobs []*job, ranges []frameRange, arrivals [][]*arrival
 	}
 	j.last = p.run == len(p.runs)
 	for _, x := range order {
-		g, a := p.frames.missing(x, wanted[x.id])
-		ranges, arrivals = append(ranges, g...), append(arrivals, a...)
+		fetches = append(fetches, p.frames.missing(x, wanted[x.id])...)
 	}
-	return append(jobs, j), ranges, arrivals
+	return append(jobs, j), fetches
 }
 
 // piece is what comes next and lies in one frame: as much as a job may have.

@@ -31,7 +31,6 @@ type streamReader struct {
 	cancel context.CancelFunc
 	packs  []packID // of the manifest's list
 	stream *bodyStream
-	tree   *merkle // nil: not wanted
 
 	running sync.WaitGroup
 	order   chan *job // as they come in the stream; nil: not started
@@ -52,12 +51,12 @@ func (s *Snapshot) reader(ctx context.Context) *frameReader {
 
 // read makes a reader of a stream, which is to be closed. Without frames it has
 // its own.
-func (s *Snapshot) read(ctx context.Context, frames *frameReader, stream *bodyStream, tree *merkle) *streamReader {
+func (s *Snapshot) read(ctx context.Context, frames *frameReader, stream *bodyStream) *streamReader {
 	inner, cancel := context.WithCancel(ctx)
 	if frames == nil {
 		frames = s.reader(inner)
 	}
-	return &streamReader{s: s, frames: frames, outer: ctx, ctx: inner, cancel: cancel, packs: s.packIDs(), stream: stream, tree: tree, sum: sha256.New()}
+	return &streamReader{s: s, frames: frames, outer: ctx, ctx: inner, cancel: cancel, packs: s.packIDs(), stream: stream, sum: sha256.New()}
 }
 
 func (s *Snapshot) packIDs() []packID {
@@ -149,14 +148,11 @@ func (r *streamReader) take() {
 	r.whole, r.rest, r.err = j.buf, j.buf, j.err
 	r.sum.Write(j.buf)
 	r.size += int64(len(j.buf))
-	for _, l := range j.leaves {
-		r.tree.add(l.id, l.length)
-	}
 	switch {
 	case r.err != nil:
 		r.cancel() // what was read before is handed over
 	case j.last:
-		if r.err = r.matches(); r.err != nil {
+		if r.err = r.s.matches(r.stream, r.size, r.sum); r.err != nil {
 			r.rest = nil // held back
 			return
 		}
@@ -165,11 +161,11 @@ func (r *streamReader) take() {
 	}
 }
 
-// matches holds all that was read against the manifest.
-func (r *streamReader) matches() error {
-	if r.size != r.stream.Size || ledger.Hash(r.sum.Sum(nil)) != r.stream.SHA256 {
-		return problem.New(problem.Corrupt, "stream %q of snapshot %s does not match its hash", r.stream.Name, r.s.header.Snapshot).
-			WithReason(ReasonCorrupt).WithSource(r.s.header.Source).
+// matches holds all that was read of a stream against the manifest.
+func (s *Snapshot) matches(stream *bodyStream, size int64, sum hash.Hash) error {
+	if size != stream.Size || ledger.Hash(sum.Sum(nil)) != stream.SHA256 {
+		return problem.New(problem.Corrupt, "stream %q of snapshot %s does not match its hash", stream.Name, s.header.Snapshot).
+			WithReason(ReasonCorrupt).WithSource(s.header.Source).
 			WithHint("Its last part was held back. Take another snapshot for the restore, and verify the store.")
 	}
 	return nil
@@ -197,18 +193,16 @@ func (r *streamReader) plan() {
 	p := plan{frames: r.frames, packs: r.packs, runs: r.stream.runs}
 	requests := make(chan struct{}, maxRequests)
 	for {
-		jobs, ranges, arrivals := p.window()
-		for i, g := range ranges {
+		jobs, fetches := p.window()
+		for i, f := range fetches {
 			select {
 			case requests <- struct{}{}:
 			case <-r.ctx.Done():
-				for _, as := range arrivals[i:] {
-					abandon(as, context.Cause(r.ctx))
-				}
+				abandon(fetches[i:], context.Cause(r.ctx))
 				return
 			}
 			r.running.Go(func() {
-				r.frames.request(g, arrivals[i])
+				r.frames.request(f)
 				<-requests
 			})
 		}
@@ -233,42 +227,24 @@ func (r *streamReader) plan() {
 	}
 }
 
-// fill reads and checks what a job is for.
+// fill reads and checks what a job is for. What follows a chunk that is wrong is
+// left out.
 func (r *streamReader) fill(j *job, h *hasher) {
 	j.buf = r.bufs.take(max(j.size, jobSize))[:0]
 	for _, p := range j.pieces {
-		id, at := r.packs[p.pack], len(j.buf)
-		j.buf, j.err = r.frames.chunks(id, p.first, p.count, j.buf)
-		if len(j.buf) > at {
-			if err := r.check(j, at, id, p.first, h); err != nil {
-				j.err = err
-			}
+		x, err := r.frames.index(r.packs[p.pack])
+		if err != nil {
+			j.err = err
+			return
 		}
-		if j.err != nil {
+		f, b, err := r.frames.checked(x, p.first, p.count, h)
+		j.buf = append(j.buf, b...)
+		if f != nil {
+			r.frames.frames.release(f)
+		}
+		if err != nil {
+			j.err = err
 			return
 		}
 	}
-}
-
-// check holds chunks of a pack, the bytes of a job from at on, against their ids.
-// What follows one that is wrong is cut off.
-func (r *streamReader) check(j *job, at int, pack packID, first uint32, h *hasher) error {
-	x, err := r.frames.index(pack)
-	if err != nil {
-		j.buf = j.buf[:at]
-		return err
-	}
-	for n := first; at < len(j.buf); n++ {
-		from, to := x.bounds(n)
-		length := int(to - from)
-		if h.id(j.buf[at:at+length]) != x.ids[n] {
-			j.buf = j.buf[:at]
-			return r.frames.failed(pack, x.frameOf(n), malformed("chunk %d does not have its id", n))
-		}
-		if r.tree != nil {
-			j.leaves = append(j.leaves, leaf{x.ids[n], length})
-		}
-		at += length
-	}
-	return nil
 }
