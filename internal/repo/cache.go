@@ -2,6 +2,7 @@ package repo
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 )
 
@@ -136,10 +137,12 @@ func (s *shared[K, V]) unref(h *held[V]) {
 type buffers struct {
 	mu   sync.Mutex
 	free [][]byte
+	size int // bytes of them all
 }
 
-// maxBuffers is how many are kept.
-const maxBuffers = 8
+// maxSpare is how many bytes are kept. Frames and what they are made of have many
+// sizes, so that a few buffers would seldom fit.
+const maxSpare = 8 << 20
 
 // take gives n bytes, with anything in them.
 func (b *buffers) take(n int) []byte {
@@ -150,6 +153,7 @@ func (b *buffers) take(n int) []byte {
 			p := b.free[i]
 			b.free[i] = b.free[len(b.free)-1]
 			b.free = b.free[:len(b.free)-1]
+			b.size -= c
 			return p[:n]
 		}
 	}
@@ -164,12 +168,18 @@ func room(n int) int {
 	return (n + 1<<16 - 1) &^ (1<<16 - 1)
 }
 
+// give takes memory back; what has lain there longest may have to go for it.
 func (b *buffers) give(p []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.free) == maxBuffers {
-		copy(b.free, b.free[1:])
-		b.free = b.free[:maxBuffers-1]
+	if cap(p) == 0 {
+		return
 	}
 	b.free = append(b.free, p)
+	b.size += cap(p)
+	gone := 0
+	for ; b.size > maxSpare; gone++ {
+		b.size -= cap(b.free[gone])
+	}
+	b.free = slices.Delete(b.free, 0, gone)
 }

@@ -25,8 +25,6 @@ type packFrame struct {
 	first, next uint32   // chunks of the frame: first ≤ n < next
 }
 
-func (x *packIndex) memory() int64 { return int64(len(x.ids))*20 + int64(len(x.frames))*32 + 1024 }
-
 // frameOf gives the frame that holds a chunk.
 func (x *packIndex) frameOf(chunk uint32) int {
 	return sort.Search(len(x.frames), func(i int) bool { return x.frames[i].next > chunk })
