@@ -72,7 +72,7 @@ func (o *Objects) Get(ctx context.Context, name string, offset, length int64) (i
 		cancel()
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	return &objectReader{name: name, recv: stream.Recv, cancel: cancel}, nil
+	return &objectReader{name: name, recv: transport.Again[pb.ReadObjectResponse](stream), cancel: cancel}, nil
 }
 
 type objectReader struct {

@@ -98,32 +98,25 @@ func (s *Server) DumpSnapshot(req *pb.DumpSnapshotRequest, stream grpc.ServerStr
 		return err
 	}
 	defer dump.Close()
-	for {
-		part := make([]byte, transport.DataMessage) // gRPC may still hold the last one
-		n, err := fill(dump, part)
-		if err != nil && err != io.EOF { //nolint:errorlint // an error that wraps io.EOF is not the end
-			return err
-		}
-		if n > 0 {
-			if err := stream.Send(&pb.DumpSnapshotResponse{Data: part[:n]}); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			return nil
-		}
-	}
+	_, err = io.Copy(sender{stream}, dump)
+	return err
 }
 
-// fill reads until p is full, and returns io.EOF itself only at the end in
-// order. (io.ReadFull makes of it what a reader cut short would return too.)
-func fill(r io.Reader, p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
-		var m int
-		m, err = r.Read(p[n:])
-		n += m
+// sender sends what is written to it.
+type sender struct {
+	stream grpc.ServerStreamingServer[pb.DumpSnapshotResponse]
+}
+
+// Write implements io.Writer.
+func (s sender) Write(p []byte) (n int, err error) {
+	for n < len(p) {
+		part := p[n:min(len(p), n+transport.DataMessage)]
+		if err := s.stream.Send(&pb.DumpSnapshotResponse{Data: part}); err != nil {
+			return n, err
+		}
+		n += len(part)
 	}
-	return n, err
+	return n, nil
 }
 
 // choose returns the name of the stream that is meant by its name or database.

@@ -15,6 +15,7 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
+	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -44,7 +45,7 @@ func (i *Ingest) UploadObject(stream grpc.ClientStreamingServer[pb.UploadObjectR
 	}
 	var sum ledger.Hash
 	copy(sum[:], h.GetSha256())
-	body := &checked{recv: stream.Recv, want: sum, left: h.GetSize(), hash: sha256.New()}
+	body := &checked{recv: transport.Again[pb.UploadObjectRequest](stream), want: sum, left: h.GetSize(), hash: sha256.New()}
 	_, err = i.Store.Put(stream.Context(), h.GetName(), body)
 	switch {
 	case errors.Is(err, store.ErrExists):

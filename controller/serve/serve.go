@@ -45,9 +45,8 @@ func (s *Serve) ReadObject(req *pb.ReadObjectRequest, stream grpc.ServerStreamin
 		return fmt.Errorf("read %s: %w", req.GetName(), err)
 	}
 	defer rc.Close()
+	buf := make([]byte, transport.DataMessage)
 	for {
-		// A buffer for each message: gRPC may still hold the last one.
-		buf := make([]byte, transport.DataMessage)
 		n, err := rc.Read(buf)
 		if n > 0 {
 			if serr := stream.Send(&pb.ReadObjectResponse{Data: buf[:n]}); serr != nil {

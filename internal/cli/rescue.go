@@ -122,7 +122,8 @@ func (r opened) openFound(ctx context.Context, ref string) (*repo.Snapshot, resc
 }
 
 func fromStore(snap *repo.Snapshot, found rescue.Found) dumps {
-	d := dumps{snapshot: found.Snapshot, source: found.Source, copy: func(ctx context.Context, stream string, w io.Writer) (err error) {
+	// The list comes from the manifest that Open holds the stream against.
+	d := dumps{snapshot: found.Snapshot, source: found.Source, checks: true, copy: func(ctx context.Context, stream string, w io.Writer) (err error) {
 		r, err := snap.Open(ctx, stream)
 		if err != nil {
 			return err
