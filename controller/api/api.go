@@ -41,7 +41,7 @@ type Agents interface {
 
 // Verifier checks snapshots.
 type Verifier interface {
-	Snapshot(ctx context.Context, s *pb.Snapshot, progress func(done, total int64)) (*pb.VerifyReport, error)
+	Snapshots(ctx context.Context, list []*pb.Snapshot, progress func(done, total int64), found func(*pb.Snapshot, *pb.VerifyReport) error) error
 }
 
 // Options are what a Server is made of.

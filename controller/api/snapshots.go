@@ -54,22 +54,26 @@ func (s *Server) snapshot(ref string) (*pb.Snapshot, error) {
 
 // VerifySnapshot implements the admin service.
 func (s *Server) VerifySnapshot(req *pb.VerifySnapshotRequest, stream grpc.ServerStreamingServer[pb.VerifySnapshotResponse]) error {
-	found, err := s.snapshot(req.GetSnapshot())
-	if err != nil {
-		return err
+	var list []*pb.Snapshot
+	for _, ref := range append([]string{req.GetSnapshot()}, req.GetMore()...) {
+		found, err := s.snapshot(ref)
+		if err != nil {
+			return err
+		}
+		list = append(list, found)
 	}
 	var told time.Time
 	var broken error
-	report, err := s.Verifier.Snapshot(stream.Context(), found, func(done, total int64) {
+	err := s.Verifier.Snapshots(stream.Context(), list, func(done, total int64) {
 		if now := s.Clock.Now(); broken == nil && now.Sub(told) >= progressEvery {
 			told = now
 			broken = stream.Send(&pb.VerifySnapshotResponse{BytesDone: done, BytesTotal: total})
 		}
+	}, func(found *pb.Snapshot, report *pb.VerifyReport) error {
+		bytes := report.GetStoredBytes()
+		return stream.Send(&pb.VerifySnapshotResponse{BytesDone: bytes, BytesTotal: bytes, Report: report, Snapshot: found.GetId()})
 	})
-	if err := errors.Join(err, broken); err != nil {
-		return err
-	}
-	return stream.Send(&pb.VerifySnapshotResponse{BytesDone: report.GetStoredBytes(), BytesTotal: report.GetStoredBytes(), Report: report})
+	return errors.Join(err, broken)
 }
 
 // DumpSnapshot implements the admin service.

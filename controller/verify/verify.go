@@ -28,24 +28,79 @@ type Verifier struct {
 	Clock   clock.Clock
 }
 
-// Snapshot checks one snapshot and records that it was found right. What is
-// wrong with it is in the report; an error means that the check itself could
-// not be made to its end.
-func (v *Verifier) Snapshot(ctx context.Context, s *pb.Snapshot, progress func(done, total int64)) (*pb.VerifyReport, error) {
-	r, err := v.check(ctx, s, progress)
+// As many snapshots as these are checked together, and as have so many bytes of
+// manifests, which lie in memory.
+const (
+	maxTogether  = 8
+	maxManifests = 4 << 20
+)
+
+// Snapshots checks snapshots and records those that were found right. found gets
+// a report of each, in order. What is wrong with one is in its report; an error
+// means that the check itself could not be made to its end.
+func (v *Verifier) Snapshots(ctx context.Context, list []*pb.Snapshot, progress func(done, total int64), found func(*pb.Snapshot, *pb.VerifyReport) error) error {
+	for len(list) > 0 {
+		n := together(list)
+		if err := v.check(ctx, list[:n], progress, found); err != nil {
+			return err
+		}
+		list = list[n:]
+	}
+	return nil
+}
+
+// together says how many of the first snapshots are checked at once.
+func together(list []*pb.Snapshot) int {
+	size := int64(0)
+	for i, s := range list {
+		if size += s.GetManifestSize(); i > 0 && size > maxManifests || i == maxTogether {
+			return i
+		}
+	}
+	return len(list)
+}
+
+func (v *Verifier) check(ctx context.Context, list []*pb.Snapshot, progress func(done, total int64), found func(*pb.Snapshot, *pb.VerifyReport) error) error {
+	results := make([]repo.Verified, len(list))
+	var opened []*repo.Snapshot
+	var places []int
+	for i, s := range list {
+		snapshot, err := v.open(ctx, s)
+		if results[i].Err = err; err == nil {
+			opened, places = append(opened, snapshot), append(places, i)
+		}
+	}
+	for i, r := range repo.VerifyAll(ctx, opened, progress) {
+		results[places[i]] = r
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for i, s := range list {
+		report, err := v.conclude(ctx, s, results[i])
+		if err == nil {
+			err = found(s, report)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// conclude makes a report of what was found, and records that nothing was.
+func (v *Verifier) conclude(ctx context.Context, s *pb.Snapshot, r repo.Verified) (*pb.VerifyReport, error) {
 	report := &pb.VerifyReport{
 		Packs: int64(r.Packs), StoredBytes: r.StoredBytes, Chunks: r.Chunks, RawBytes: r.RawBytes,
 	}
 	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case isFinding(err):
-		report.Problems = []*pb.Failure{transport.ToFailure(err)}
+	case isFinding(r.Err):
+		report.Problems = []*pb.Failure{transport.ToFailure(r.Err)}
 		return report, nil
-	case err != nil:
-		return nil, fmt.Errorf("verify snapshot %s: %w", s.GetId(), err)
+	case r.Err != nil:
+		return nil, fmt.Errorf("verify snapshot %s: %w", s.GetId(), r.Err)
 	}
-	err = v.Propose(ctx, &pb.Command{Actor: "verify", Command: &pb.Command_RecordVerification{
+	err := v.Propose(ctx, &pb.Command{Actor: "verify", Command: &pb.Command_RecordVerification{
 		RecordVerification: &pb.RecordVerification{Snapshot: s.GetId(), VerifiedAt: timestamppb.New(v.Clock.Now())},
 	}})
 	if err != nil {
@@ -54,24 +109,25 @@ func (v *Verifier) Snapshot(ctx context.Context, s *pb.Snapshot, progress func(d
 	return report, nil
 }
 
-func (v *Verifier) check(ctx context.Context, s *pb.Snapshot, progress func(done, total int64)) (repo.Report, error) {
+// open opens a snapshot that is what its ledger entry says.
+func (v *Verifier) open(ctx context.Context, s *pb.Snapshot) (*repo.Snapshot, error) {
 	entry, err := state.EntryOf(s)
 	if err != nil {
-		return repo.Report{}, problem.Wrap(problem.Corrupt, err, "read the ledger entry")
+		return nil, problem.Wrap(problem.Corrupt, err, "read the ledger entry")
 	}
 	if err := v.checkEntry(entry); err != nil {
-		return repo.Report{}, problem.Wrap(problem.Corrupt, err, "check the ledger")
+		return nil, problem.Wrap(problem.Corrupt, err, "check the ledger")
 	}
 	snapshot, err := v.Repo.OpenSnapshot(ctx, v.Store, repo.Ref{
 		Source: entry.Source, Snapshot: entry.Snapshot, Manifest: entry.Manifest, Size: entry.ManifestSize,
 	})
 	if err != nil {
-		return repo.Report{}, err
+		return nil, err
 	}
 	if err := sameFacts(entry, snapshot); err != nil {
-		return repo.Report{}, problem.Wrap(problem.Corrupt, err, "compare manifest and ledger")
+		return nil, problem.Wrap(problem.Corrupt, err, "compare manifest and ledger")
 	}
-	return snapshot.Verify(ctx, progress)
+	return snapshot, nil
 }
 
 // checkEntry checks the entry's own hash and its place in the chain.

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -67,13 +69,15 @@ func (a *app) verify(ctx context.Context, client pb.AdminServiceClient, refs []s
 			return err
 		}
 	}
+	reports := map[string]verifyView{}
+	for _, batch := range verifyBatches(snaps) {
+		if err := a.verifyBatch(ctx, client, batch, reports); err != nil {
+			return err
+		}
+	}
 	results := []verifyView{}
 	for _, s := range snaps {
-		v, err := a.verifyOne(ctx, client, s)
-		if err != nil {
-			return fmt.Errorf("verify snapshot %s of %s: %w", s.GetId(), s.GetSource(), err)
-		}
-		results = append(results, v)
+		results = append(results, reports[s.GetId()])
 	}
 	if err := a.showVerified(results); err != nil {
 		return err
@@ -93,38 +97,78 @@ func (a *app) sayIfMore(ctx context.Context, client pb.AdminServiceClient, liste
 	return nil
 }
 
-func (a *app) verifyOne(ctx context.Context, client pb.AdminServiceClient, s *pb.Snapshot) (verifyView, error) {
-	v := verifyView{Snapshot: s.GetId(), Source: s.GetSource(), Problems: []*failureView{}}
-	stream, err := client.VerifySnapshot(ctx, &pb.VerifySnapshotRequest{Snapshot: s.GetId()})
-	if err != nil {
-		return v, err
+// maxVerifyBatch is how many snapshots are asked for at once.
+const maxVerifyBatch = 8
+
+// verifyBatches puts snapshots of one source together, for what they share is read
+// once then.
+func verifyBatches(snaps []*pb.Snapshot) (batches [][]*pb.Snapshot) {
+	last := map[string]int{} // batch by source
+	for _, s := range snaps {
+		i, ok := last[s.GetSource()]
+		if !ok || len(batches[i]) == maxVerifyBatch {
+			i, batches = len(batches), append(batches, nil)
+			last[s.GetSource()] = i
+		}
+		batches[i] = append(batches[i], s)
 	}
-	show := a.board(s.GetSource() + " " + s.GetId())
+	return batches
+}
+
+// verifyBatch checks snapshots together. Those that no report comes of, from an
+// older controller or because one cannot be read at all, are checked by themselves.
+func (a *app) verifyBatch(ctx context.Context, client pb.AdminServiceClient, batch []*pb.Snapshot, reports map[string]verifyView) error {
+	err := a.verifyTogether(ctx, client, batch, reports)
+	rest := slices.DeleteFunc(slices.Clone(batch), func(s *pb.Snapshot) bool { _, ok := reports[s.GetId()]; return ok })
+	first := batch[0]
+	switch {
+	case ctx.Err() != nil || err != nil && problem.CodeOf(err) != problem.Corrupt:
+		return fmt.Errorf("verify snapshot %s of %s: %w", first.GetId(), first.GetSource(), err)
+	case len(batch) > 1:
+		for _, s := range rest {
+			if err := a.verifyBatch(ctx, client, []*pb.Snapshot{s}, reports); err != nil {
+				return err
+			}
+		}
+	case err != nil: // what cannot be read at all is a finding, not a reason to leave the others
+		reports[first.GetId()] = verifyView{Snapshot: first.GetId(), Source: first.GetSource(), Problems: []*failureView{viewFailure(transport.ToFailure(err))}}
+	case len(rest) > 0:
+		return problem.New(problem.Internal, "verify snapshot %s of %s: the controller ended without a report", first.GetId(), first.GetSource())
+	}
+	return nil
+}
+
+// verifyTogether asks for snapshots, and notes the reports that come.
+func (a *app) verifyTogether(ctx context.Context, client pb.AdminServiceClient, batch []*pb.Snapshot, reports map[string]verifyView) error {
+	req := &pb.VerifySnapshotRequest{Snapshot: batch[0].GetId()}
+	name := batch[0].GetSource() + " " + req.GetSnapshot()
+	for _, s := range batch[1:] {
+		req.More = append(req.More, s.GetId())
+		name = fmt.Sprintf("%s %d snapshots", s.GetSource(), len(batch))
+	}
+	stream, err := client.VerifySnapshot(ctx, req)
+	if err != nil {
+		return err
+	}
+	show := a.board(name)
 	defer show.clear()
-	var report *pb.VerifyReport
 	for {
 		resp, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil && ctx.Err() == nil && problem.CodeOf(err) == problem.Corrupt {
-			// What cannot be read at all is a finding, not a reason to leave the others.
-			v.Problems = append(v.Problems, viewFailure(transport.ToFailure(err)))
-			return v, nil
+			return nil
 		}
 		if err != nil {
-			return v, err
+			return err
 		}
-		report = resp.GetReport()
 		show.update(0, boardRow{phase: "verifying", done: resp.GetBytesDone(), total: resp.GetBytesTotal()})
+		if r := resp.GetReport(); r != nil {
+			id := cmp.Or(resp.GetSnapshot(), req.GetSnapshot()) // an older controller knows of one
+			v := verifyView{Snapshot: id, Source: batch[0].GetSource(), Problems: views(r.GetProblems(), viewFailure)}
+			v.Packs, v.StoredBytes, v.Chunks, v.RawBytes = r.GetPacks(), r.GetStoredBytes(), r.GetChunks(), r.GetRawBytes()
+			v.Fine = len(v.Problems) == 0
+			reports[id] = v
+		}
 	}
-	if report == nil {
-		return v, problem.New(problem.Internal, "the controller ended without a report")
-	}
-	v.Packs, v.StoredBytes, v.Chunks, v.RawBytes = report.GetPacks(), report.GetStoredBytes(), report.GetChunks(), report.GetRawBytes()
-	v.Problems = views(report.GetProblems(), viewFailure)
-	v.Fine = len(v.Problems) == 0
-	return v, nil
 }
 
 func (a *app) showVerified(results []verifyView) error {

@@ -161,7 +161,7 @@ func (r results) work(d *document) {
 // bringBack shows restore, verify and prune.
 func (r results) bringBack(d *document) {
 	d.line("## Restore, verify, prune")
-	d.para("The newest dump into a pipe that is read and dropped; every stored byte read and checked; all but the newest snapshot forgotten and what they alone needed deleted. What the newest snapshot needs of older ones stays: packs that are used in part, and what its own chunks are compressed against. Baktainer verifies each snapshot by itself, so it reads more than once what several of them share.")
+	d.para("The newest dump into a pipe that is read and dropped; every stored byte read and checked; all but the newest snapshot forgotten and what they alone needed deleted. What the newest snapshot needs of older ones stays: packs that are used in part, and what its own chunks are compressed against. Baktainer reads and checks once what several snapshots share; the hash of each dump it makes anew.")
 	for _, h := range workload.Histories() {
 		d.para(strings.ToUpper(h[:1]) + h[1:] + " history.")
 		d.head("step", "tool", "wall s", "CPU s", "peak RSS", "freed MB", "stored after it, MB", "wall of restic's", "CPU of restic's", "wall of borg's", "CPU of borg's")

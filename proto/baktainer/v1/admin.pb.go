@@ -1292,8 +1292,11 @@ func (x *GetSnapshotResponse) GetSnapshot() *Snapshot {
 }
 
 type VerifySnapshotRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Snapshot      string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// More snapshots. What those of one source share is read once. A controller that does not know this leaves them out:
+	// there is no report of them then.
+	More          []string `protobuf:"bytes,2,rep,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1335,12 +1338,21 @@ func (x *VerifySnapshotRequest) GetSnapshot() string {
 	return ""
 }
 
+func (x *VerifySnapshotRequest) GetMore() []string {
+	if x != nil {
+		return x.More
+	}
+	return nil
+}
+
 type VerifySnapshotResponse struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	BytesDone  int64                  `protobuf:"varint,1,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
 	BytesTotal int64                  `protobuf:"varint,2,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"`
-	// Set on the last message: what was checked.
-	Report        *VerifyReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	// Set on the last message of each snapshot: what was checked.
+	Report *VerifyReport `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	// The id of the snapshot that the report is of.
+	Snapshot      string `protobuf:"bytes,4,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1394,6 +1406,13 @@ func (x *VerifySnapshotResponse) GetReport() *VerifyReport {
 		return x.Report
 	}
 	return nil
+}
+
+func (x *VerifySnapshotResponse) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
 }
 
 type VerifyReport struct {
@@ -2750,15 +2769,17 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\x12GetSnapshotRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\"I\n" +
 	"\x13GetSnapshotResponse\x122\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x16.baktainer.v1.SnapshotR\bsnapshot\"3\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x16.baktainer.v1.SnapshotR\bsnapshot\"G\n" +
 	"\x15VerifySnapshotRequest\x12\x1a\n" +
-	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\"\x8c\x01\n" +
+	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x12\n" +
+	"\x04more\x18\x02 \x03(\tR\x04more\"\xa8\x01\n" +
 	"\x16VerifySnapshotResponse\x12\x1d\n" +
 	"\n" +
 	"bytes_done\x18\x01 \x01(\x03R\tbytesDone\x12\x1f\n" +
 	"\vbytes_total\x18\x02 \x01(\x03R\n" +
 	"bytesTotal\x122\n" +
-	"\x06report\x18\x03 \x01(\v2\x1a.baktainer.v1.VerifyReportR\x06report\"\xaf\x01\n" +
+	"\x06report\x18\x03 \x01(\v2\x1a.baktainer.v1.VerifyReportR\x06report\x12\x1a\n" +
+	"\bsnapshot\x18\x04 \x01(\tR\bsnapshot\"\xaf\x01\n" +
 	"\fVerifyReport\x12\x14\n" +
 	"\x05packs\x18\x01 \x01(\x03R\x05packs\x12!\n" +
 	"\fstored_bytes\x18\x02 \x01(\x03R\vstoredBytes\x12\x16\n" +

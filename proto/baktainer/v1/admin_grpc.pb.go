@@ -59,7 +59,7 @@ type AdminServiceClient interface {
 	CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*CancelRunResponse, error)
 	ListSnapshots(ctx context.Context, in *ListSnapshotsRequest, opts ...grpc.CallOption) (*ListSnapshotsResponse, error)
 	GetSnapshot(ctx context.Context, in *GetSnapshotRequest, opts ...grpc.CallOption) (*GetSnapshotResponse, error)
-	// VerifySnapshot re-reads every byte of a snapshot: object hashes, decryption, chunk ids, Merkle root, stream hashes.
+	// VerifySnapshot re-reads every byte of snapshots: object hashes, decryption, chunk ids, Merkle root, stream hashes.
 	VerifySnapshot(ctx context.Context, in *VerifySnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifySnapshotResponse], error)
 	// DumpSnapshot sends one stream of a snapshot as the dump tool wrote it. The stream ends with an error, before its
 	// last chunk, when anything does not match its hash.
@@ -349,7 +349,7 @@ type AdminServiceServer interface {
 	CancelRun(context.Context, *CancelRunRequest) (*CancelRunResponse, error)
 	ListSnapshots(context.Context, *ListSnapshotsRequest) (*ListSnapshotsResponse, error)
 	GetSnapshot(context.Context, *GetSnapshotRequest) (*GetSnapshotResponse, error)
-	// VerifySnapshot re-reads every byte of a snapshot: object hashes, decryption, chunk ids, Merkle root, stream hashes.
+	// VerifySnapshot re-reads every byte of snapshots: object hashes, decryption, chunk ids, Merkle root, stream hashes.
 	VerifySnapshot(*VerifySnapshotRequest, grpc.ServerStreamingServer[VerifySnapshotResponse]) error
 	// DumpSnapshot sends one stream of a snapshot as the dump tool wrote it. The stream ends with an error, before its
 	// last chunk, when anything does not match its hash.
