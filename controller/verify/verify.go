@@ -29,10 +29,10 @@ type Verifier struct {
 }
 
 // As many snapshots as these are checked together, and as have so many bytes of
-// manifests, which lie in memory.
+// manifests, which take three times that in memory.
 const (
 	maxTogether  = 8
-	maxManifests = 4 << 20
+	maxManifests = 3 << 20
 )
 
 // Snapshots checks snapshots and records those that were found right. found gets

@@ -18,7 +18,7 @@ func TestTogether(t *testing.T) {
 		"small ones":    {[]int64{1, 1, 1}, 3},
 		"as many as go": {make([]int64, maxTogether), maxTogether},
 		"more":          {make([]int64, maxTogether+1), maxTogether},
-		"large ones":    {[]int64{2 * mib, 2 * mib, 1}, 2},
+		"large ones":    {[]int64{2 * mib, mib, 1}, 2},
 		"too large":     {[]int64{1, 5 * mib, 1}, 1},
 		"one too large": {[]int64{5 * mib, 1}, 1},
 	} {

@@ -14,6 +14,10 @@ import (
 // streams come to them.
 const verifyAhead = 8
 
+// verifyMemory leaves room for the manifests of several snapshots, where Open has
+// the parts of the stream that are read ahead.
+var verifyMemory = readMemory{frames: 40 << 20, indexes: 12 << 20, ahead: 12 << 20}
+
 // verification reads snapshots of one source side by side. One goroutine plans
 // what comes next, of the snapshot that is the farthest behind; one fetches it,
 // and reads packs to their ends for it; some open frames and check chunks; and
@@ -59,7 +63,7 @@ func verifyGroup(ctx context.Context, snapshots []*Snapshot, packs []PackRef, te
 	readers := min(runtime.GOMAXPROCS(0), maxReaders)
 	v := &verification{
 		ctx: inner, tell: tell, fetches: make(chan fetch, maxRequests), work: make(chan opening, readers+1),
-		frames: newFrameReader(inner, first.objects, first.key, first.header.Cipher, first.header.Source, packs, restoreMemory),
+		frames: newFrameReader(inner, first.objects, first.key, first.header.Cipher, first.header.Source, packs, verifyMemory),
 	}
 	v.passes = newPasses(v.frames, tell)
 	for _, s := range snapshots {
