@@ -276,3 +276,29 @@ func BenchmarkReader(b *testing.B) {
 		_ = rc.Close()
 	}
 }
+
+// BenchmarkVerify verifies days of a source, one after the other and together: the
+// rate is that of their dumps.
+func BenchmarkVerify(b *testing.B) {
+	all := weeks(b, mem.New(), "uniform", 16<<20, 4)
+	size := int64(0)
+	for _, s := range all {
+		size += s.report().RawBytes
+	}
+	one := func(s *Snapshot) Verified { r, err := s.Verify(b.Context(), nil); return Verified{r, err} }
+	for name, verify := range map[string]func() []Verified{
+		"each":     func() []Verified { return []Verified{one(all[0]), one(all[1]), one(all[2]), one(all[3])} },
+		"together": func() []Verified { return VerifyAll(b.Context(), all, nil) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			defer cpu(b, int(size))()
+			for b.Loop() {
+				for _, v := range verify() {
+					if v.Err != nil {
+						b.Fatal(v.Err)
+					}
+				}
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -22,8 +23,9 @@ type sink struct {
 }
 
 func (sink) UploadObject(s grpc.ClientStreamingServer[pb.UploadObjectRequest, pb.UploadObjectResponse]) error {
+	receive := transport.Again[pb.UploadObjectRequest](s)
 	for {
-		switch _, err := s.Recv(); {
+		switch _, err := receive(); {
 		case errors.Is(err, io.EOF):
 			return s.SendAndClose(&pb.UploadObjectResponse{})
 		case err != nil:
@@ -74,6 +76,59 @@ func upload(ctx context.Context, client pb.AgentServiceClient, pack []byte, part
 	}
 	_, err = stream.CloseAndRecv()
 	return err
+}
+
+// spring sends half a gigabyte from the same memory.
+type spring struct {
+	pb.UnimplementedAdminServiceServer
+}
+
+const dumpSize = 1000 * transport.DataMessage
+
+func (spring) DumpSnapshot(_ *pb.DumpSnapshotRequest, s grpc.ServerStreamingServer[pb.DumpSnapshotResponse]) error {
+	part := make([]byte, transport.DataMessage)
+	for range dumpSize / len(part) {
+		if err := s.Send(&pb.DumpSnapshotResponse{Data: part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchmarkDump receives a dump over a unix socket, as the command does.
+func BenchmarkDump(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "b.sock")
+	l, err := transport.ListenUnix(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := grpc.NewServer(transport.ServerOptions()...)
+	defer server.Stop()
+	pb.RegisterAdminServiceServer(server, spring{})
+	go func() { _ = server.Serve(l) }()
+	conn, err := transport.DialUnix(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	b.SetBytes(dumpSize)
+	b.ReportAllocs()
+	before := cpu(b)
+	for b.Loop() {
+		stream, err := pb.NewAdminServiceClient(conn).DumpSnapshot(b.Context(), &pb.DumpSnapshotRequest{})
+		receive := transport.Again[pb.DumpSnapshotResponse](stream)
+		n := 0
+		for err == nil {
+			var m *pb.DumpSnapshotResponse
+			if m, err = receive(); err == nil {
+				n += len(m.GetData())
+			}
+		}
+		if !errors.Is(err, io.EOF) || n != dumpSize {
+			b.Fatal(n, err)
+		}
+	}
+	b.ReportMetric(float64(cpu(b)-before)/1e3/(float64(b.N)*dumpSize/1e6), "cpu-ms/MB")
 }
 
 // cpu is what the process has spent so far, in microseconds.
