@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -45,9 +46,15 @@ func agentAlone(ctx context.Context, c config.Config, warnings []string) error {
 	})
 }
 
+// connection is one to the controller, over whatever there is.
+type connection interface {
+	grpc.ClientConnInterface
+	io.Closer
+}
+
 // runAgent runs the agent of that id until ctx ends, and closes the connection
 // to its controller.
-func runAgent(ctx context.Context, p process, id string, conn *grpc.ClientConn) (err error) {
+func runAgent(ctx context.Context, p process, id string, conn connection) (err error) {
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	log := p.log.With("part", "agent")
 	d, err := newDocker(p.Config, log)

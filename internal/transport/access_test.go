@@ -20,7 +20,7 @@ import (
 )
 
 // call makes any call with an empty message, and gives how it ended.
-func call(ctx context.Context, conn *grpc.ClientConn, m protoreflect.MethodDescriptor) error {
+func call(ctx context.Context, conn grpc.ClientConnInterface, m protoreflect.MethodDescriptor) error {
 	name := fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name())
 	message := func(d protoreflect.MessageDescriptor) (proto.Message, error) {
 		t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())

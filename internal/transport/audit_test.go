@@ -87,7 +87,7 @@ func (h *acts) register(s *grpc.Server) {
 }
 
 // do makes one call of each kind that is audited.
-func do(t *testing.T, conn *grpc.ClientConn) (errs []error) {
+func do(t *testing.T, conn grpc.ClientConnInterface) (errs []error) {
 	t.Helper()
 	_, err := pb.NewAdminServiceClient(conn).CancelRun(t.Context(), &pb.CancelRunRequest{Id: "r1"})
 	errs = append(errs, err)

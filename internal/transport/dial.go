@@ -1,89 +1,129 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/attributes"
-	"google.golang.org/grpc/resolver"
 
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
-// Dial returns a connection to the controller at HOST:PORT. It connects at the
-// first call, with the name resolved at that moment, and again by itself whenever
-// the connection is lost. When the holder gets another certificate, calls that
-// begin go over a new connection, and those that have begun end on the old one.
-func Dial(address string, h *Holder) (*grpc.ClientConn, error) {
-	return dial(address, h, DialOptions())
+// Conn is a connection to a controller that follows its holder: when that gets
+// another certificate, calls that begin go over a new connection, and those that
+// have begun end on the old one.
+type Conn struct {
+	address string
+	holder  *Holder
+	options []grpc.DialOption
+
+	mu     sync.Mutex
+	now    *lane          // nil before the first call
+	lanes  map[*lane]bool // all that are open
+	closed bool
 }
 
-func dial(address string, h *Holder, options []grpc.DialOption) (*grpc.ClientConn, error) {
+// lane is a connection of one time.
+type lane struct {
+	*grpc.ClientConn
+	outdated <-chan struct{}
+	calls    int
+}
+
+// Dial returns a connection to the controller at HOST:PORT. It connects at the
+// first call, with the name resolved at that moment, and again by itself whenever
+// the connection is lost.
+func Dial(address string, h *Holder) (*Conn, error) { return dial(address, h, DialOptions()) }
+
+func dial(address string, h *Holder, options []grpc.DialOption) (*Conn, error) {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return nil, problem.Wrap(problem.InvalidInput, err, "connect to the controller at %s", address).WithHint("An address is HOST:PORT.")
 	}
-	conn, err := grpc.NewClient(scheme+":///"+address, append(options,
-		grpc.WithResolvers(follower{h, address}), grpc.WithTransportCredentials(shown{h}))...)
+	return &Conn{address: address, holder: h, options: append(options, grpc.WithTransportCredentials(shown{h})), lanes: map[*lane]bool{}}, nil
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	l, err := c.enter()
 	if err != nil {
-		return nil, problem.Wrap(problem.InvalidInput, err, "connect to the controller at %s", address)
+		return err
 	}
-	return conn, nil
+	defer c.leave(l)
+	return l.Invoke(ctx, method, args, reply, opts...)
 }
 
-const scheme = "baktainer"
-
-// follower has a connection follow its holder: gRPC takes an address with
-// another generation for another one, and moves there without breaking calls off.
-type follower struct {
-	holder  *Holder
-	address string
+// NewStream implements grpc.ClientConnInterface.
+func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	l, err := c.enter()
+	if err != nil {
+		return nil, err
+	}
+	leave := sync.OnceFunc(func() { c.leave(l) })
+	s, err := l.NewStream(ctx, desc, method, append(opts, grpc.OnFinish(func(error) { leave() }))...)
+	if err != nil {
+		leave()
+	}
+	return s, err
 }
 
-type generation struct{}
-
-// Scheme implements resolver.Builder.
-func (follower) Scheme() string { return scheme }
-
-// Build implements resolver.Builder.
-func (f follower) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
-	r := &following{closed: make(chan struct{})}
-	changed := f.holder.Changed()
-	f.tell(cc, 0)
-	r.done.Go(func() {
-		for n := 1; ; n++ {
-			select {
-			case <-changed:
-				changed = f.holder.Changed()
-				f.tell(cc, n)
-			case <-r.closed:
-				return
-			}
+// enter gives the lane for a call, a new one when what the holder shows is new.
+// gRPC's own way to leave a connection, another address from a resolver, would
+// leave calls hanging that just begin, as long as a stream on it lives.
+func (c *Conn) enter() (*lane, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, problem.New(problem.Unavailable, "call the controller at %s: the connection was closed", c.address)
+	}
+	if old := c.now; old != nil {
+		select {
+		case <-old.outdated:
+			c.now = nil
+			c.close(old)
+		default:
 		}
-	})
-	return r, nil
+	}
+	if c.now == nil {
+		outdated := c.holder.Changed()
+		conn, err := grpc.NewClient("passthrough:///"+c.address, c.options...)
+		if err != nil {
+			return nil, problem.Wrap(problem.InvalidInput, err, "connect to the controller at %s", c.address)
+		}
+		c.now = &lane{ClientConn: conn, outdated: outdated}
+		c.lanes[c.now] = true
+	}
+	c.now.calls++
+	return c.now, nil
 }
 
-func (f follower) tell(cc resolver.ClientConn, n int) {
-	// gRPC goes on with what it has been told before if it does not like this.
-	_ = cc.UpdateState(resolver.State{Endpoints: []resolver.Endpoint{{Addresses: []resolver.Address{
-		{Addr: f.address, Attributes: attributes.New(generation{}, n)},
-	}}}})
+func (c *Conn) leave(l *lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.calls--
+	c.close(l)
 }
 
-type following struct {
-	closed chan struct{}
-	done   sync.WaitGroup
+// close closes a lane that no call is on and none will be.
+func (c *Conn) close(l *lane) {
+	if l != c.now && l.calls == 0 && c.lanes[l] {
+		delete(c.lanes, l)
+		go func() { _ = l.Close() }() // it may be the last call's own end that brings us here
+	}
 }
 
-// ResolveNow implements resolver.Resolver: names are resolved at each dial.
-func (*following) ResolveNow(resolver.ResolveNowOptions) {}
-
-// Close implements resolver.Resolver.
-func (r *following) Close() {
-	close(r.closed)
-	r.done.Wait()
+// Close closes the connection, and ends the calls on it.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	lanes := c.lanes
+	c.closed, c.now, c.lanes = true, nil, nil
+	c.mu.Unlock()
+	var errs []error
+	for l := range lanes {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Peers are connections to controllers by address, made when they are asked for.
@@ -92,7 +132,7 @@ type Peers struct {
 	plain  bool // errors come as they are on the wire
 
 	mu     sync.Mutex
-	conns  map[string]*grpc.ClientConn
+	conns  map[string]*Conn
 	closed bool
 }
 
@@ -100,7 +140,7 @@ type Peers struct {
 func NewPeers(h *Holder) *Peers { return &Peers{holder: h} }
 
 // Conn gives the connection to the controller at HOST:PORT, which stays the pool's.
-func (p *Peers) Conn(address string) (*grpc.ClientConn, error) {
+func (p *Peers) Conn(address string) (*Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -118,7 +158,7 @@ func (p *Peers) Conn(address string) (*grpc.ClientConn, error) {
 		return nil, err
 	}
 	if p.conns == nil {
-		p.conns = map[string]*grpc.ClientConn{}
+		p.conns = map[string]*Conn{}
 	}
 	p.conns[address] = conn
 	return conn, nil

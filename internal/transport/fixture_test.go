@@ -208,7 +208,7 @@ func (c *cluster) start(o nodeOptions) *node {
 }
 
 // dial connects to a node, until the test ends.
-func dial(t testing.TB, n *node, h *transport.Holder) *grpc.ClientConn {
+func dial(t testing.TB, n *node, h *transport.Holder) *transport.Conn {
 	t.Helper()
 	conn, err := transport.Dial(n.address, h)
 	if err != nil {

@@ -40,7 +40,7 @@ type Leader interface {
 
 // findLeader gives a connection to the leader, nil when this controller leads.
 // It waits for one until ctx ends.
-func (g *Guard) findLeader(ctx context.Context, c Caller) (*grpc.ClientConn, string, error) {
+func (g *Guard) findLeader(ctx context.Context, c Caller) (*Conn, string, error) {
 	for {
 		changed := g.Leader.Changed()
 		address, self := g.Leader.Leader()
@@ -73,7 +73,7 @@ func noLeader(cause error) error {
 // byLeader has the leader answer: here does it in this process, there over a
 // connection. A controller that does not lead, contrary to what is known here,
 // has done nothing: the leader is looked for again.
-func (g *Guard) byLeader(ctx context.Context, c Caller, here func() error, there func(*grpc.ClientConn) error) error {
+func (g *Guard) byLeader(ctx context.Context, c Caller, here func() error, there func(*Conn) error) error {
 	wait, cancel := context.WithTimeout(ctx, g.wait)
 	defer cancel()
 	for {
@@ -113,7 +113,7 @@ func (g *Guard) unaryByLeader(ctx context.Context, c Caller, m method, name stri
 	err = g.byLeader(ctx, c, func() (err error) {
 		resp, err = handle(ctx, req)
 		return err
-	}, func(conn *grpc.ClientConn) error {
+	}, func(conn *Conn) error {
 		answer, err := g.message(m.output)
 		if err != nil {
 			return err
@@ -135,7 +135,7 @@ func (g *Guard) streamByLeader(c Caller, m method, srv any, ss *guardedStream, i
 			ss.first = only
 		}
 		return handle(srv, ss)
-	}, func(conn *grpc.ClientConn) (err error) {
+	}, func(conn *Conn) (err error) {
 		defer func() {
 			if info.IsClientStream && saysNotLeader(err) {
 				err = noLeader(err) // what the caller has sent is gone

@@ -161,7 +161,7 @@ func hasty(o transport.GuardOptions) *transport.Guard {
 }
 
 // admin connects to a node as an operator.
-func (p *pair) admin(n *node) *grpc.ClientConn {
+func (p *pair) admin(n *node) *transport.Conn {
 	return dial(p.t, n, p.holder(pki.RoleAdmin, "ann"))
 }
 

@@ -159,7 +159,7 @@ func TestRaftConnectionsEndWithTheirStanding(t *testing.T) {
 		"root dropped":                     func(c *cluster, _ *node, _ *transport.Holder) { c.change(func() { c.trusted = nil }) },
 		"root dropped by the server alone": func(c *cluster, n *node, _ *transport.Holder) { n.holder.Use(other(c)) },
 		"root dropped by the client alone": func(c *cluster, _ *node, h *transport.Holder) { h.Use(other(c)) },
-		"the port closes":                  func(_ *cluster, n *node, _ *transport.Holder) { n.port.Close() },
+		"the port closes":                  func(_ *cluster, n *node, _ *transport.Holder) { n.server.Stop(); n.port.Close() },
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

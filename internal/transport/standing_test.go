@@ -71,7 +71,7 @@ func (s *streams) Heartbeat(ctx context.Context, _ *pb.HeartbeatRequest) (*pb.He
 }
 
 // open opens both streams of an agent, and returns when both are under way.
-func (s *streams) open(t *testing.T, conn *grpc.ClientConn) (grpc.ServerStreamingClient[pb.SessionResponse], grpc.ClientStreamingClient[pb.UploadObjectRequest, pb.UploadObjectResponse]) {
+func (s *streams) open(t *testing.T, conn grpc.ClientConnInterface) (grpc.ServerStreamingClient[pb.SessionResponse], grpc.ClientStreamingClient[pb.UploadObjectRequest, pb.UploadObjectResponse]) {
 	t.Helper()
 	client := pb.NewAgentServiceClient(conn)
 	session, err := client.Session(t.Context(), &pb.SessionRequest{})
@@ -93,7 +93,7 @@ func (s *streams) open(t *testing.T, conn *grpc.ClientConn) (grpc.ServerStreamin
 	return session, upload
 }
 
-func heartbeat(t *testing.T, conn *grpc.ClientConn) error {
+func heartbeat(t *testing.T, conn grpc.ClientConnInterface) error {
 	_, err := pb.NewAgentServiceClient(conn).Heartbeat(t.Context(), &pb.HeartbeatRequest{Agent: "db1"})
 	return err
 }
