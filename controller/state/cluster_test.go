@@ -280,7 +280,11 @@ func TestAudit(t *testing.T) {
 		}
 	}
 	check(l.state)
-	check(restored(t, l.state))
+	kept := restored(t, l.state)
+	check(kept)
+	if !slices.EqualFunc(kept.View().Audit(0), l.state.View().Audit(0), func(a, b *pb.AuditRecord) bool { return proto.Equal(a, b) }) {
+		t.Error("a raft snapshot brings the records into another order")
+	}
 	if err := l.apply(endAudit("0", nil)); problem.ReasonOf(err) != state.ReasonNoAudit {
 		t.Errorf("the end of a record that was dropped: %v", err)
 	}
@@ -361,5 +365,52 @@ func TestByAgent(t *testing.T) {
 	}
 	if got := l.state.View().LeasedTo(""); len(got) != 0 {
 		t.Errorf("leased to nobody: %v", got)
+	}
+}
+
+// A source that is stopped on one host and runs on another passes to that one,
+// and to nobody who has it stopped as well.
+func TestAStoppedSourceYieldsToARunningOne(t *testing.T) {
+	t.Parallel()
+	in := func(state pb.SourceState) *pb.Source { return &pb.Source{Name: "shop", State: state} }
+	const ready, stopped, invalid = pb.SourceState_SOURCE_STATE_READY, pb.SourceState_SOURCE_STATE_STOPPED, pb.SourceState_SOURCE_STATE_INVALID
+	for _, tc := range []struct {
+		was, now pb.SourceState
+		want     string
+	}{
+		{ready, ready, "a1"}, {ready, stopped, "a1"}, {stopped, ready, "a2"}, {stopped, stopped, "a1"}, {stopped, invalid, "a1"},
+		{invalid, ready, "a1"}, {invalid, invalid, "a1"},
+	} {
+		l := newLog(t).must(report("a1", nil, in(tc.was)), report("a2", nil, in(tc.now)))
+		if s, _ := l.state.View().Source("shop"); s.GetAgent() != tc.want {
+			t.Errorf("%s there and %s here: it is %s's", tc.was, tc.now, s.GetAgent())
+		}
+		l.must(report("a1", nil, in(tc.was))) // what the old host goes on telling
+		if s, _ := l.state.View().Source("shop"); s.GetAgent() != tc.want {
+			t.Errorf("%s there and %s here, told again: it is %s's", tc.was, tc.now, s.GetAgent())
+		}
+	}
+}
+
+func TestSourcesIndex(t *testing.T) {
+	t.Parallel()
+	l := newLog(t).must(report("a1", nil, ready("shop")))
+	index := func() uint64 { return l.state.View().SourcesIndex() }
+	if index() != 1 {
+		t.Fatalf("index %d", index())
+	}
+	l.must(report("a1", nil, ready("shop")), queue("r1", "shop", 0))
+	if err := l.apply(report("a1", nil, ready("blog"), ready("blog"))); err == nil {
+		t.Fatal("accepted")
+	}
+	if index() != 1 {
+		t.Errorf("index %d, and no source has changed since 1", index())
+	}
+	if s, _ := l.state.View().Source("shop"); !proto.Equal(s.GetReportedAt(), at(1)) {
+		t.Errorf("nothing new is reported at %v", s.GetReportedAt())
+	}
+	l.must(report("a1", nil))
+	if index() != 5 || restored(t, l.state).View().SourcesIndex() != 5 {
+		t.Errorf("index %d, restored %d; want 5", index(), restored(t, l.state).View().SourcesIndex())
 	}
 }

@@ -118,6 +118,42 @@ func clusterInvariants(t testing.TB, v *state.View) {
 	}
 }
 
+// runChoices are commands of runs and snapshots, wild ones among them.
+func runChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
+	id, source, snap := fmt.Sprintf("r%d", rnd.IntN(30)), fmt.Sprintf("s%d", rnd.IntN(4)), rnd.IntN(40)
+	epoch := uint64(rnd.IntN(4))
+	choices := []*pb.Command{
+		queue(id, source, rnd.IntN(6)), grant(id, snap), grant(id, 100+step), commit(id, epoch, source, snap),
+		release(id, epoch, nil), release(id, epoch, &pb.Failure{Code: "x"}), end(id, epoch, pb.RunState(rnd.IntN(6))),
+		cancel(id), renew(id, epoch, rnd.IntN(9000)), queueRestore(id, source, fmt.Sprintf("s%d", rnd.IntN(4))),
+		setSchedule(rnd.IntN(5)), fire(rnd.IntN(5), rnd.IntN(9), source), verified(snap, rnd.IntN(99)),
+		report(fmt.Sprintf("a%d", rnd.IntN(2)), nil, ready(source)),
+	}
+	for _, known := range v.Snapshots(source, 0) {
+		one := &pb.ForgetSnapshots{Snapshots: []string{known.GetId()}}
+		choices = append(choices, &pb.Command{Command: &pb.Command_ForgetSnapshots{ForgetSnapshots: one}})
+	}
+	plan := beginPrune(source, rnd.IntN(3), v.NewestEntry(source))
+	for _, gone := range v.Forgotten(source, 0) {
+		plan.GetBeginPrune().Snapshots = append(plan.GetBeginPrune().Snapshots, gone.GetId())
+		choices = append(choices, &pb.Command{Command: &pb.Command_UnforgetSnapshots{UnforgetSnapshots: &pb.UnforgetSnapshots{Snapshots: []string{gone.GetId()}}}})
+	}
+	choices = append(choices, plan, endPrune(source, rnd.IntN(3)), damage(snap))
+	for _, p := range v.ActivePrunes() { // so that they end
+		end := endPrune(p.GetSource(), 0)
+		end.GetEndPrune().Plan = p.GetPlan()
+		choices = append(choices, end, end, end)
+	}
+	for _, r := range v.ActiveRuns() { // so that commits happen
+		if r.GetState() == pb.RunState_RUN_STATE_RUNNING {
+			c := commit(r.GetId(), r.GetEpoch(), r.GetSource(), 0)
+			c.GetCommitRun().GetSnapshot().Id = r.GetSnapshot()
+			choices = append(choices, c)
+		}
+	}
+	return choices
+}
+
 // clusterChoices are commands of the cluster itself, wild ones among them.
 func clusterChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
 	name, secret, call := fmt.Sprintf("h%d", rnd.IntN(5)), fmt.Sprintf("t%d", max(0, step/25-rnd.IntN(3))), fmt.Sprintf("x%d", rnd.IntN(20))
@@ -145,41 +181,12 @@ func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		one, two := newLog(t), newLog(t)
 		for step := range 1200 {
-			id, source, snap := fmt.Sprintf("r%d", rnd.IntN(30)), fmt.Sprintf("s%d", rnd.IntN(4)), rnd.IntN(40)
-			epoch := uint64(rnd.IntN(4))
-			choices := []*pb.Command{
-				queue(id, source, rnd.IntN(6)), grant(id, snap), grant(id, 100+step), commit(id, epoch, source, snap),
-				release(id, epoch, nil), release(id, epoch, &pb.Failure{Code: "x"}), end(id, epoch, pb.RunState(rnd.IntN(6))),
-				cancel(id), renew(id, epoch, rnd.IntN(9000)), queueRestore(id, source, fmt.Sprintf("s%d", rnd.IntN(4))),
-				setSchedule(rnd.IntN(5)), fire(rnd.IntN(5), rnd.IntN(9), source), verified(snap, rnd.IntN(99)),
-				report(fmt.Sprintf("a%d", rnd.IntN(2)), nil, ready(source)),
-			}
-			for _, known := range one.state.View().Snapshots(source, 0) {
-				one := &pb.ForgetSnapshots{Snapshots: []string{known.GetId()}}
-				choices = append(choices, &pb.Command{Command: &pb.Command_ForgetSnapshots{ForgetSnapshots: one}})
-			}
-			plan := beginPrune(source, rnd.IntN(3), one.state.View().NewestEntry(source))
-			for _, gone := range one.state.View().Forgotten(source, 0) {
-				plan.GetBeginPrune().Snapshots = append(plan.GetBeginPrune().Snapshots, gone.GetId())
-				choices = append(choices, &pb.Command{Command: &pb.Command_UnforgetSnapshots{UnforgetSnapshots: &pb.UnforgetSnapshots{Snapshots: []string{gone.GetId()}}}})
-			}
-			choices = append(choices, plan, endPrune(source, rnd.IntN(3)), damage(snap))
-			for _, p := range one.state.View().ActivePrunes() { // so that they end
-				end := endPrune(p.GetSource(), 0)
-				end.GetEndPrune().Plan = p.GetPlan()
-				choices = append(choices, end, end, end)
-			}
-			for _, r := range one.state.View().ActiveRuns() { // so that commits happen
-				if r.GetState() == pb.RunState_RUN_STATE_RUNNING {
-					c := commit(r.GetId(), r.GetEpoch(), r.GetSource(), 0)
-					c.GetCommitRun().GetSnapshot().Id = r.GetSnapshot()
-					choices = append(choices, c)
-				}
-			}
+			choices := runChoices
 			if rnd.IntN(2) == 0 {
-				choices = clusterChoices(rnd, one.state.View(), step)
+				choices = clusterChoices
 			}
-			cmd := choices[rnd.IntN(len(choices))]
+			all := choices(rnd, one.state.View(), step)
+			cmd := all[rnd.IntN(len(all))]
 			if rnd.IntN(2) == 0 {
 				cmd.RequestId = fmt.Sprintf("q%d", rnd.IntN(300))
 			}
