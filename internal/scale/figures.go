@@ -17,6 +17,7 @@ type Figures struct {
 	Made    string  `json:"made"` // the day it began
 	Version string  `json:"version"`
 	Machine Machine `json:"machine"`
+	Memory  string  `json:"memory"` // the leader's setting
 	Agents  int     `json:"agents"`
 	Sources int     `json:"sources"` // in all
 	// Stages are what the leader was put through, in order.

@@ -36,14 +36,14 @@ type leader struct {
 	cluster              pb.ClusterServiceClient
 }
 
-// startLeader runs a controller on a free port.
-func startLeader(ctx context.Context, binary string) (*leader, error) {
+// startLeader runs a controller on a free port, with so much memory to stay under.
+func startLeader(ctx context.Context, binary, memory string) (*leader, error) {
 	dir, err := os.MkdirTemp("", "scale") // a socket's path is short
 	if err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
 	}
 	l := &leader{binary: binary, dir: dir}
-	if err := l.prepare(ctx); err != nil {
+	if err := l.prepare(ctx, memory); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	if err := l.start(ctx); err != nil {
@@ -52,7 +52,7 @@ func startLeader(ctx context.Context, binary string) (*leader, error) {
 	return l, nil
 }
 
-func (l *leader) prepare(ctx context.Context) error {
+func (l *leader) prepare(ctx context.Context, memory string) error {
 	var err error
 	if l.authority, err = newAuthority(clock.System{}.Now()); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (l *leader) prepare(ctx context.Context) error {
 		return fmt.Errorf("find a free port: %w", err)
 	}
 	l.flags = append([]string{
-		"controller", "--data-dir", filepath.Join(l.dir, "data"), "--listen", l.address, "--http-listen", "off", "--schedule", "off", "--log-level", "warn",
+		"controller", "--data-dir", filepath.Join(l.dir, "data"), "--listen", l.address, "--http-listen", "off", "--schedule", "off", "--log-level", "warn", "--memory", memory,
 	}, files...)
 	if l.conn, err = transport.DialUnix(filepath.Join(l.dir, "data", "baktainer.sock")); err != nil {
 		return err
@@ -109,11 +109,16 @@ func (l *leader) answers(ctx context.Context) error {
 			return nil
 		}
 		if clock.Sleep(ctx, askPause) != nil {
-			log, _ := os.ReadFile(l.logFile()) // it may not have been written
-			text := string(log)
-			return fmt.Errorf("wait for the controller: %w; the end of its log: %s", err, text[max(0, len(text)-1000):])
+			return fmt.Errorf("wait for the controller: %w; the end of its log: %s", err, l.lastWords())
 		}
 	}
+}
+
+// lastWords are the end of the process's log.
+func (l *leader) lastWords() string {
+	log, _ := os.ReadFile(l.logFile()) // it may not have been written
+	text := strings.TrimSpace(string(log))
+	return text[max(0, len(text)-1000):]
 }
 
 // kill kills the process as a crash would.

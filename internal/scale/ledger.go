@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/state"
@@ -94,7 +92,7 @@ func ledgerSource(n int) string { return fmt.Sprintf("host%04d/db%02d", n/10, n%
 
 // ledger measures a great ledger, first by itself and then in a real controller.
 func (m *measurement) ledger(ctx context.Context) (err error) {
-	l, err := startLeader(ctx, m.Binary)
+	l, err := startLeader(ctx, m.Binary, m.Memory)
 	if err != nil {
 		return err
 	}
@@ -102,19 +100,16 @@ func (m *measurement) ledger(ctx context.Context) (err error) {
 	// It grows out of the controller's own state, so that this is still its cluster.
 	h := &historian{tables: state.New(), at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	base, err := save(ctx, l)
-	possible := status.Code(err) != codes.Unimplemented
-	if possible {
-		if err != nil {
-			return err
-		}
-		if _, err := h.tables.ReadFrom(bytes.NewReader(base)); err != nil {
-			return fmt.Errorf("read the controller's state: %w", err)
-		}
-		h.index = h.tables.View().Index()
+	if err != nil {
+		return err
 	}
+	if _, err := h.tables.ReadFrom(bytes.NewReader(base)); err != nil {
+		return fmt.Errorf("read the controller's state: %w", err)
+	}
+	h.index = h.tables.View().Index()
 	figures, raft, err := m.tables(h)
 	m.figures.Ledger = figures
-	if err != nil || !possible {
+	if err != nil {
 		return err
 	}
 	figures.Process, err = m.ledgerProcess(ctx, l, raft)

@@ -19,6 +19,8 @@ const stageLimit = 10 * time.Minute
 // Options say what to measure.
 type Options struct {
 	Binary string
+	// Memory is what the leader tries to stay under, as its setting has it.
+	Memory string
 	Agents int
 	// Sources is how many each agent has.
 	Sources int
@@ -47,7 +49,7 @@ type measurement struct {
 func Run(ctx context.Context, o Options) (_ *Figures, err error) {
 	m := &measurement{Options: o, clock: clock.System{}}
 	m.began = m.clock.Now()
-	m.figures = &Figures{Made: m.began.UTC().Format(time.DateOnly), Agents: o.Agents, Sources: o.Agents * o.Sources, Machine: machine()}
+	m.figures = &Figures{Made: m.began.UTC().Format(time.DateOnly), Agents: o.Agents, Sources: o.Agents * o.Sources, Memory: o.Memory, Machine: machine()}
 	if o.Agents > 0 {
 		if err := m.agents(ctx); err != nil {
 			return m.figures, err
@@ -63,7 +65,7 @@ func Run(ctx context.Context, o Options) (_ *Figures, err error) {
 
 // agents puts one leader through all stages.
 func (m *measurement) agents(ctx context.Context) (err error) {
-	if m.leader, err = startLeader(ctx, m.Binary); err != nil {
+	if m.leader, err = startLeader(ctx, m.Binary, m.Memory); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.leader.close()) }()
@@ -127,6 +129,9 @@ func (m *measurement) stage(ctx context.Context, name string, do func(context.Co
 	var measured error
 	s.CPU, s.RSS, measured = m.leader.process.Since()
 	m.tally.into(&s)
+	if measured != nil {
+		measured = fmt.Errorf("%w; the end of its log: %s", measured, m.leader.lastWords())
+	}
 	if err = errors.Join(err, measured); err != nil {
 		s.Wrong = append(s.Wrong, err.Error())
 	}

@@ -26,6 +26,7 @@ func main() {
 func run(ctx context.Context) error {
 	o := scale.Options{Out: os.Stderr}
 	flag.StringVar(&o.Binary, "binary", "./baktainer", "the program that is measured")
+	flag.StringVar(&o.Memory, "memory", "512MiB", "what the leader tries to stay under")
 	flag.IntVar(&o.Agents, "agents", 1000, "simulated agents; 0: none")
 	flag.IntVar(&o.Sources, "sources", 10, "sources of each agent")
 	flag.DurationVar(&o.Steady, "steady", time.Minute, "how long the leader is watched at rest, and under even load")
