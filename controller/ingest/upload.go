@@ -42,6 +42,7 @@ func (i *Ingest) UploadObject(stream grpc.ClientStreamingServer[pb.UploadObjectR
 	if err := mayStore(run, h); err != nil {
 		return err
 	}
+	i.Logger.Debug("object begins", "run", run.GetId(), "epoch", run.GetEpoch(), "object", h.GetName(), "bytes", h.GetSize())
 	var sum ledger.Hash
 	copy(sum[:], h.GetSha256())
 	body := &checked{recv: stream.Recv, want: sum, left: h.GetSize(), hash: sha256.New()}
@@ -60,6 +61,7 @@ func (i *Ingest) UploadObject(stream grpc.ClientStreamingServer[pb.UploadObjectR
 	case err != nil:
 		return fmt.Errorf("store %s: %w", h.GetName(), err)
 	}
+	i.Logger.Debug("object stored", "run", run.GetId(), "epoch", run.GetEpoch(), "object", h.GetName(), "bytes", h.GetSize())
 	i.note(h.GetLease(), h.GetName(), sum)
 	if err := stream.SendAndClose(&pb.UploadObjectResponse{}); err != nil {
 		return fmt.Errorf("acknowledge %s: %w", h.GetName(), err)
