@@ -39,7 +39,7 @@ var storeys = []struct {
 	adapters:  {"adapters", []string{"internal/engine/*/...", "internal/store/*/...", "agent/provider/*/..."}},
 	platform:  {"platform services", []string{"internal/config", "internal/telemetry", "internal/transport", "internal/pki", "internal/dockerproxy"}},
 	services:  {"services", []string{"agent/...", "controller/...", "internal/rescue", "internal/cli/..."}},
-	roof:      {"roof", []string{".", "internal/e2e/...", "internal/bench/...", "deploy/...", "docs/..."}},
+	roof:      {"roof", []string{".", "internal/e2e/...", "internal/bench/...", "internal/chaos/...", "internal/scale/...", "deploy/...", "docs/..."}},
 }
 
 // Suites are for tests alone: a test may import them from any storey, and

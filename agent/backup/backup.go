@@ -117,7 +117,7 @@ func Run(ctx context.Context, w Work, objects Objects, report Reporter, log *slo
 	buf := make([]byte, copyBuffer)
 	for _, s := range streams {
 		report.Phase("dumping " + s.Name)
-		done, err := dump(ctx, session, s, writer, buf)
+		done, err := dump(ctx, session, s, writer, buf, log)
 		if err != nil {
 			return Result{}, fmt.Errorf("dump %s: %w", s.Name, err)
 		}
@@ -156,7 +156,7 @@ func loadBase(ctx context.Context, w Work, objects Objects, report Reporter, log
 }
 
 // dump brings one stream from the tool into the repository.
-func dump(ctx context.Context, session engine.Session, s engine.Stream, w *repo.Writer, buf []byte) (_ ledger.Stream, err error) {
+func dump(ctx context.Context, session engine.Session, s engine.Stream, w *repo.Writer, buf []byte, log *slog.Logger) (_ ledger.Stream, err error) {
 	ctx, span := tracer.Start(ctx, "dump stream")
 	span.SetAttributes(attribute.String("baktainer.stream", s.Name))
 	defer func() {
@@ -179,6 +179,7 @@ func dump(ctx context.Context, session engine.Session, s engine.Stream, w *repo.
 		proc.Kill() // nobody takes its output any more
 	}
 	exit, waitErr := proc.Wait()
+	log.Debug("the dump tool ended", "stream", s.Name, "bytes", size)
 	if err := verdict(ctx, copyErr, waitErr, exit, session.Explain); err != nil {
 		return ledger.Stream{}, err
 	}

@@ -35,6 +35,7 @@ func (i *Ingest) CommitSnapshot(ctx context.Context, req *pb.CommitSnapshotReque
 	if s.GetId() != run.GetSnapshot() || s.GetSource() != run.GetSource() {
 		return nil, refuse("run %s was granted snapshot %s of %s, not %.40q of %.40q", run.GetId(), run.GetSnapshot(), run.GetSource(), s.GetId(), s.GetSource())
 	}
+	i.Logger.Debug("commit asked", "run", run.GetId(), "epoch", run.GetEpoch(), "snapshot", s.GetId())
 	if err := i.complete(ctx, req); err != nil {
 		return nil, fmt.Errorf("check snapshot %s before its commit: %w", s.GetId(), err)
 	}
@@ -51,6 +52,7 @@ func (i *Ingest) CommitSnapshot(ctx context.Context, req *pb.CommitSnapshotReque
 	if err != nil {
 		return nil, fmt.Errorf("commit snapshot %s: %w", s.GetId(), err)
 	}
+	i.Logger.Debug("snapshot committed", "run", run.GetId(), "epoch", run.GetEpoch(), "snapshot", s.GetId())
 	entry, ok := i.Log.View().Snapshot(s.GetId())
 	if !ok {
 		return nil, problem.New(problem.Internal, "snapshot %s was committed and is not listed", s.GetId())

@@ -45,6 +45,7 @@ func (i *Ingest) UploadObject(stream grpc.ClientStreamingServer[pb.UploadObjectR
 	if err := mayStore(run, h); err != nil {
 		return err
 	}
+	i.Logger.Debug("object begins", "run", run.GetId(), "epoch", run.GetEpoch(), "object", h.GetName(), "bytes", h.GetSize())
 	var sum ledger.Hash
 	copy(sum[:], h.GetSha256())
 	body := &checked{recv: transport.Again[pb.UploadObjectRequest](stream), want: sum, left: h.GetSize(), hash: sha256.New()}
@@ -67,6 +68,7 @@ func (i *Ingest) UploadObject(stream grpc.ClientStreamingServer[pb.UploadObjectR
 	if err := i.leases.Still(h.GetLease()); err != nil {
 		return err
 	}
+	i.Logger.Debug("object stored", "run", run.GetId(), "epoch", run.GetEpoch(), "object", h.GetName(), "bytes", h.GetSize())
 	i.note(h.GetLease(), h.GetName(), sum)
 	if err := stream.SendAndClose(&pb.UploadObjectResponse{Receipt: i.receipt(h)}); err != nil {
 		return fmt.Errorf("acknowledge %s: %w", h.GetName(), err)

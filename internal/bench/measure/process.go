@@ -99,6 +99,12 @@ func (p *Process) Stop() error {
 	}
 }
 
+// Kill ends a process that Start started as a crash would, and waits for its end.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.ended
+}
+
 // PeakRSS is the peak of resident memory of a process.
 func PeakRSS(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
