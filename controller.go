@@ -149,12 +149,28 @@ func (m *place) keepUp(ctx context.Context, parts *errgroup.Group, o forming.Out
 	}
 	if m.keeper != nil {
 		run(m.keeper.Run)
+		run(m.followTrust)
 		if o.Make || m.kept.State {
 			run(func(ctx context.Context) { forming.First(ctx, m.forming(), ctl.Identity()) })
 		}
 	}
 	if m.port != nil && m.kept.State {
 		run(func(ctx context.Context) { forming.Announce(ctx, m.forming(), node) })
+	}
+}
+
+// followTrust has the certificate renewed as soon as the cluster's trust changes.
+func (m *place) followTrust(ctx context.Context) {
+	for {
+		view := m.tables.View()
+		if a, ok := view.Authority(); ok {
+			m.keeper.Want(a.GetVersion())
+		}
+		select {
+		case <-view.Changed():
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
