@@ -26,6 +26,11 @@ import (
 // loginTime bounds a login: somebody waits for it.
 const loginTime = 30 * time.Second
 
+// loginAge is how old a login's certificate may be before a command renews it. With
+// a new one comes whom to trust: whoever asks something while the authority is
+// being replaced keeps up with it.
+const loginAge = time.Hour
+
 // login exchanges a token for an operator's certificate.
 func login(ctx context.Context, r cli.LoginRequest) (cli.Login, error) {
 	token, err := pki.ParseToken(r.Token.Reveal())
@@ -75,7 +80,7 @@ func dialController(ctx context.Context, r cli.Remote) (grpc.ClientConnInterface
 	if err != nil {
 		return nil, nil, err
 	}
-	if (clock.System{}).Now().After(pki.RenewAt(keeper.Held().Leaf(), 0)) {
+	if age := (clock.System{}).Now().Sub(pki.IssuedAt(keeper.Held().Leaf())); age > loginAge {
 		// What cannot be renewed now is renewed with another command, until it expires.
 		renewing, cancel := context.WithTimeout(ctx, 5*time.Second)
 		_ = keeper.Renew(renewing)

@@ -49,7 +49,7 @@ func newCluster(t testing.TB) *cluster {
 
 func (c *cluster) newRoot() *pki.Root {
 	c.t.Helper()
-	root, err := pki.NewRoot(c.id, c.clock.Now().AddDate(0, -1, 0)) // older than all it signs
+	root, err := pki.NewRoot(c.id, c.clock.Now().AddDate(-2, 0, 0)) // older than all it signs
 	if err != nil {
 		c.t.Fatal(err)
 	}
