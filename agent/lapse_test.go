@@ -176,9 +176,9 @@ func TestARenewalCountsFromWhenItWasAskedFor(t *testing.T) {
 			return uplink.Beat{Period: time.Second, Renewed: held}, nil
 		}})
 		from := time.Now()
-		<-stopped
+		why := <-stopped
 		if took := time.Since(from); took > time.Minute+time.Second {
-			t.Errorf("a lease of a minute lasted %v", took)
+			t.Errorf("a lease of a minute lasted %v, until: %v", took, why)
 		}
 		w.silent()
 	})

@@ -8,11 +8,12 @@ import (
 	"github.com/baktainer/baktainer/internal/clock"
 )
 
+// Bounds of the pauses between attempts: to find the leader, and to send objects,
+// behind which a dump stands still.
 const (
-	// MinPause and MaxPause bound the pauses between attempts to find the leader.
 	MinPause = 200 * time.Millisecond
 	MaxPause = 15 * time.Second
-	// maxDataPause bounds them while objects wait to be sent: a dump stands still meanwhile.
+
 	maxDataPause = 5 * time.Second
 )
 
