@@ -43,8 +43,17 @@ func TestListing(t *testing.T) {
 	t.Parallel()
 	good, _ := chained(t, 4)
 	slices.Reverse(good) // newest first, as they are listed
-	if wrong := Listing(good); len(wrong) > 0 {
+	if wrong := Listing(good, false); len(wrong) > 0 {
 		t.Errorf("a good listing: %v", wrong)
+	}
+	pruned := slices.Delete(slices.Clone(good), 1, 2)
+	if wrong := Listing(pruned, true); len(wrong) > 0 {
+		t.Errorf("a good listing after a prune: %v", wrong)
+	}
+	damaged := []*pb.Snapshot{good[0], good[1], proto.CloneOf(good[2])}
+	damaged[2].RawBytes = 7
+	if wrong := Listing(damaged, true); len(wrong) != 1 {
+		t.Errorf("an entry was changed, after a prune: %v", wrong)
 	}
 	tests := []struct {
 		name  string
@@ -66,7 +75,7 @@ func TestListing(t *testing.T) {
 		for _, s := range good {
 			spoilt = append(spoilt, proto.CloneOf(s))
 		}
-		if wrong := Listing(tt.spoil(spoilt)); !strings.Contains(strings.Join(wrong, "\n"), tt.want) {
+		if wrong := Listing(tt.spoil(spoilt), false); !strings.Contains(strings.Join(wrong, "\n"), tt.want) {
 			t.Errorf("%s: got %v", tt.name, wrong)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 
 // Listing says what is wrong with a listing of all snapshots, forgotten ones
 // too, by itself: the ledger's chain, things that are there twice, things that
-// are not whole.
-func Listing(listed []*pb.Snapshot) []string {
+// are not whole. After a prune the chain has gaps.
+func Listing(listed []*pb.Snapshot, gaps bool) []string {
 	var wrong []string
 	byRun, byFire := map[string]string{}, map[string]string{}
 	for _, s := range listed {
@@ -28,7 +28,7 @@ func Listing(listed []*pb.Snapshot) []string {
 		byFire[fire] = s.GetId()
 		wrong = append(wrong, partial(s)...)
 	}
-	return append(wrong, chain(listed)...)
+	return append(wrong, chain(listed, gaps)...)
 }
 
 // partial says what a snapshot lacks.
@@ -48,12 +48,15 @@ func partial(s *pb.Snapshot) []string {
 
 // chain says where the ledger's chain is broken. Each entry names the hash of
 // the one before.
-func chain(listed []*pb.Snapshot) []string {
+func chain(listed []*pb.Snapshot, gaps bool) []string {
 	var wrong []string
 	sorted := slices.SortedFunc(slices.Values(listed), func(a, b *pb.Snapshot) int { return cmp.Compare(a.GetLedgerIndex(), b.GetLedgerIndex()) })
 	var previous *ledger.Entry
 	for _, s := range sorted {
 		e, err := state.EntryOf(s)
+		if gaps && e.Index > 1 && (previous == nil || previous.Index+1 != e.Index) {
+			previous = &ledger.Entry{Index: e.Index - 1, Hash: e.Previous} // whatever it was
+		}
 		if err == nil {
 			err = e.Follows(previous)
 		}
