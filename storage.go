@@ -118,36 +118,109 @@ func (m *place) peerStore() store.Store {
 	})
 }
 
-// joinRepository opens the cluster's repository, once it is known where that is
-// and it can be reached.
+// Pauses between attempts to reach the store, and how long it is tried before
+// what was kept of the repository's keys has to do.
+const (
+	reachFirst   = 200 * time.Millisecond
+	reachMost    = 5 * time.Second
+	reachEnough  = 5 * time.Second
+	keysFolder   = "repository" // in the node's folder
+	keysReadOnce = 30 * time.Second
+)
+
+// joinRepository opens the cluster's repository as soon as it is known where that
+// is and it can be reached. The cluster has to be asked and governed also when the
+// controller whose disk it is on is gone: then the keys do that were kept at an
+// earlier start.
 func (m *place) joinRepository(ctx context.Context, reach *member.Reach) (*repo.Repository, error) {
 	key, err := cli.KeySourceOf(m.p.Config).Read()
 	if err != nil {
 		return nil, fmt.Errorf("read the key of the repository: %w", err)
 	}
-	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		_, err := reach.Look(ctx)
-		if err == nil && m.repositoryID() == "" {
-			err = problem.New(problem.Unavailable, "it is not known yet where the store is")
-		}
+	kept := filepath.Join(m.dir, keysFolder)
+	began := clock.System{}.Now()
+	for pause := reachFirst; ; pause = min(2*pause, reachMost) {
+		r, err := m.tryRepository(ctx, reach, key)
 		if err == nil {
-			var r *repo.Repository
-			if r, err = repo.Open(ctx, reach, key); err == nil {
-				return r, checkPin(m.p.DataDir, r, key, m.p.log)
+			if err := keepKeys(ctx, reach, kept); err != nil {
+				m.log.Warn("the keys of the repository are not kept for a start without the store", "error", err)
 			}
+			return r, checkPin(m.p.DataDir, r, key, m.p.log)
 		}
-		if code := problem.CodeOf(err); code != problem.Unavailable && code != problem.NotFound || ctx.Err() != nil {
+		if code := problem.CodeOf(err); code != problem.Unavailable && code != problem.NotFound {
 			return nil, err
 		}
+		if hasRepository(kept) && (clock.System{}).Now().Sub(began) > reachEnough {
+			m.log.Warn("the store is not reached; the cluster is governed without it until it is", "error", err)
+			return m.keptRepository(ctx, kept, key)
+		}
 		level := slog.LevelDebug
-		if pause > 2*time.Second {
+		if pause > reachMost/2 {
 			level = slog.LevelWarn
 		}
 		m.log.Log(ctx, level, "the store is not reached yet", "error", err)
 		if clock.Sleep(ctx, pause) != nil {
-			return nil, err
+			return nil, fmt.Errorf("open the repository: %w", ctx.Err())
 		}
 	}
+}
+
+func (m *place) tryRepository(ctx context.Context, reach *member.Reach, key repo.Key) (*repo.Repository, error) {
+	ctx, cancel := context.WithTimeout(ctx, keysReadOnce)
+	defer cancel()
+	if _, err := reach.Look(ctx); err != nil {
+		return nil, err
+	}
+	if m.repositoryID() == "" {
+		return nil, problem.New(problem.Unavailable, "it is not known yet where the store is")
+	}
+	return repo.Open(ctx, reach, key)
+}
+
+func (m *place) keptRepository(ctx context.Context, folder string, key repo.Key) (*repo.Repository, error) {
+	st, err := fsstore.Open(folder)
+	if err != nil {
+		return nil, fmt.Errorf("open what was kept of the repository: %w", err)
+	}
+	r, err := repo.Open(ctx, st, key)
+	if err != nil {
+		return nil, err
+	}
+	return r, checkPin(m.p.DataDir, r, key, m.p.log)
+}
+
+// keepKeys copies what opens the repository, and nothing else, into a folder.
+func keepKeys(ctx context.Context, from store.Store, folder string) error {
+	fresh := folder + ".new"
+	if err := os.RemoveAll(fresh); err != nil {
+		return err
+	}
+	to, err := fsstore.Open(fresh)
+	if err != nil {
+		return err
+	}
+	names := []string{repo.FormatName}
+	err = from.List(ctx, repo.KeysPrefix, func(o store.Info) error {
+		names = append(names, o.Name)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list the keys of the repository: %w", err)
+	}
+	for _, name := range names {
+		rc, err := from.Get(ctx, name, 0, -1)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		_, err = to.Put(ctx, name, rc)
+		if err := errors.Join(err, rc.Close()); err != nil {
+			return fmt.Errorf("keep %s: %w", name, err)
+		}
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	return os.Rename(fresh, folder)
 }
 
 func hasRepository(folder string) bool {
