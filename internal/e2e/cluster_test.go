@@ -1,0 +1,263 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// member is a controller of a cluster.
+type member struct {
+	half
+	id, address string
+}
+
+// clusterStatus is `cluster status -o json`.
+type clusterStatus struct {
+	Leader  string `json:"leader"`
+	Members []struct {
+		Role    string   `json:"role"`
+		Healthy bool     `json:"healthy"`
+		Stores  []string `json:"stores"`
+	} `json:"members"`
+}
+
+// token has a controller, or nobody, make a token, and gives the file that it is in.
+func token(t *testing.T, u *up, args ...string) string {
+	t.Helper()
+	r := u.cli(t, append([]string{"token"}, args...)...)
+	if r.status != 0 || !strings.HasPrefix(r.stdout, "BKTN-1-") {
+		t.Fatalf("token:\n%s", r.text())
+	}
+	file := filepath.Join(tempDir(t), "token")
+	write(t, file, r.stdout)
+	return file
+}
+
+// startCluster starts controllers that make a cluster together. They have one
+// folder for the store in common, as on a disk of the network.
+func startCluster(t *testing.T, n int) []*member {
+	t.Helper()
+	shared := tempDir(t)
+	common := token(t, newUp(t, upOptions{bare: true}), "generate")
+	members := make([]*member, n)
+	var all []string
+	for i := range members {
+		members[i] = &member{id: fmt.Sprintf("c%d", i+1), address: freeAddress(t)}
+		all = append(all, members[i].address)
+	}
+	for _, m := range members {
+		m.half = half{newUp(t, upOptions{bare: true}), "controller"}
+		m.flags = []string{
+			"--data-dir", m.dir, "--store", filepath.Join(shared, "store"), "--name", m.id, "--listen", m.address, "--advertise", m.address,
+			"--bootstrap-expect", fmt.Sprint(n), "--join", strings.Join(all, ","), "--join-token-file", common,
+			"--http-listen", "off", "--schedule", "off", "--lease-duration", "20s",
+		}
+		m.start(t)
+	}
+	return members
+}
+
+// status asks one controller, whichever leads.
+func (m *member) status(t *testing.T) (clusterStatus, string) {
+	t.Helper()
+	r := m.cli(t, "cluster", "status", "-o", "json")
+	if r.status != 0 {
+		return clusterStatus{}, r.text()
+	}
+	return decode[clusterStatus](t, r.stdout), r.stdout
+}
+
+// settled waits until the controller sees all members vote, and well, and reach
+// the store, and gives the leader.
+func (m *member) settled(t *testing.T, n int) string {
+	t.Helper()
+	leader := ""
+	eventually(t, "the cluster is whole", func() (bool, string) {
+		s, text := m.status(t)
+		well := 0
+		for _, c := range s.Members {
+			if c.Healthy && c.Role == "voter" && slices.Contains(c.Stores, "main") {
+				well++
+			}
+		}
+		leader = s.Leader
+		return well == n && leader != "", text
+	})
+	return leader
+}
+
+func byID(members []*member, id string) (is *member, others []*member) {
+	for _, m := range members {
+		if m.id == id {
+			is = m
+		} else {
+			others = append(others, m)
+		}
+	}
+	return is, others
+}
+
+// joinAgent starts an agent that needs an address and a token, and nothing else.
+func joinAgent(t *testing.T, by *member, id string) half {
+	t.Helper()
+	file := token(t, by.up, "create", "--role", "agent")
+	a := half{newUp(t, upOptions{bare: true}), "agent"}
+	a.flags = []string{"--data-dir", a.dir, "--controller", by.address, "--token-file", file, "--agent-id", id}
+	a.start(t)
+	return a
+}
+
+// pausing is a source whose dump waits in its middle until it may go on, and
+// counts how often it was begun.
+func pausing(t *testing.T) *container {
+	t.Helper()
+	fresh := custom.fresh()
+	fresh.labels["baktainer.command"] = "pausing"
+	c := custom.startWith(t, fresh)
+	c.script(t, `head -c 40000000 /dev/urandom >/srv/bulk
+cat >/usr/local/bin/pausing <<'END'
+#!/bin/sh
+echo begun >>/tmp/begun
+head -c 20000000 /srv/bulk
+touch /tmp/half
+while [ ! -e /tmp/go ]; do sleep 0.1; done
+tail -c +20000001 /srv/bulk
+END
+chmod 755 /usr/local/bin/pausing`)
+	return c
+}
+
+// TestAnyControllerMayDieInADump kills the leader in the middle of a dump, and
+// then the one that takes its objects in, and starts them again. The dump goes
+// on as if nothing had happened.
+func TestAnyControllerMayDieInADump(t *testing.T) {
+	needContainers(t)
+	members := startCluster(t, 3)
+	leader := members[1].settled(t, 3)
+	first, others := byID(members, leader)
+	agent := joinAgent(t, others[0], "db1")
+	c := pausing(t)
+	others[0].sees(t, c, "ready")
+	ended := make(chan result)
+	go func() { ended <- others[0].cli(t, "backup", c.source()) }()
+	eventually(t, "half of the dump is written", func() (bool, string) {
+		r := c.execute(t, nil, nil, "test", "-e", "/tmp/half")
+		return r.status == 0, r.text()
+	})
+	first.signal(syscall.SIGKILL)
+	eventually(t, "another controller leads", func() (bool, string) {
+		s, text := others[0].status(t)
+		return s.Leader != "" && s.Leader != leader, text
+	})
+	c.script(t, "touch /tmp/go")
+	if r := <-ended; r.status != 0 {
+		t.Fatalf("the backup:\n%s\nthe agent:\n%s", r.text(), tail(agent.log.String()))
+	}
+	if begun := strings.Count(c.script(t, "cat /tmp/begun"), "begun"); begun != 1 {
+		t.Errorf("the dump was begun %d times", begun)
+	}
+	snapshots := others[0].snapshots(t, c.source())
+	if len(snapshots) != 1 {
+		t.Fatalf("%d snapshots", len(snapshots))
+	}
+	others[1].verify(t, snapshots[0])
+	first.start(t)
+	if s := first.settled(t, 3); s == leader {
+		t.Logf("%s leads again", s)
+	}
+	file := filepath.Join(tempDir(t), "dump")
+	first.ok(t, "restore", snapshots[0].ID, "--to", "file:"+file)
+	if got, want := sha256Of(read(t, file)), strings.Fields(c.script(t, "sha256sum /srv/bulk"))[0]; got != want {
+		t.Errorf("what was dumped has the hash %s, %s was to be dumped", got, want)
+	}
+	agent.stop(t)
+}
+
+// TestAllControllersStop stops a cluster, and starts it again; and one that made
+// way for another at once.
+func TestAllControllersStop(t *testing.T) {
+	members := startCluster(t, 3)
+	leader, others := byID(members, members[0].settled(t, 3))
+	leader.ok(t, "cluster", "limits", "--total", "7")
+	leader.stop(t)
+	if strings.Contains(leader.log.String(), "not handed over") {
+		t.Errorf("leadership was not handed over:\n%s", tail(leader.log.String()))
+	}
+	eventually(t, "another controller leads", func() (bool, string) {
+		s, text := others[0].status(t)
+		return s.Leader != "" && s.Leader != leader.id, text
+	})
+	for _, m := range others {
+		m.signal(syscall.SIGKILL)
+	}
+	for _, m := range members {
+		m.start(t)
+	}
+	members[2].settled(t, 3)
+	if r := members[1].cli(t, "cluster", "status"); !strings.Contains(r.stdout, "7") {
+		t.Errorf("what was set is gone:\n%s", r.text())
+	}
+	r := members[2].cli(t, "audit", "ls", "--match", "SetLimits")
+	if !strings.Contains(r.stdout, "SetLimits") || !strings.Contains(r.stdout, "@"+leader.id) {
+		t.Errorf("who set it is not known:\n%s", r.text())
+	}
+}
+
+// TestWhoMayComeIn uses tokens as they should not be used, and revokes an agent.
+func TestWhoMayComeIn(t *testing.T) {
+	needContainers(t)
+	m := &member{half: half{newUp(t, upOptions{bare: true}), "controller"}, id: "c1", address: freeAddress(t)}
+	m.flags = []string{
+		"--data-dir", m.dir, "--name", m.id, "--listen", m.address, "--advertise", m.address,
+		"--http-listen", "off", "--schedule", "off", "--lease-duration", "5s",
+	}
+	m.start(t)
+	m.settled(t, 1)
+	used := token(t, m.up, "create", "--role", "agent")
+	agent := func(id, file string) half {
+		a := half{newUp(t, upOptions{bare: true}), "agent"}
+		a.flags = []string{"--data-dir", a.dir, "--controller", m.address, "--token-file", file, "--agent-id", id}
+		a.start(t)
+		return a
+	}
+	db1 := agent("db1", used)
+	m.ready(t)
+	for id, wrong := range map[string]struct{ file, says string }{
+		"db2": {used, "used as often as it may be"},
+		"db3": {token(t, m.up, "create", "--role", "viewer"), "not for this role"},
+		"db4": {token(t, newUp(t, upOptions{bare: true}), "generate"), "token"},
+	} {
+		a := agent(id, wrong.file)
+		<-a.ended
+		if code := a.cmd.ProcessState.ExitCode(); code == 0 || !strings.Contains(a.log.String(), wrong.says) {
+			t.Errorf("%s: status %d\n%s", id, code, tail(a.log.String()))
+		}
+	}
+	m.ok(t, "agent", "revoke", "db1", "--yes")
+	eventually(t, "the agent is refused", func() (bool, string) {
+		return strings.Contains(db1.log.String(), "revoked") || strings.Contains(db1.log.String(), "refuse"), tail(db1.log.String())
+	})
+	eventually(t, "the agent is gone", func() (bool, string) {
+		r := m.cli(t, "agent", "ls")
+		return strings.Contains(r.stdout, "revoked"), r.text()
+	})
+	secret := strings.TrimSpace(read(t, used))
+	for _, log := range []string{db1.log.String(), m.log.String(), m.cli(t, "audit", "ls", "-o", "json").stdout} {
+		if strings.Contains(log, secret[len(secret)-26:]) {
+			t.Error("a token's secret is in a log, or in the audit")
+		}
+	}
+	if err := filepath.WalkDir(filepath.Join(m.dir, "controller"), func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && strings.Contains(read(t, path), secret[len(secret)-26:]) {
+			t.Errorf("a token's secret is in %s", path)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
