@@ -56,6 +56,28 @@ func TestALeaseThatNobodyRenewsEndsTheRun(t *testing.T) {
 	})
 }
 
+// Neither by a renewal that comes when the lease is over can it be had back, nor
+// does one that counts from before make it longer.
+func TestALeaseIsJudgedByTheClock(t *testing.T) {
+	noon := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	c := clock.NewManual(noon)
+	js := newJobs(c)
+	ctx, j := begin(t, js, assignment("r", 1))
+	defer js.end(j)
+	lease := []uplink.Lease{{Run: "r", Epoch: 1}}
+	c.Advance(50 * time.Second)
+	js.renew(lease, noon.Add(40*time.Second))
+	c.Advance(49 * time.Second)
+	if err := j.lasts(); err != nil || ctx.Err() != nil {
+		t.Fatalf("it is over at 99 s: %v", err)
+	}
+	c.Advance(2 * time.Second)
+	js.renew(lease, c.Now().Add(-10*time.Second))
+	if err := j.lasts(); !errors.Is(err, errLeaseLost) || !errors.Is(context.Cause(ctx), errLeaseLost) {
+		t.Errorf("it lasts at 101 s: %v, %v", err, context.Cause(ctx))
+	}
+}
+
 func TestARunIsInHandOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		js := newJobs(clock.System{})

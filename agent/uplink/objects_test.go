@@ -131,7 +131,10 @@ func TestACallIsRepeatedWhileNobodyAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				asked := 0
 				s, all := calls(func() error {
-					if asked++; asked < 5 {
+					switch asked++; {
+					case asked == 3:
+						return context.Canceled // the controller is being stopped
+					case asked < 5:
 						return problem.New(problem.Unavailable, "no leader")
 					}
 					return nil

@@ -57,6 +57,35 @@ func TestAReaderGoesOnElsewhereWhereItWas(t *testing.T) {
 	}
 }
 
+// All has come but the word that this was all.
+func TestAReaderThatHasEverythingNeedsNobodyAnyMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSending(t, "c2", "c3")
+		data := noise(3000)
+		s.stored(t, "p0", data)
+		arrived := make(chan struct{})
+		s.when(func(e uplinktest.Event) bool { return e.Call == uplinktest.Sent }, func(uplinktest.Event) {
+			<-arrived
+			for _, id := range []string{"c1", "c3", "c2"} {
+				s.Kill(id)
+			}
+		})
+		r, err := s.objects.Get(t.Context(), "p0", 1000, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		got := make([]byte, 1000)
+		if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, data[1000:2000]) {
+			t.Error(err)
+		}
+		close(arrived)
+		if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("after the end: %d bytes, %v", n, err)
+		}
+	})
+}
+
 // It dies again and again: every part comes from another.
 func TestAReaderOutlivesManyControllers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -122,7 +151,7 @@ func TestAReaderLeavesAControllerThatSendsNothing(t *testing.T) {
 func TestAReaderWaitsForWhoeverReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSending(t, "c2", "c3")
-		data := noise(5000)
+		data := noise(8 << 20) // far more than is on the way at once
 		s.stored(t, "p0", data)
 		r, err := s.objects.Get(t.Context(), "p0", 0, -1)
 		if err != nil {
@@ -131,7 +160,7 @@ func TestAReaderWaitsForWhoeverReads(t *testing.T) {
 		defer r.Close()
 		var got []byte
 		for len(got) < len(data) {
-			part := make([]byte, 1000)
+			part := make([]byte, 1<<20)
 			if _, err := io.ReadFull(r, part); err != nil {
 				t.Fatal(err)
 			}

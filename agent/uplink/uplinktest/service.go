@@ -212,7 +212,10 @@ func (n *node) ReadObject(req *pb.ReadObjectRequest, stream grpc.ServerStreaming
 		sent += len(part)
 		err = stream.Send(&pb.ReadObjectResponse{Data: part})
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return n.meet(Event{Call: Sent, Object: req.GetName(), Bytes: len(data)})
 }
 
 // readPart is how much of an object goes into one message.

@@ -84,6 +84,7 @@ const (
 	Committing Call = "commit"    // a commit is asked for
 	Committed  Call = "committed" // a snapshot exists, and the agent has not been told
 	Reading    Call = "read"      // a part of an object is about to be sent
+	Sent       Call = "sent"      // all that was asked for has been sent, and the call goes on
 )
 
 // Start starts a cluster of one that keeps objects in st. It has no address but
