@@ -1,23 +1,27 @@
 package consensus
 
 import (
+	"context"
 	"errors"
 	"net"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
+const correctionPause = time.Second
+
 // addresses says where members are reached. Raft's newest configuration says so,
 // unless somebody knows better: the node its own address, and UpdateAddress those
-// of members that have moved. The leader then corrects the configuration.
+// of members that have moved.
 type addresses struct {
 	self      raft.ServerID
 	advertise raft.ServerAddress
-	news      news // of moves
 
 	mu         sync.Mutex
 	configured func() []raft.Server // nil until Raft runs
@@ -75,25 +79,56 @@ func (a *addresses) move(id raft.ServerID, to raft.ServerAddress) error {
 		a.moved = map[raft.ServerID]move{}
 	}
 	a.moved[id] = move{server.Address, to}
-	a.news.tell()
 	return nil
 }
 
-// UpdateAddress notes where a member is reached now. It is for members that the
-// cluster cannot be asked about because it has no leader: when most of them have
-// new names, none finds the others until each was told. The leader corrects the
-// configuration by it. Where there is a leader, Join does the same for all at once.
-func (n *Node) UpdateAddress(id, address string) error {
+// UpdateAddress notes where a member is reached now: at the leader for good and
+// for all, at another for as long as it runs. The latter is for when there is no
+// leader because most members have new names, so that none finds the others until
+// each was told. Otherwise the member itself joins again before it is opened.
+//
+// At the leader it is for members that do not answer where they were: Raft reads
+// the address of one that does without its lock.
+func (n *Node) UpdateAddress(ctx context.Context, id, address string) error {
 	if err := checkAddress(address); err != nil {
 		return err
 	}
 	if id == n.id {
 		return problem.New(problem.InvalidInput, "a controller's own address is what it advertises")
 	}
+	if n.IsLeader() {
+		return n.change(ctx, func() raft.IndexFuture { return n.readdress(id, raft.ServerAddress(address)) })
+	}
 	if n.book.move(raft.ServerID(id), raft.ServerAddress(address)) != nil {
 		return noMember(id)
 	}
 	return nil
+}
+
+// readdress makes Raft's configuration say where a member is reached.
+func (n *Node) readdress(id string, address raft.ServerAddress) raft.IndexFuture {
+	s := serverOf(n.servers(), id)
+	switch {
+	case s == nil:
+		return settled{noMember(id)}
+	case s.Address == address:
+		return nil
+	}
+	n.Logger.Info("a controller has moved", "node", id, "address", address)
+	return n.raft.AddNonvoter(s.ID, address, 0, changeLimit) // one that has a vote keeps it
+}
+
+// correctAddress makes Raft's configuration say where this node is reached, once
+// it leads: it may have run alone before, or under another name.
+func (n *Node) correctAddress(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := n.change(ctx, func() raft.IndexFuture { return n.readdress(n.id, n.book.advertise) })
+		if err == nil {
+			return
+		}
+		n.Logger.Warn("this controller's new address is not noted yet", "error", err)
+		_ = clock.Sleep(ctx, correctionPause) // its only error ends the loop
+	}
 }
 
 // checkAddress wants an address at which others can reach a member.

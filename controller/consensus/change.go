@@ -16,7 +16,7 @@ const changeLimit = 10 * time.Second
 
 // Join takes a member into the cluster, at the leader: without a vote at first,
 // until it is known to be well. It is called before the member's node is opened.
-// cluster is the one whose state the member has (Kept.Cluster), empty when it has
+// cluster is the one whose state the member has (Kept.StateOf), empty when it has
 // no state. Joining again changes nothing but the address.
 //
 // A member that has a vote and comes back without state has forgotten what it
@@ -59,8 +59,8 @@ func (n *Node) Join(ctx context.Context, id, address, cluster string) error {
 				return removed
 			}
 			n.followers.forget(raft.ServerID(id))
-		case known != nil && string(known.Address) == address:
-			return nil
+		case known != nil:
+			return n.readdress(id, raft.ServerAddress(address))
 		}
 		n.Logger.Info("a controller joins", "node", id, "address", address)
 		return n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(address), 0, changeLimit)
@@ -70,7 +70,6 @@ func (n *Node) Join(ctx context.Context, id, address, cluster string) error {
 // Remove takes a member out of the cluster for good, at the leader. A leader that
 // removes itself ends, and another takes over at once.
 func (n *Node) Remove(ctx context.Context, id string) error {
-	var successor string
 	var removed raft.IndexFuture
 	err := n.change(ctx, func() raft.IndexFuture {
 		servers := n.servers()
@@ -93,7 +92,7 @@ func (n *Node) Remove(ctx context.Context, id string) error {
 	}
 	// Raft cannot hand over before: who leads next would not know of the removal.
 	// Now the removal is committed, and one that has it need not wait for silence.
-	if successor = n.furthest(removed.Index()); successor != "" {
+	if successor := n.furthest(removed.Index()); successor != "" {
 		n.standForElection(successor)
 	}
 	return nil

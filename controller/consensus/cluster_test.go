@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -45,7 +46,7 @@ func (c *rig) options(id string) Options {
 	address := id + ":7070"
 	return Options{
 		Dir: c.dirs[id], NodeID: id, Tables: state.New(), Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler), Advertise: address,
-		Network: c.lan.plug(id, address), Forward: c.forwardFrom(id), SnapshotEvery: 50,
+		Network: c.lan.plug(id, address), Forward: c.forwardFrom(id), SnapshotEvery: 50, Stabilise: soonStable,
 		Fatal: func(err error) { c.t.Error(err) },
 	}
 }
@@ -66,6 +67,9 @@ func (c *rig) open(id string, change ...func(*Options)) *Node {
 	c.nodes[id] = n
 	return n
 }
+
+// soonStable keeps virtual time, and so the number of heartbeats, short.
+const soonStable = 2 * time.Second
 
 func bootstrap(o *Options) { o.Bootstrap = true }
 
@@ -98,25 +102,27 @@ func (c *rig) running() map[string]*Node {
 	return maps.Clone(c.nodes)
 }
 
-// stop stops a node in the orderly way.
+// stop stops a node in the orderly way. What is under way anywhere ends before:
+// when Raft stops it leaves some of those who wait for it waiting for ever.
 func (c *rig) stop(id string) {
 	c.t.Helper()
 	n := c.node(id)
 	c.drop(id)
+	synctest.Wait()
 	if err := n.Shutdown(context.Background()); err != nil {
 		c.t.Errorf("stop %s: %v", id, err)
 	}
 }
 
 // kill ends a node as the others see it at once, and then stops it without any
-// handing over. What it was doing for its callers ends before it does: Raft leaves
-// some of them waiting for ever when it stops, which a real kill does not.
+// handing over.
 func (c *rig) kill(id string) {
 	c.t.Helper()
 	n := c.node(id)
 	c.drop(id)
 	c.lan.isolate(id)
 	c.await(id+" does not lead", func() bool { return n.raft.State() != raft.Leader && !n.IsLeader() })
+	synctest.Wait()
 	if err := n.halt(context.Background()); err != nil {
 		c.t.Errorf("kill %s: %v", id, err)
 	}

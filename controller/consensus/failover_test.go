@@ -80,6 +80,7 @@ func (c *rig) work(stop <-chan struct{}) (count func() map[tally]int) {
 }
 
 func TestNothingAcknowledgedIsLostWhenLeadersDie(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -124,6 +125,7 @@ func contains(list []tally, s tally) bool {
 }
 
 func TestEachCommandIsAppliedOnceWhileLeadershipGoesRound(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -148,6 +150,7 @@ func TestEachCommandIsAppliedOnceWhileLeadershipGoesRound(t *testing.T) {
 }
 
 func TestACommandWhoseAnswerIsLostIsAppliedOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -180,6 +183,7 @@ func TestACommandWhoseAnswerIsLostIsAppliedOnce(t *testing.T) {
 }
 
 func TestAMinorityDecidesNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -237,6 +241,7 @@ func (f *flaky) StoreLogs(entries []*raft.Log) error {
 }
 
 func TestAFollowerWhoseLogFailsForAWhileCatchesUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		logs := map[string]*flaky{}
@@ -248,21 +253,24 @@ func TestAFollowerWhoseLogFailsForAWhileCatchesUp(t *testing.T) {
 		}
 		c.await("three voters", func() bool { return len(c.voters()) == 3 })
 		for round := range 20 {
-			for _, log := range logs {
-				log.fail(1 + round%4)
+			log := logs[[]string{"c2", "c3"}[round%2]]
+			log.fail(1 + round%4)
+			var proposers sync.WaitGroup
+			for i := range 16 { // at once, so that a leader would have several appends under way
+				proposers.Go(func() {
+					if err := c.leader().Propose(t.Context(), store(fmt.Sprintf("r%d-%d", round, i))); err != nil {
+						t.Error(err)
+					}
+				})
 			}
-			last := ""
-			for i := range 5 {
-				last = fmt.Sprintf("r%d-%d", round, i)
-				c.must(c.follower().Propose(t.Context(), store(last)))
-			}
-			c.await("both have "+last, func() bool { return has(c.node("c2"), last) && has(c.node("c3"), last) })
+			proposers.Wait()
+			c.agree()
 		}
-		c.agree()
 	})
 }
 
 func TestALeaderWhoseLogFailsGivesWay(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		var log *flaky

@@ -33,10 +33,23 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 type Kept struct {
 	// NodeID is the node that the folder is of; empty: nobody's yet.
 	NodeID string
-	// Cluster is the cluster that the folder's state is of.
+	// Cluster is the cluster that the node is of; empty: none, or none that it knows.
 	Cluster string
 	// State says that there is a log or a raft snapshot.
 	State bool
+}
+
+// StateOf is the cluster whose state the folder has, as Join wants to know it:
+// empty when there is no state. State of a cluster that is not known is of none
+// that one can join.
+func (k Kept) StateOf() string {
+	switch {
+	case !k.State:
+		return ""
+	case k.Cluster == "":
+		return "unknown"
+	}
+	return k.Cluster
 }
 
 // ReadKept looks into a data folder without starting its node. Nobody else may

@@ -45,6 +45,13 @@ func (f *followers) heard(id raft.ServerID, index, term uint64) {
 	f.byID[id] = known
 }
 
+// reset forgets what an earlier leadership learned: logs may have been cut since.
+func (f *followers) reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.byID)
+}
+
 func (f *followers) forget(id raft.ServerID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

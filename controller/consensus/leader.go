@@ -66,7 +66,7 @@ func (n *Node) Health() error {
 			WithHint("Start the newer version of Baktainer again.")
 	case len(servers) == 0:
 		return problem.New(problem.Unavailable, "this controller has not heard from the cluster yet").WithReason(ReasonNotMember).
-			WithHint("Check that the others can reach it.")
+			WithHint("Check that the others can reach it, and that its data folder still has its log.")
 	case serverOf(servers, n.id) == nil:
 		return problem.New(problem.Unavailable, "this controller was removed from the cluster").WithReason(ReasonNotMember).
 			WithHint("Stop it, or let it join again.")
@@ -112,6 +112,7 @@ func (n *Node) watchLeadership(ctx context.Context, notify <-chan bool) {
 				n.setLeader(false)
 				continue
 			}
+			n.followers.reset()
 			for ctx.Err() == nil && !n.takeOver(ctx) {
 				if len(notify) > 0 {
 					break // the next word is waiting

@@ -50,19 +50,34 @@ func TestAnUnknownCommandStopsTheMachineBeforeIt(t *testing.T) {
 	}
 }
 
-// slowLog is a log whose disk hangs until it is let go.
-type slowLog struct {
+// hung is a disk that hangs until it is let go.
+type hung struct {
 	raft.LogStore
+	raft.StableStore
 	release chan struct{}
 }
 
-func (s slowLog) StoreLogs([]*raft.Log) error { <-s.release; return io.ErrClosedPipe }
+func (h hung) wait() error { <-h.release; return io.ErrClosedPipe }
+
+func (h hung) StoreLogs([]*raft.Log) error    { return h.wait() }
+func (h hung) DeleteRange(_, _ uint64) error  { return h.wait() }
+func (h hung) Set(_, _ []byte) error          { return h.wait() }
+func (h hung) SetUint64([]byte, uint64) error { return h.wait() }
 
 func TestAHangingDiskIsFatal(t *testing.T) {
-	hang := slowLog{release: make(chan struct{})}
-	guard := guardedLog{hang, stallGuard{limit: time.Millisecond, fatal: func(error) { close(hang.release) }}}
-	if err := guard.StoreLog(&raft.Log{}); !errors.Is(err, io.ErrClosedPipe) { // returns because fatal was called
-		t.Error(err)
+	t.Parallel()
+	for name, write := range map[string]func(guardedLog, guardedVotes) error{
+		"an entry": func(l guardedLog, _ guardedVotes) error { return l.StoreLog(&raft.Log{}) },
+		"entries":  func(l guardedLog, _ guardedVotes) error { return l.StoreLogs([]*raft.Log{{}, {}}) },
+		"deletion": func(l guardedLog, _ guardedVotes) error { return l.DeleteRange(1, 2) },
+		"a vote":   func(_ guardedLog, v guardedVotes) error { return v.Set([]byte("k"), []byte("v")) },
+		"a term":   func(_ guardedLog, v guardedVotes) error { return v.SetUint64([]byte("k"), 1) },
+	} {
+		disk := hung{release: make(chan struct{})}
+		guard := stallGuard{limit: time.Millisecond, fatal: func(error) { close(disk.release) }}
+		if err := write(guardedLog{disk, guard}, guardedVotes{disk, guard}); !errors.Is(err, io.ErrClosedPipe) { // returns because fatal was called
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

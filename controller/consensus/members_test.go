@@ -17,18 +17,20 @@ import (
 )
 
 func TestAClusterGrowsFromOneToThreeAndBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
-		one := c.open("c1", bootstrap)
+		usual := func(o *Options) { o.Stabilise = 0 }
+		one := c.open("c1", bootstrap, usual)
 		c.must(c.leader().Propose(t.Context(), store("first")))
-		two := c.join("c2")
+		two := c.join("c2", usual)
 		c.await("c2 has what c1 has", func() bool { return has(two, "first") })
-		c.must(clock.Sleep(t.Context(), 5*time.Minute))
+		c.must(clock.Sleep(t.Context(), time.Minute))
 		if m := one.Membership()[1]; m.Voter || !m.Healthy || !strings.Contains(m.Detail, "one more controller") {
 			t.Errorf("the second of two: %+v", m)
 		}
 		began := time.Now()
-		c.join("c3")
+		c.join("c3", usual)
 		if m := one.Membership()[2]; m.Voter {
 			t.Error("c3 had a vote before anybody knew it")
 		}
@@ -56,11 +58,12 @@ func TestAClusterGrowsFromOneToThreeAndBack(t *testing.T) {
 }
 
 func TestFiveMembersAndAnEvenNumberOnlyOnTheWay(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
 		c.join("c4")
-		c.must(clock.Sleep(t.Context(), time.Minute))
+		c.must(clock.Sleep(t.Context(), 10*soonStable))
 		if got := c.voters(); len(got) != 3 {
 			t.Errorf("the fourth of four has a vote: %v", got)
 		}
@@ -84,13 +87,36 @@ func TestPromotionsLeaveAnOddNumberOfVoters(t *testing.T) {
 	}
 }
 
+func TestItIsSaidWhyAMemberHasNoVote(t *testing.T) {
+	t.Parallel()
+	voter, waiting, ill := Member{Voter: true, Healthy: true}, Member{Healthy: true}, Member{Detail: "is ill"}
+	const time = "gets a vote once it has been well for 10s"
+	for name, test := range map[string]struct {
+		list []Member
+		want string // of the last
+	}{
+		"one of one":           {[]Member{voter}, ""},
+		"the second of two":    {[]Member{voter, waiting}, "gets a vote once there is one more controller, since 2 votes are no safer than 1"},
+		"the third of three":   {[]Member{voter, waiting, waiting}, time},
+		"the third of two":     {[]Member{voter, voter, waiting}, time},
+		"the fourth of four":   {[]Member{voter, voter, voter, waiting}, "gets a vote once there is one more controller, since 4 votes are no safer than 3"},
+		"one that is not well": {[]Member{voter, ill}, "is ill"},
+	} {
+		explainWaiting(test.list, usualStabilise)
+		if got := test.list[len(test.list)-1].Detail; got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
 func TestAMemberThatIsNotWellGetsNoVote(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.open("c1", bootstrap)
 		c.join("c2")
 		c.must(c.leader().Join(t.Context(), "c3", "c3:7070", "")) // and never starts
-		c.must(clock.Sleep(t.Context(), 5*time.Minute))
+		c.must(clock.Sleep(t.Context(), 10*soonStable))
 		if got := c.voters(); !slices.Equal(got, []string{"c1"}) {
 			t.Errorf("voters: %v", got)
 		}
@@ -101,6 +127,7 @@ func TestAMemberThatIsNotWellGetsNoVote(t *testing.T) {
 }
 
 func TestJoinIsIdempotentAndRefusesMixUps(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -141,6 +168,7 @@ func TestJoinIsIdempotentAndRefusesMixUps(t *testing.T) {
 }
 
 func TestAMemberMovesToAnotherAddress(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -159,6 +187,7 @@ func TestAMemberMovesToAnotherAddress(t *testing.T) {
 // A voter that has forgotten everything could elect a leader that lacks what it
 // once acknowledged itself.
 func TestAVoterThatLostItsDiskHasNoVoteUntilItHasCaughtUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -181,6 +210,7 @@ func TestAVoterThatLostItsDiskHasNoVoteUntilItHasCaughtUp(t *testing.T) {
 }
 
 func TestRemoveRefusesWhatWouldEndTheCluster(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		one := c.open("c1", bootstrap)
@@ -212,6 +242,7 @@ func TestRemoveRefusesWhatWouldEndTheCluster(t *testing.T) {
 }
 
 func TestALeaderThatRemovesItselfIsFollowedAtOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -238,6 +269,7 @@ func TestALeaderThatRemovesItselfIsFollowedAtOnce(t *testing.T) {
 }
 
 func TestLeadershipIsHandedOver(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -273,6 +305,7 @@ func TestLeadershipIsHandedOver(t *testing.T) {
 }
 
 func TestOneThatStopsHandsOverFirst(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -295,6 +328,7 @@ func TestOneThatStopsHandsOverFirst(t *testing.T) {
 }
 
 func TestEverybodyLearnsOfANewLeader(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()

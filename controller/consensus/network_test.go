@@ -147,6 +147,7 @@ func TestAllMembersRestartAtNewPorts(t *testing.T) {
 // When all have new names nobody is found by the old ones, and there is no leader
 // to tell the new ones to.
 func TestAllMembersRestartWithNewNames(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -167,26 +168,63 @@ func TestAllMembersRestartWithNewNames(t *testing.T) {
 		for _, id := range ids {
 			for _, other := range ids {
 				if other != id {
-					c.must(c.node(id).UpdateAddress(other, "new-"+other+":1"))
+					c.must(c.node(id).UpdateAddress(t.Context(), other, "new-"+other+":1"))
 				}
 			}
 		}
 		c.agree()
-		c.await("the configuration has the new names", func() bool {
-			for _, s := range c.follower().servers() {
-				if s.Address != raft.ServerAddress("new-"+string(s.ID)+":1") || s.Suffrage != raft.Voter {
+		// Each corrects the configuration once it leads, or joins again.
+		l := c.leader()
+		c.await("the leader's address is right", func() bool { return serverOf(c.follower().servers(), l.id).Address == raft.ServerAddress(l.Advertise) })
+		for _, id := range ids {
+			if id != c.leader().id {
+				c.stop(id)
+				c.must(c.leader().Join(t.Context(), id, "new-"+id+":1", c.leader().View().Cluster()))
+				c.open(id, func(o *Options) { o.Advertise, o.Network = "new-"+id+":1", c.lan.plug(id, "new-"+id+":1") })
+			}
+		}
+		c.agree()
+		for _, s := range c.follower().servers() {
+			if s.Address != raft.ServerAddress("new-"+string(s.ID)+":1") || s.Suffrage != raft.Voter {
+				t.Errorf("%+v", s)
+			}
+		}
+		l = c.leader()
+		if err := l.UpdateAddress(t.Context(), "c9", "c9:1"); problem.ReasonOf(err) != ReasonNoMember {
+			t.Errorf("nobody: %v", err)
+		}
+		if err := c.follower().UpdateAddress(t.Context(), "c9", "c9:1"); problem.ReasonOf(err) != ReasonNoMember {
+			t.Errorf("nobody, at a follower: %v", err)
+		}
+		if l.UpdateAddress(t.Context(), l.id, "x:1") == nil || l.UpdateAddress(t.Context(), "c2", "x") == nil {
+			t.Error("its own address, or none, was taken")
+		}
+	})
+}
+
+func TestTheLeaderIsToldWhereAMemberWent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newRig(t)
+		c.three()
+		moved := c.follower().id
+		c.stop(moved)
+		n := c.open(moved, func(o *Options) { o.Advertise, o.Network = "new:1", c.lan.plug(moved, "new:1") })
+		c.lan.mu.Lock()
+		delete(c.lan.ports, moved+":7070")
+		c.lan.mu.Unlock()
+		c.must(clock.Sleep(t.Context(), time.Minute))
+		c.must(c.leader().UpdateAddress(t.Context(), moved, "new:1"))
+		c.must(c.leader().Propose(t.Context(), store("told")))
+		c.await("it follows again", func() bool { return has(n, "told") })
+		c.await("all know", func() bool {
+			for _, n := range c.running() {
+				if s := serverOf(n.servers(), moved); s.Address != "new:1" || s.Suffrage != raft.Voter {
 					return false
 				}
 			}
 			return true
 		})
-		n := c.leader()
-		if err := n.UpdateAddress("c9", "c9:1"); problem.ReasonOf(err) != ReasonNoMember {
-			t.Errorf("nobody: %v", err)
-		}
-		if n.UpdateAddress(n.id, "x:1") == nil || n.UpdateAddress("c2", "x") == nil {
-			t.Error("its own address, or none, was taken")
-		}
 	})
 }
 
@@ -216,6 +254,7 @@ func TestAMoveIsForgottenWhenTheConfigurationSaysSomethingNewer(t *testing.T) {
 
 // What ran alone until now has an address in memory in its configuration.
 func TestANodeThatRanAloneGetsANetwork(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		alone := func(o *Options) { o.NodeID, o.Network, o.Advertise, o.Forward = "", nil, "", nil }
@@ -244,6 +283,7 @@ func TestANodeThatRanAloneGetsANetwork(t *testing.T) {
 }
 
 func TestNoConnectionOutlivesItsNode(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -270,6 +310,7 @@ func TestNoConnectionOutlivesItsNode(t *testing.T) {
 }
 
 func TestANodeWithANetworkSaysWhereItIs(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		o := c.options("c1")

@@ -97,7 +97,6 @@ const (
 	appendLimit     = 10 * time.Second // for one write to the log; see stallGuard
 	handOverLimit   = 3 * time.Second  // for another to take over when this one stops
 	usualStabilise  = 10 * time.Second
-	usualElection   = time.Second
 	keptSnapshots   = 2
 	trailingLogs    = 1024
 	notifiedChanges = 16

@@ -9,14 +9,9 @@ import (
 
 	"github.com/hashicorp/raft"
 	autopilot "github.com/hashicorp/raft-autopilot"
-
-	"github.com/baktainer/baktainer/internal/clock"
 )
 
-const (
-	pilotInterval   = time.Second // at which members are looked at
-	correctionPause = time.Second
-)
+const pilotInterval = time.Second // at which members are looked at
 
 // lead starts what a leader does about the members. The function that it returns
 // ends that.
@@ -28,49 +23,15 @@ func (n *Node) lead(ctx context.Context) (relieve func()) {
 	var duties sync.WaitGroup
 	interval := min(pilotInterval, n.Stabilise/4)
 	view := &pilot{n: n}
-	auto := autopilot.New(raftOf{n.raft, n}, view, autopilot.WithPromoter(view), autopilot.WithLogger(raftLogger(n.Logger)),
+	auto := autopilot.New(raftOf{n.raft, n, ctx}, view, autopilot.WithPromoter(view), autopilot.WithLogger(raftLogger(n.Logger)),
 		autopilot.WithTimeProvider(n.Clock), autopilot.WithUpdateInterval(interval), autopilot.WithReconcileInterval(interval))
 	auto.Start(ctx)
-	duties.Go(func() { n.correctAddresses(ctx) })
+	duties.Go(func() { n.correctAddress(ctx) })
 	return func() {
 		cancel()
 		<-auto.Stop()
 		duties.Wait()
 	}
-}
-
-// correctAddresses makes Raft's configuration say where members are reached.
-func (n *Node) correctAddresses(ctx context.Context) {
-	for {
-		news := n.book.news.next()
-		if err := n.correct(ctx); err != nil && ctx.Err() == nil {
-			n.Logger.Warn("a controller's new address is not noted yet", "error", err)
-			_ = clock.Sleep(ctx, correctionPause) // its only error ends the loop
-			continue
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (n *Node) correct(ctx context.Context) error {
-	for _, s := range n.servers() {
-		err := n.change(ctx, func() raft.IndexFuture {
-			address, err := n.book.ServerAddr(s.ID)
-			if now := serverOf(n.servers(), string(s.ID)); err != nil || now.Address == address {
-				return nil // gone, or right
-			}
-			n.Logger.Info("a controller has moved", "node", s.ID, "address", address)
-			return n.raft.AddNonvoter(s.ID, address, 0, changeLimit) // leaves one that has a vote its vote
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // pilot tells autopilot what this node knows of the members, and decides with its
@@ -146,12 +107,13 @@ func promotions(voters int, stable []raft.ServerID) []raft.ServerID {
 // use the address of now.
 type raftOf struct {
 	*raft.Raft
-	n *Node
+	n   *Node
+	ctx context.Context // ends with the leadership; autopilot gives none
 }
 
 // AddVoter implements autopilot.Raft.
 func (r raftOf) AddVoter(id raft.ServerID, _ raft.ServerAddress, _ uint64, _ time.Duration) raft.IndexFuture {
-	return settled{r.n.change(context.Background(), func() raft.IndexFuture {
+	return settled{r.n.change(r.ctx, func() raft.IndexFuture {
 		s := serverOf(r.n.servers(), string(id))
 		if s == nil {
 			return settled{noMember(string(id))}

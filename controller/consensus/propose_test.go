@@ -48,6 +48,7 @@ func TestOnlyCommandsThatAreKnownGetIntoTheLog(t *testing.T) {
 }
 
 func TestEncodedCommandsAreTheLeadersAlone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -59,7 +60,9 @@ func TestEncodedCommandsAreTheLeadersAlone(t *testing.T) {
 		}
 		index, err := leader.ProposeEncoded(t.Context(), data)
 		c.must(err)
-		c.must(follower.WaitApplied(t.Context(), index))
+		soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c.must(follower.WaitApplied(soon, index))
 		if !has(follower, "x") {
 			t.Errorf("the follower is at %d and lacks what is at %d", follower.fsm.applied.Load(), index)
 		}
@@ -70,12 +73,10 @@ func TestEncodedCommandsAreTheLeadersAlone(t *testing.T) {
 			t.Errorf("a refusal is at %d: %v", refused, err)
 		}
 		// A refusal changes nothing that can be seen, and is waited for all the same.
-		c.must(follower.WaitApplied(t.Context(), refused))
+		c.must(follower.WaitApplied(soon, refused))
 		if _, err := leader.ProposeEncoded(t.Context(), []byte("junk")); problem.CodeOf(err) != problem.InvalidInput {
 			t.Errorf("junk: %v", err)
 		}
-		soon, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
 		if err := follower.WaitApplied(soon, 1_000_000); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("what never comes: %v", err)
 		}
@@ -83,6 +84,7 @@ func TestEncodedCommandsAreTheLeadersAlone(t *testing.T) {
 }
 
 func TestWhatIsProposedAnywhereIsReadThere(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -105,6 +107,7 @@ func TestWhatIsProposedAnywhereIsReadThere(t *testing.T) {
 // A node that hears nothing more does not know that its command was committed
 // until it does; the outcome is what counts.
 func TestACommittedCommandIsASuccessEvenWhenThisNodeLags(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -123,6 +126,7 @@ func TestACommittedCommandIsASuccessEvenWhenThisNodeLags(t *testing.T) {
 
 // A leader that hangs without dying is not waited for.
 func TestAForwardedCommandFollowsTheLeader(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -145,6 +149,7 @@ func TestAForwardedCommandFollowsTheLeader(t *testing.T) {
 }
 
 func TestTheCallersCommandIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		n := c.open("c1", bootstrap)

@@ -20,11 +20,11 @@ func TestPeersAreReadAndAllMistakesNamed(t *testing.T) {
 		t.Errorf("%+v, %v", peers, err)
 	}
 	for text, mistakes := range map[string][]string{
-		``:                              {"read the list"},
-		`{}`:                            {"read the list"},
-		`[] []`:                         {"after the list"},
-		`[{"id":"c1","adress":"c1:1"}]`: {`unknown field "adress"`},
-		`[]`:                            {"nobody has a vote"},
+		``:                            {"read the list"},
+		`{}`:                          {"read the list"},
+		`[] []`:                       {"after the list"},
+		`[{"id":"c1","host":"c1:1"}]`: {`unknown field "host"`},
+		`[]`:                          {"nobody has a vote"},
 		`[{"id":"c1","address":"c1:1","voter":false}]`: {"nobody has a vote"},
 		`[{"id":"c 1","address":"c1"},{"id":"c2","address":"c2:1"},{"id":"c2","address":"c2:1"}]`: {
 			"entry 1: the controller's name", "entry 1: read the address", "entry 3: there is another c2", "entry 3: there is another at c2:1",
@@ -44,6 +44,7 @@ func TestPeersAreReadAndAllMistakesNamed(t *testing.T) {
 }
 
 func TestOneOfThreeIsEnoughToRecover(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()

@@ -12,7 +12,6 @@ import (
 
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
-	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // restoreLimit bounds how long a restored state may take to reach most members.
@@ -52,21 +51,18 @@ func (n *Node) restore(ctx context.Context, r io.Reader, spool *os.File, anyClus
 		return problem.Wrap(problem.InvalidInput, err, "check the raft snapshot")
 	}
 	cluster, mine := found.View().Cluster(), n.View().Cluster()
+	if cluster == "" {
+		return problem.New(problem.InvalidInput, "the raft snapshot is of a cluster that never began")
+	}
 	if cluster != mine && !anyCluster {
 		return problem.New(problem.Conflict, "the raft snapshot is of cluster %s, and this is cluster %s", cluster, mine).WithReason(state.ReasonOtherClust)
 	}
-	found = nil
 	n.Logger.Warn("the state is replaced by a raft snapshot", "size", size, "cluster", cluster)
-	err = n.change(ctx, func() raft.IndexFuture { // no change of the members may be under way
+	return n.change(ctx, func() raft.IndexFuture { // no change of the members may be under way
 		return settled{fromStart(spool, func() error {
 			return n.raft.Restore(&raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Size: size}, spool, restoreLimit)
 		})}
 	})
-	if err != nil {
-		return err
-	}
-	// One command after it, so that whoever has that has the restored state.
-	return n.Propose(ctx, &pb.Command{Actor: "controller", Command: &pb.Command_SetCluster{SetCluster: &pb.SetCluster{Id: cluster}}})
 }
 
 func fromStart(f *os.File, do func() error) error {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestASavedStateComesBackOnAllMembers(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		c.three()
@@ -56,6 +57,7 @@ func TestASavedStateComesBackOnAllMembers(t *testing.T) {
 }
 
 func TestRestoreRefusesWhatIsNotThisClusters(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		other := newRig(t)
 		o := other.open("c1", bootstrap)
@@ -69,11 +71,15 @@ func TestRestoreRefusesWhatIsNotThisClusters(t *testing.T) {
 		c.three()
 		c.must(c.leader().Propose(t.Context(), store("mine")))
 		cut := saved.Bytes()[:saved.Len()-1]
+		var unnamed bytes.Buffer
+		_, err = state.New().WriteTo(&unnamed)
+		c.must(err)
 		for name, test := range map[string]struct {
 			data []byte
 			code problem.Code
 		}{
 			"nothing": {nil, problem.InvalidInput}, "half": {cut, problem.InvalidInput}, "another cluster's": {saved.Bytes(), problem.Conflict},
+			"no cluster's": {unnamed.Bytes(), problem.InvalidInput},
 		} {
 			if err := c.leader().Restore(t.Context(), bytes.NewReader(test.data), false); problem.CodeOf(err) != test.code || err == nil {
 				t.Errorf("%s: %v", name, err)
@@ -103,7 +109,19 @@ func TestRestoreRefusesWhatIsNotThisClusters(t *testing.T) {
 	})
 }
 
+func TestStateThatIsNotKnownJoinsNothing(t *testing.T) {
+	t.Parallel()
+	for kept, want := range map[Kept]string{
+		{}: "", {NodeID: "c1", Cluster: "x"}: "", {NodeID: "c1", Cluster: "x", State: true}: "x", {NodeID: "c1", State: true}: "unknown",
+	} {
+		if got := kept.StateOf(); got != want {
+			t.Errorf("%+v: %q", kept, got)
+		}
+	}
+}
+
 func TestAFolderBelongsToOneCluster(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
 		dir := t.TempDir()
