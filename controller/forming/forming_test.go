@@ -159,7 +159,9 @@ func TestCome(t *testing.T) {
 	}
 }
 
-func noToken() (pki.Token, error) { return pki.Token{}, problem.New(problem.InvalidInput, "there is none") }
+func noToken() (pki.Token, error) {
+	return pki.Token{}, problem.New(problem.InvalidInput, "there is none")
+}
 
 func TestOthers(t *testing.T) {
 	t.Parallel()
