@@ -277,7 +277,7 @@ func TestOnlyTheLeasesAgentMayUseIt(t *testing.T) {
 			t.Errorf("asked for agent %q", agent)
 		}
 	}
-	if len(asked) != 2 || len(sent) == 0 {
+	if len(asked) != 3 || len(sent) == 0 {
 		t.Errorf("asked %d times", len(asked))
 	}
 }

@@ -26,11 +26,14 @@ type Check struct {
 // Held gives the run that a lease is for, if the lease is good and the caller's.
 func (c Check) Held(ctx context.Context, l *pb.Lease) (*pb.Run, error) {
 	c.catchUp(ctx, l)
-	r, err := state.HeldRun(c.View(), l)
-	if err != nil {
-		return nil, err
+	view := c.View()
+	// Whose run it is comes first: what became of another's run is nobody's business.
+	if r, ok := view.Run(l.GetRun()); ok && r.GetAgent() != "" {
+		if err := c.mayAct(ctx, r); err != nil {
+			return nil, err
+		}
 	}
-	return r, c.mayAct(ctx, r)
+	return state.HeldRun(view, l)
 }
 
 // Still says whether a lease that was good is so still.
