@@ -203,18 +203,19 @@ func interruptedPrune(t *testing.T, u *up, c *container) {
 	}
 }
 
-// spoiledPack damages the largest pack: it is named, marked, and stored anew.
+// spoiledPack damages the oldest pack, in which lies what never changed: it is
+// named, marked, and stored anew.
 func spoiledPack(t *testing.T, u *up, c *container) {
 	t.Helper()
 	newest := u.snapshots(t, c.source())[0]
 	var pack string
-	var most int64
+	var oldest time.Time
 	err := filepath.WalkDir(filepath.Join(u.store(), "sources", c.source(), "packs"), func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
-		if info, err := e.Info(); err == nil && info.Size() > most {
-			pack, most = path, info.Size()
+		if info, err := e.Info(); err == nil && (pack == "" || info.ModTime().Before(oldest)) {
+			pack, oldest = path, info.ModTime()
 		}
 		return nil
 	})
