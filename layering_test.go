@@ -71,7 +71,7 @@ var fences = []fence{
 	},
 	{"OpenTelemetry's gRPC handlers", []string{"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/..."}, []string{"internal/transport", "internal/telemetry"}},
 	{"OpenTelemetry's SDK and exporters", []string{"go.opentelemetry.io/..."}, []string{"internal/telemetry"}},
-	{"the generated proto", []string{"proto/..."}, []string{"proto/...", "agent/uplink/...", "controller/...", "internal/cli/...", "internal/transport", "internal/e2e/..."}},
+	{"the generated proto", []string{"proto/..."}, []string{"proto/...", "agent/uplink/...", "controller/...", "internal/cli/...", "internal/transport", "internal/e2e/...", "internal/chaos/...", "internal/scale/..."}},
 }
 
 // A wall stands between two parts even when a third package is between them.
