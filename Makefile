@@ -64,6 +64,23 @@ bench: build ## measure beside restic and borg, and write docs/benchmarks.md (BE
 bench-micro: ## measure the parts of the data plane: chunker, hash, frame, pack, known set
 	go test -run '^$$' -bench . -benchtime 1s ./internal/repo
 
+# The rig needs root. CHAOS takes flags of the rig: see go run ./internal/chaos/cmd -help.
+CHAOS ?= -each 1
+SCALE ?=
+.PHONY: chaos chaos-short chaos-clean scale
+chaos: build ## break a cluster on purpose and check what it keeps, for hours (CHAOS='-seed 7 -each 50 -only kill-*')
+	deploy/setup/docker.sh
+	deploy/setup/images.sh postgres mariadb
+	go run ./internal/chaos/cmd $(CHAOS)
+chaos-short: build ## the part of it that CI runs, in three minutes
+	deploy/setup/docker.sh
+	deploy/setup/images.sh postgres mariadb
+	go run ./internal/chaos/cmd -short -for 2m -dump 40000000 $(CHAOS_SHORT)
+chaos-clean: ## remove what a fault rig has left behind that was killed itself
+	go run ./internal/chaos/cmd clean
+scale: build ## measure one leader with a thousand simulated agents and a large ledger (SCALE='-agents 100')
+	go run ./internal/scale/cmd $(SCALE)
+
 .PHONY: lint
 lint: proto-check docs-check $(call stamp,golangci-lint) ## formatting, vet, golangci-lint, protos, docs, shell scripts
 	tools/lint.sh

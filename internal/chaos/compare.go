@@ -23,6 +23,7 @@ const (
 // compare holds what the cluster lists against what anybody was told, and reads
 // every snapshot that is new from its first byte to its last.
 func (r *Rig) compare(ctx context.Context) []string {
+	before := r.witness.Seen()
 	var listed []*pb.Snapshot
 	var runs []*pb.Run
 	err := r.ask(ctx, func(ctx context.Context, a apis) error {
@@ -54,7 +55,7 @@ func (r *Rig) compare(ctx context.Context) []string {
 	}
 	wrong := check.Listing(listed, r.pruned)
 	wrong = append(wrong, check.Runs(ours, listed)...)
-	fresh, lost := r.witness.Compare(listed, "a listing")
+	fresh, lost := r.witness.Compare(before, listed, "a listing")
 	wrong = append(wrong, lost...)
 	// What a log has told of is listed, and was not read yet either.
 	for _, s := range listed {

@@ -234,6 +234,7 @@ func (r *Rig) tell(f figures.Fault) {
 			line += fmt.Sprintf("  %s %.3f s", what, seconds)
 		}
 	}
+	line += fmt.Sprintf("  churn %.1f s  reached %.1f s", f.Churn, f.Reached)
 	line += fmt.Sprintf("  run %s (epoch %d, %d dumps)  settled %.1f s", f.Ended, f.Epoch, f.Dumps, f.Settled)
 	r.say("%s", line)
 	for _, n := range f.Notes {

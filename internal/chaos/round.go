@@ -70,9 +70,11 @@ func (r *Rig) round(ctx context.Context, f plan.Fault) figures.Fault {
 
 // begin starts a backup and waits until it is in the fault's phase.
 func (r *Rig) begin(ctx context.Context, s *strike) error {
+	began := r.clock.Now()
 	if err := s.database.Churn(ctx, churn); err != nil {
 		return err
 	}
+	s.out.Churn = r.clock.Now().Sub(began).Seconds()
 	var err error
 	if s.leader, err = r.leader(ctx); err != nil {
 		return err
@@ -99,7 +101,9 @@ func (r *Rig) begin(ctx context.Context, s *strike) error {
 	s.out.Run = s.run
 	ctx, cancel := context.WithTimeout(ctx, momentLimit)
 	defer cancel()
+	began = r.clock.Now()
 	s.shown, err = check.Moment(ctx, r.journal, mark, s.run, s.Phase)
+	s.out.Reached = r.clock.Now().Sub(began).Seconds()
 	return err
 }
 

@@ -134,51 +134,60 @@ func (r *Rig) killAgent(ctx context.Context, s *strike) error {
 	return s.agent.proc.Start()
 }
 
-// stopAgent stops the run's agent until its run was given away, and has it go on
-// as if nothing had been.
+// stopAgent stops the run's agent until its run was given away, or has ended,
+// and has it go on as if nothing had been.
 func (r *Rig) stopAgent(ctx context.Context, s *strike) error {
-	epoch := s.shown.Attrs["epoch"]
+	var first uint64
+	if _, err := fmt.Sscan(s.shown.Attrs["epoch"], &first); err != nil {
+		first = 1
+	}
 	if err := s.agent.proc.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
 	s.at = r.clock.Now()
 	r.struck(s, s.agent.name)
-	wait, cancel := context.WithTimeout(ctx, awayLimit)
-	defer cancel()
-	away, err := r.journal.Next(wait, s.shown.Seq, func(e procs.Entry) bool {
-		switch {
-		case e.Attrs["run"] != s.run:
-			return false
-		case e.Message == check.LineCommitted && e.Process != s.agent.name:
-			return true // it had said all that was needed
-		case e.Message == check.LineLeased:
-			return e.Attrs["agent"] == twinName
-		}
-		return e.Message == "run ended"
-	})
-	switch {
-	case err != nil:
-		s.out.Note("the run was not given away within %s", awayLimit)
-	case away.Message == check.LineLeased:
-		s.out.Stale = true
-		s.out.Note("given to %s under epoch %s after %.1f s", away.Attrs["agent"], away.Attrs["epoch"], away.At.Sub(s.at).Seconds())
-	default:
-		s.out.Note("%s after %.1f s", away.Message, away.At.Sub(s.at).Seconds())
+	run, err := r.givenAway(ctx, s.run, s.agent.name)
+	if err != nil {
+		s.out.Note("the run was not given to another agent within %s", awayLimit)
+	} else {
+		s.out.Note("%s under epoch %d by %s after %.1f s", stateOf(run), run.GetEpoch(), run.GetAgent(), r.clock.Now().Sub(s.at).Seconds())
 	}
 	mark := r.journal.Mark()
 	if err := s.agent.proc.Signal(syscall.SIGCONT); err != nil {
 		return err
 	}
-	if !s.out.Stale {
+	if s.out.Stale = run.GetEpoch() > first || run.GetState() == pb.RunState_RUN_STATE_FAILED; !s.out.Stale {
 		return nil
 	}
 	r.awaitRun(ctx, s)
 	for _, e := range r.journal.Since(mark, func(e procs.Entry) bool {
-		return e.Process == s.agent.name && e.Message == check.LineCommitted && e.Attrs["run"] == s.run && e.Attrs["epoch"] == epoch
+		return e.Message == check.LineCommitted && e.Attrs["run"] == s.run && e.Attrs["epoch"] == fmt.Sprint(first)
 	}) {
 		s.out.Blame("stale: %s", e)
 	}
 	return nil
+}
+
+// givenAway waits until another agent than the one named has a run, or until it
+// has ended, and returns it as it is then.
+func (r *Rig) givenAway(ctx context.Context, id, agent string) (run *pb.Run, err error) {
+	ctx, cancel := context.WithTimeout(ctx, awayLimit)
+	defer cancel()
+	for {
+		err := r.ask(ctx, func(ctx context.Context, a apis) error {
+			resp, err := a.admin.GetRun(ctx, &pb.GetRunRequest{Id: id})
+			if err == nil {
+				run = resp.GetRun()
+			}
+			return err
+		})
+		if err == nil && (ended(run) || run.GetAgent() != "" && run.GetAgent() != agent) {
+			return run, nil
+		}
+		if err := clock.Sleep(ctx, askPause); err != nil {
+			return run, err
+		}
+	}
 }
 
 // stopLeader stops the leader until another one leads, and has it go on.

@@ -132,24 +132,30 @@ func TestWitness(t *testing.T) {
 	if _, ok := w.Told("r1"); ok {
 		t.Error("told of what never was")
 	}
-	fresh, wrong := w.Compare(listed, "c2")
+	fresh, wrong := w.Compare(w.Seen(), listed, "c2")
 	if len(wrong) > 0 || len(fresh) != 2 {
 		t.Errorf("fresh %v, wrong %v", fresh, wrong)
 	}
-	if _, wrong := w.Compare(listed[1:], "c2"); len(wrong) != 1 || !strings.Contains(wrong[0], "lost: snapshot "+listed[0].GetId()) {
+	if _, wrong := w.Compare(w.Seen(), listed[1:], "c2"); len(wrong) != 1 || !strings.Contains(wrong[0], "lost: snapshot "+listed[0].GetId()) {
 		t.Errorf("one is lost: %v", wrong)
 	}
+	before := w.Seen()
+	w.Observe(line("c1", LineCommitted, "run", "r9", "snapshot", "late"))
+	if _, wrong := w.Compare(before, listed, "c2"); len(wrong) > 0 {
+		t.Errorf("one that was committed after the listing: %v", wrong)
+	}
+	w.Forget("late")
 	w.Forget(listed[0].GetId())
-	if _, wrong := w.Compare(listed[1:], "c2"); len(wrong) > 0 {
+	if _, wrong := w.Compare(w.Seen(), listed[1:], "c2"); len(wrong) > 0 {
 		t.Errorf("one is forgotten: %v", wrong)
 	}
 	// Told of by a log line alone, and never listed.
 	w.Observe(line("a1", LineCommitted, "run", "r1", "snapshot", "other"))
-	if _, wrong := w.Compare(listed[1:], "c2"); len(wrong) != 2 || !strings.Contains(strings.Join(wrong, " "), "two commits: run r1") {
+	if _, wrong := w.Compare(w.Seen(), listed[1:], "c2"); len(wrong) != 2 || !strings.Contains(strings.Join(wrong, " "), "two commits: run r1") {
 		t.Errorf("a second commit of a run: %v", wrong)
 	}
 	w.Observe(line("a1", LineCommitted, "run", "r7", "snapshot", listed[2].GetId()))
-	if _, wrong := w.Compare(listed[1:], "c2"); len(wrong) != 2 || !strings.Contains(strings.Join(wrong, " "), "of run r2 for c2 and of run r7 for a1") {
+	if _, wrong := w.Compare(w.Seen(), listed[1:], "c2"); len(wrong) != 2 || !strings.Contains(strings.Join(wrong, " "), "of run r2 for c2 and of run r7 for a1") {
 		t.Errorf("a snapshot of two runs: %v", wrong)
 	}
 }

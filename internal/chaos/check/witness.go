@@ -4,6 +4,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -107,9 +108,17 @@ func (w *Witness) Forget(id string) {
 	delete(w.snapshots, id)
 }
 
-// Compare holds a listing of all snapshots against what was seen before, and
-// takes note of it. It returns what is wrong, and the ids that are new.
-func (w *Witness) Compare(listed []*pb.Snapshot, by string) (fresh, wrong []string) {
+// Seen are the ids of all snapshots that were seen so far.
+func (w *Witness) Seen() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.snapshots))
+}
+
+// Compare holds a listing of all snapshots against those that were seen before
+// it was asked for, and takes note of it. It returns what is wrong, and the ids
+// that are new.
+func (w *Witness) Compare(before []string, listed []*pb.Snapshot, by string) (fresh, wrong []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	there := map[string]bool{}
@@ -120,12 +129,11 @@ func (w *Witness) Compare(listed []*pb.Snapshot, by string) (fresh, wrong []stri
 		}
 		w.see(s.GetId(), s.GetRun(), by)
 	}
-	for id, s := range w.snapshots {
-		if !there[id] {
+	for _, id := range before {
+		if s, ok := w.snapshots[id]; ok && !there[id] {
 			wrong = append(wrong, fmt.Sprintf("lost: snapshot %s of run %s, which %s was told of, is not listed", id, s.run, s.by))
 		}
 	}
-	slices.Sort(wrong)
 	wrong = append(wrong, w.wrong...)
 	w.wrong = nil
 	return fresh, wrong

@@ -17,6 +17,7 @@ import (
 
 	"github.com/baktainer/baktainer/internal/chaos"
 	"github.com/baktainer/baktainer/internal/chaos/plan"
+	"github.com/baktainer/baktainer/internal/chaos/report"
 	"github.com/baktainer/baktainer/internal/chaos/sims"
 	"github.com/baktainer/baktainer/internal/clock"
 )
@@ -47,6 +48,13 @@ func run(ctx context.Context, args []string) error {
 		return err
 	case "plan":
 		return show(args)
+	case "report":
+		f := flag.NewFlagSet("report", flag.ContinueOnError)
+		docs := f.String("docs", "docs", "the folder of reliability.md")
+		if err := f.Parse(args); err != nil {
+			return err
+		}
+		return report.Write(*docs)
 	case "sims":
 		return simulate(ctx, args)
 	}

@@ -59,6 +59,10 @@ type Fault struct {
 	NextCommit float64 `json:"next_commit_s,omitempty"`
 	Gap        float64 `json:"gap_s,omitempty"`
 	Elected    float64 `json:"elected_s,omitempty"`
+	// Churn is how long the database took to be written anew before, Reached how
+	// long the backup took to be in the phase.
+	Churn   float64 `json:"churn_s,omitempty"`
+	Reached float64 `json:"reached_s,omitempty"`
 	// Settled is how long it took from the fault until everything was as before.
 	Settled float64 `json:"settled_s,omitempty"`
 	// Ended is how the run ended, Epoch its last lease, Dumps how often its dump

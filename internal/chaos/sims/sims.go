@@ -60,7 +60,13 @@ type crowd struct {
 
 	mu     sync.Mutex
 	random *rand.Rand
-	leases []*pb.Lease // some of those that were given to any client, for forgers
+	leases []given // some of those that were given to any client, for forgers
+}
+
+// given is a lease that a client was given.
+type given struct {
+	client int
+	lease  *pb.Lease
 }
 
 // Run has the clients work until ctx ends.

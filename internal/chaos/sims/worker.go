@@ -55,7 +55,7 @@ func (w *worker) assigned(ctx context.Context, as *pb.Assignment) {
 	l := as.GetLease()
 	w.record.Record(history.Op{Client: w.n, Kind: history.Grant, Run: l.GetRun(), Epoch: l.GetEpoch(), Agent: w.name, Outcome: history.Done, Call: w.record.Now()})
 	w.mu.Lock()
-	w.leases = append(w.leases, l)
+	w.leases = append(w.leases, given{w.n, l})
 	if len(w.leases) > keptLeases {
 		w.leases = w.leases[1:]
 	}
@@ -94,7 +94,7 @@ func (w *worker) carryOut(ctx context.Context, as *pb.Assignment) {
 		w.commit(ctx, forged, s, true)
 		w.commit(ctx, l, s, false)
 	case way < 40: // it asks in the name of others
-		if other := w.another(l); other != nil {
+		if other := w.another(); other != nil {
 			w.commit(ctx, other, s, true)
 			w.finish(ctx, other, true)
 		}
@@ -108,13 +108,13 @@ func (w *worker) carryOut(ctx context.Context, as *pb.Assignment) {
 	}
 }
 
-// another is a lease of another run, if there is one.
-func (w *worker) another(l *pb.Lease) *pb.Lease {
+// another is a lease of another client, if there is one.
+func (w *worker) another() *pb.Lease {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, o := range w.leases {
-		if o.GetRun() != l.GetRun() {
-			return o
+		if o.client != w.n {
+			return o.lease
 		}
 	}
 	return nil

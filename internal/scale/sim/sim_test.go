@@ -222,7 +222,7 @@ func TestSession(t *testing.T) {
 
 	// After the session it comes back with what it has.
 	s.end <- problem.New(problem.Unavailable, "this controller does not lead any more")
-	get(t, e.ended)
+	_ = get(t, e.ended)
 	s = get(t, c.sessions)
 	if held := s.hello.GetHeld(); len(held) != 1 || held[0].GetRun() != "r3" || held[0].GetEpoch() != 4 {
 		t.Errorf("held %v", held)
@@ -279,7 +279,7 @@ func TestSessionsEnd(t *testing.T) {
 	c.mu.Unlock()
 	s = get(t, c.sessions)
 	s.say <- complete()
-	get(t, e.ended) // the heartbeat has said that the session is not known
+	_ = get(t, e.ended) // the heartbeat has said that the session is not known
 }
 
 func TestStore(t *testing.T) {
