@@ -44,7 +44,7 @@ test-e2e: build $(call stamp,gotestsum) $(call stamp,grpcurl) ## the tests again
 	tools/test.sh e2e
 
 .PHONY: fuzz cover
-fuzz: ## run every fuzz target for FUZZTIME (30s)
+fuzz: ## run every fuzz target for FUZZTIME (30s), from the corpus that is kept; KEEP=1 keeps what it finds
 	tools/fuzz.sh $(FUZZTIME)
 cover: ## coverage of the unit tests, by package
 	@mkdir -p .test
