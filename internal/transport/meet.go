@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc/credentials"
@@ -33,6 +34,9 @@ const exporterLabel = "EXPORTER-Baktainer-common-secret"
 // Somebody between them has two connections, and the proof of the one is worth
 // nothing on the other.
 func Proof(secret string, side Side, state tls.ConnectionState) ([]byte, error) {
+	if !state.HandshakeComplete {
+		return nil, errors.New("bind a proof to the connection: there is none")
+	}
 	bound, err := state.ExportKeyingMaterial(exporterLabel, nil, sha256.Size)
 	if err != nil {
 		return nil, fmt.Errorf("bind a proof to the connection: %w", err)
