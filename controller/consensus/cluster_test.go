@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -23,13 +24,14 @@ import (
 type rig struct {
 	t     *testing.T
 	lan   *lan
+	base  string // of all data folders
 	dirs  map[string]string
 	mu    sync.Mutex
 	nodes map[string]*Node // that run
 }
 
 func newRig(t *testing.T) *rig {
-	c := &rig{t: t, lan: newLAN(), dirs: map[string]string{}, nodes: map[string]*Node{}}
+	c := &rig{t: t, lan: newLAN(), base: folder(t), dirs: map[string]string{}, nodes: map[string]*Node{}}
 	t.Cleanup(func() {
 		c.lan.heal()
 		for _, id := range slices.Sorted(maps.Keys(c.nodes)) {
@@ -39,9 +41,26 @@ func newRig(t *testing.T) *rig {
 	return c
 }
 
+// folder is a place for data folders, in memory where there is such a place: the disk's syncs
+// are most of the time otherwise, and no test here cuts the power.
+func folder(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "consensus-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 func (c *rig) options(id string) Options {
 	if c.dirs[id] == "" {
-		c.dirs[id] = c.t.TempDir()
+		dir, err := os.MkdirTemp(c.base, id+"-")
+		c.must(err)
+		c.dirs[id] = dir
 	}
 	address := id + ":7070"
 	return Options{

@@ -75,7 +75,7 @@ func TestAllMembersRestartAtNewPorts(t *testing.T) {
 	start := func(id string, change func(*Options)) {
 		t.Helper()
 		if dirs[id] == "" {
-			dirs[id] = t.TempDir()
+			dirs[id] = folder(t)
 		}
 		o := Options{
 			Dir: dirs[id], NodeID: id, Tables: state.New(), Clock: clock.System{}, Logger: slog.New(slog.DiscardHandler),

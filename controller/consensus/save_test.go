@@ -124,13 +124,12 @@ func TestAFolderBelongsToOneCluster(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newRig(t)
-		dir := t.TempDir()
-		kept, err := ReadKept(filepath.Join(dir, "none"))
+		kept, err := ReadKept(filepath.Join(c.base, "none"))
 		if kept != (Kept{}) || err != nil {
 			t.Errorf("no folder: %+v, %v", kept, err)
 		}
-		c.dirs["c1"] = dir
 		n := c.open("c1", bootstrap)
+		dir := c.dirs["c1"]
 		c.leader()
 		cluster := n.View().Cluster()
 		if _, err := ReadKept(dir); problem.ReasonOf(err) != ReasonDataInUse {
