@@ -92,6 +92,16 @@ func (k *Keeper) hold(c *pki.Credentials) {
 	k.Holder.Use(c)
 }
 
+// notBefore lets some time pass before the next renewal: where this host's clock is
+// days ahead of the controllers', a new certificate is due as soon as it comes.
+func (k *Keeper) notBefore(wait time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if soonest := k.Clock.Now().Add(wait); k.at.Before(soonest) {
+		k.at = soonest
+	}
+}
+
 func (k *Keeper) poke() {
 	select {
 	case k.nudge <- struct{}{}:
@@ -195,6 +205,7 @@ func (k *Keeper) Renew(ctx context.Context) error {
 	// again soon, so that one is kept at last.
 	saved := next.Save(k.Dir)
 	k.hold(next)
+	k.notBefore(keeperLook)
 	if saved != nil {
 		k.mu.Lock()
 		k.at = k.Clock.Now()
