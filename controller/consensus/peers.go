@@ -16,7 +16,7 @@ type Peer struct {
 	Voter   bool
 }
 
-const peersForm = `Write it as [{"id":"c1","address":"c1:7070","voter":true}], with one entry for each controller that is left.`
+const peersForm = `Write it as [{"id":"c1","address":"c1:8468","voter":true}], with one entry for each controller that is left.`
 
 // ParsePeers reads peers.json, and names all that is wrong with it at once. A
 // peer of which nothing is said of a vote has one.

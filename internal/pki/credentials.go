@@ -135,7 +135,7 @@ func (c *Credentials) fresh(now time.Time) error {
 	switch {
 	case now.After(leaf.NotAfter):
 		return problem.New(problem.Denied, "the certificate of the %s expired on %s", c.Identity(), leaf.NotAfter.UTC().Format(day)).
-			WithReason(ReasonExpired).WithHint("It was not renewed in time; enrol again with a new token, which `baktainer token generate` makes.")
+			WithReason(ReasonExpired).WithHint("It was not renewed in time; enrol again with a new token, which `baktainer token create` makes.")
 	case now.Before(leaf.NotBefore):
 		return problem.New(problem.Failed, "the certificate of the %s is not good before %s", c.Identity(), leaf.NotBefore.UTC().Format(day)).
 			WithHint("Is the clock of this host right?")

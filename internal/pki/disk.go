@@ -96,7 +96,7 @@ func Load(dir string, now time.Time) (*Credentials, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, problem.Wrap(problem.NotFound, fs.ErrNotExist, "read the credentials in %s", dir).WithReason(ReasonNone).
-			WithHint("Enrol with a token, which `baktainer token generate` makes.")
+			WithHint("Enrol with a token, which `baktainer token create` makes.")
 	}
 	if err != nil {
 		return nil, problem.Wrap(problem.Failed, err, "read the credentials")

@@ -18,6 +18,7 @@ import (
 type method struct {
 	access        *pb.Access
 	input, output protoreflect.FullName
+	stream        bool // of messages, one way or both
 }
 
 // foreign are the services that are not ours and say nothing of themselves.
@@ -41,7 +42,7 @@ func describe(files *protoregistry.Files) map[string]method {
 			for k := range s.Methods().Len() {
 				m := s.Methods().Get(k)
 				if a := accessOf(s, m); a != nil {
-					methods[fmt.Sprintf("/%s/%s", s.FullName(), m.Name())] = method{a, m.Input().FullName(), m.Output().FullName()}
+					methods[fmt.Sprintf("/%s/%s", s.FullName(), m.Name())] = method{a, m.Input().FullName(), m.Output().FullName(), m.IsStreamingClient() || m.IsStreamingServer()}
 				}
 			}
 		}
@@ -100,7 +101,7 @@ func (m method) refuse(c Caller, name string) error {
 	}
 	if c.Role == pb.Role_ROLE_UNSPECIFIED {
 		return problem.New(problem.Denied, "%s is not for callers without a certificate", name).WithReason(ReasonNoCertificate).
-			WithHint("%s; you come from %s without a certificate that names anybody. Enrol first with a token, which `baktainer token generate` makes.", takes, c.Origin)
+			WithHint("%s; you come from %s without a certificate that names anybody. Enrol first with a token, which `baktainer token create` makes.", takes, c.Origin)
 	}
 	return problem.New(problem.Denied, "%s is not for the %s", name, c).WithReason(ReasonNotAllowed).
 		WithHint("%s; you are the %s, from %s.", takes, c, c.Origin)

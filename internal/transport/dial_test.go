@@ -102,7 +102,7 @@ func TestOldConnectionsAreClosedAfterTheirLastCall(t *testing.T) {
 		end(cancel, session)
 		until(t, "one connection: "+what, func() bool { return conn.Lanes() == 1 })
 		cancel()
-		<-s.ended
+		<-s.ended //nolint:errcheck // cancelled
 	}
 }
 

@@ -82,6 +82,10 @@ func (e Enrolment) at(ctx context.Context, address string) (*pki.Credentials, []
 		}
 	}
 	c, err := credentialsOf(key, resp.GetCredentials(), e.Clock.Now())
+	if problem.ReasonOf(err) == pki.ReasonExpired {
+		return nil, nil, problem.New(problem.Denied, "the certificate that the controller has just issued counts as expired here").
+			WithHint("This host's clock reads %s. Set it, and the controller's, by NTP, then enrol again.", e.Clock.Now().UTC().Format("2006-01-02 15:04 UTC"))
+	}
 	if err != nil {
 		return nil, nil, err
 	}

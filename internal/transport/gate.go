@@ -42,7 +42,7 @@ type judge struct {
 	clock clock.Clock
 }
 
-const hintEnrol = "Enrol again with a new token, which `baktainer token generate` makes."
+const hintEnrol = "Enrol again with a new token, which `baktainer token create` makes."
 
 // refuse says why the caller's certificate does not count, if so, or that of the
 // controller that passes the call on.

@@ -5,7 +5,12 @@
 package transport
 
 import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -13,6 +18,9 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 const (
@@ -35,19 +43,25 @@ const (
 	minPing     = 10 * time.Second
 )
 
-// retries lets the library repeat calls that only read, when the controller is
-// restarting or has no leader for a moment. What changes something is repeated
-// by its caller, under the same request id.
-const retries = `{"methodConfig":[{"name":[
-	{"service":"baktainer.v1.AdminService","method":"GetStatus"},
-	{"service":"baktainer.v1.AdminService","method":"ListSources"},
-	{"service":"baktainer.v1.AdminService","method":"GetSource"},
-	{"service":"baktainer.v1.AdminService","method":"ListRuns"},
-	{"service":"baktainer.v1.AdminService","method":"GetRun"},
-	{"service":"baktainer.v1.AdminService","method":"ListSnapshots"},
-	{"service":"baktainer.v1.AdminService","method":"GetSnapshot"}],
+// retries lets the library repeat calls that change nothing, when the controller
+// is restarting or has no leader for a moment: those that a viewer may make, that
+// leave no audit record, and that get one answer. What changes something is
+// repeated by its caller, under the same request id.
+var retries = sync.OnceValue(func() string {
+	var names []string
+	known := describe(protoregistry.GlobalFiles)
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		m := known[name]
+		if m.stream || m.access.GetAudited() || !slices.Contains(m.access.GetRoles(), pb.Role_ROLE_VIEWER) {
+			continue
+		}
+		service, method := path.Split(strings.TrimPrefix(name, "/"))
+		names = append(names, fmt.Sprintf(`{"service":%q,"method":%q}`, strings.TrimSuffix(service, "/"), method))
+	}
+	return `{"methodConfig":[{"name":[` + strings.Join(names, ",") + `],
 	"retryPolicy":{"maxAttempts":3,"initialBackoff":"0.1s","maxBackoff":"1s","backoffMultiplier":3,
 	"retryableStatusCodes":["UNAVAILABLE"]}}]}`
+})
 
 // ServerOptions are for every gRPC server: keepalive, message size, traces and
 // metrics, problems as statuses, and panics that end one call instead of the process.
@@ -76,7 +90,7 @@ func plainDialOptions() []grpc.DialOption {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage), grpc.ForceCodecV2(newCodec())),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
-		grpc.WithDefaultServiceConfig(retries),
+		grpc.WithDefaultServiceConfig(retries()),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 10 * time.Second},

@@ -8,6 +8,8 @@ import (
 	"testing/iotest"
 	"testing/synctest"
 	"time"
+
+	"github.com/baktainer/baktainer/internal/clock"
 )
 
 func TestGathering(t *testing.T) {
@@ -60,7 +62,7 @@ func (p *pipe) Read(b []byte) (int, error) {
 	for p.held == 0 {
 		p.held = min(p.room, p.left, int(time.Since(p.filled).Seconds()*float64(p.rate)))
 		if p.held == 0 {
-			time.Sleep(10 * time.Microsecond)
+			_ = clock.Sleep(context.Background(), 10*time.Microsecond)
 		}
 	}
 	n := min(len(b), p.held)
