@@ -3,6 +3,7 @@ package transport_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -73,10 +74,10 @@ func TestOldConnectionsAreClosedAfterTheirLastCall(t *testing.T) {
 	t.Parallel()
 	c, s := newCluster(t), newStreams()
 	n := c.start(nodeOptions{name: "c1", gate: c, register: s.register})
-	for what, end := range map[string]func(context.CancelFunc, grpc.ServerStreamingClient[pb.SessionResponse]){
-		"cancelled": func(cancel context.CancelFunc, _ grpc.ServerStreamingClient[pb.SessionResponse]) { cancel() },
-		"read to its end": func(_ context.CancelFunc, session grpc.ServerStreamingClient[pb.SessionResponse]) {
-			c.revoke(pb.Role_ROLE_AGENT, "db2")
+	for what, end := range map[string]func(string, context.CancelFunc, grpc.ServerStreamingClient[pb.SessionResponse]){
+		"cancelled": func(_ string, cancel context.CancelFunc, _ grpc.ServerStreamingClient[pb.SessionResponse]) { cancel() },
+		"read to its end": func(who string, _ context.CancelFunc, session grpc.ServerStreamingClient[pb.SessionResponse]) {
+			c.revoke(pb.Role_ROLE_AGENT, who)
 			for {
 				if _, err := session.Recv(); err != nil {
 					return
@@ -84,7 +85,8 @@ func TestOldConnectionsAreClosedAfterTheirLastCall(t *testing.T) {
 			}
 		},
 	} {
-		holder := c.holder(pki.RoleAgent, "db2")
+		who := strings.ReplaceAll(what, " ", "-")
+		holder := c.holder(pki.RoleAgent, who)
 		conn := dial(t, n, holder)
 		ctx, cancel := context.WithCancel(t.Context())
 		session, err := pb.NewAgentServiceClient(conn).Session(ctx, &pb.SessionRequest{})
@@ -99,7 +101,7 @@ func TestOldConnectionsAreClosedAfterTheirLastCall(t *testing.T) {
 		if err := heartbeat(t, conn); err != nil {
 			t.Fatal(err)
 		}
-		end(cancel, session)
+		end(who, cancel, session)
 		until(t, "one connection: "+what, func() bool { return conn.Lanes() == 1 })
 		cancel()
 		<-s.ended //nolint:errcheck // cancelled
