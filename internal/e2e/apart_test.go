@@ -188,20 +188,20 @@ func actsAsAnother(t *testing.T, address string, files certs.Files, run string) 
 	}
 }
 
-// The certificates that the README has users make are good.
-func TestTheCertificatesOfTheReadme(t *testing.T) {
+// The certificates that the manual has users make are good.
+func TestTheCertificatesOfTheManual(t *testing.T) {
 	needContainers(t)
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Skip("needs openssl; install it")
 	}
-	_, section, _ := strings.Cut(read(t, filepath.Join(moduleRoot, "README.md")), "\n## Agent and controller apart\n")
+	_, section, _ := strings.Cut(read(t, filepath.Join(moduleRoot, "docs", "cluster.md")), "\n## An authority of your own\n")
 	_, script, _ := strings.Cut(section, "```sh\n")
 	script, _, _ = strings.Cut(script, "```")
 	dir := tempDir(t)
 	sh := exec.Command("sh", "-e")
 	sh.Dir, sh.Stdin = dir, strings.NewReader(strings.ReplaceAll(script, "backup.example.com", "localhost"))
 	if out, err := sh.CombinedOutput(); err != nil {
-		t.Fatalf("the commands of the README: %v\n%s", err, out)
+		t.Fatalf("the commands of the manual: %v\n%s", err, out)
 	}
 	in := func(name string) certs.Files {
 		return certs.Files{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, name+".pem"), Key: filepath.Join(dir, name+".key")}
