@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -33,8 +34,11 @@ func shown(req proto.Message) string {
 	if err := json.Compact(&b, text); err != nil {
 		return ""
 	}
-	return cut(b.String(), maxRequest)
+	return cut(wholeToken.ReplaceAllString(b.String(), "BKTN-…"), maxRequest)
 }
+
+// wholeToken is a token where its id or any other word was asked for.
+var wholeToken = regexp.MustCompile(`(?i)bktn-[^"\s\\]*`)
 
 // strip takes out of a message, and out of those within, what must not be kept.
 // Fields that are not known here might be secrets of a newer version.

@@ -29,6 +29,7 @@ func TestWhatIsShownOfARequest(t *testing.T) {
 		"plain fields":       {&pb.SetAgentRequest{Agent: "db1", Drained: &drained}, `{"agent":"db1","drained":true}`},
 		"others within":      {&pb.CreateTokenRequest{Role: pb.Role_ROLE_AGENT, Ttl: durationpb.New(3_600e9)}, `{"role":"ROLE_AGENT","ttl":"3600s"}`},
 		"a secret":           {&pb.EnrolRequest{Secret: "hush", Name: "db1"}, `{"name":"db1"}`},
+		"a token for its id": {&pb.RevokeTokenRequest{Id: "bktn-1-0-hush"}, `{"id":"BKTN-…"}`},
 		"bytes":              {&pb.RestoreStateRequest{Data: []byte("dump"), OtherCluster: true}, `{"otherCluster":true}`},
 		"bytes further down": {&pb.CommitRun{Run: "r", Snapshot: &pb.Snapshot{Id: "s", Root: []byte("root")}}, `{"run":"r","snapshot":{"id":"s"}}`},
 	} {

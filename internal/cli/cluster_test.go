@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/version"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -116,6 +117,7 @@ func TestGoldenCluster(t *testing.T) {
 
 // What is asked of the controller is what was said, and nothing is that was not.
 func TestWhatIsAskedOfTheCluster(t *testing.T) {
+	whole := pki.NewUnpinned()
 	yes, no := true, false
 	number := func(n int32) *int32 { return &n }
 	for args, want := range map[string]proto.Message{
@@ -135,6 +137,7 @@ func TestWhatIsAskedOfTheCluster(t *testing.T) {
 		"token create --role agent --uses 10001":                      nil,
 		"token create --role agent --name a/b":                        nil,
 		"token create --role unspecified":                             nil,
+		"token revoke " + whole.String():                              &pb.RevokeTokenRequest{Id: whole.ID()},
 		"token revoke 0a1b":                                           &pb.RevokeTokenRequest{Id: "0a1b"},
 		"agent drain db1":                                             &pb.SetAgentRequest{Agent: "db1", Drained: &yes},
 		"agent undrain db1":                                           &pb.SetAgentRequest{Agent: "db1", Drained: &no},

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -177,12 +178,21 @@ func (a *app) printTokens(all []*tokenView) error {
 func (a *app) tokenRevoke() *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke TOKEN", Short: "Let nobody in with a token any more",
-		Long: `Let nobody in with a token any more. TOKEN is its id, from ` + "`baktainer token ls`" + `. Who has got in with it stays:
+		Long: `Let nobody in with a token any more. TOKEN is its id, from ` + "`baktainer token ls`" + `, or the token itself, which is
+then turned into its id: the secret goes nowhere. Who has got in with it stays:
 ` + "`baktainer identity revoke`" + ` is for that.`,
 		Args: arguments(1, 1), ValidArgsFunction: a.completeTokens,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			id := args[0]
+			if strings.HasPrefix(strings.ToUpper(id), "BKTN-") {
+				t, err := pki.ParseToken(id)
+				if err != nil {
+					return err
+				}
+				id = t.ID()
+			}
 			return a.withCluster(cmd, func(ctx context.Context, client pb.ClusterServiceClient) error {
-				resp, err := client.RevokeToken(ctx, &pb.RevokeTokenRequest{Id: args[0]})
+				resp, err := client.RevokeToken(ctx, &pb.RevokeTokenRequest{Id: id})
 				if err != nil {
 					return err
 				}
