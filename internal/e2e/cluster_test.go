@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +10,20 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/pki"
+	problems "github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/transport"
 )
 
 // member is a controller of a cluster.
@@ -238,7 +254,22 @@ func TestWhoMayComeIn(t *testing.T) {
 			t.Errorf("%s: status %d\n%s", id, code, tail(a.log.String()))
 		}
 	}
+	theirs := transport.NewHolder(clock.System{})
+	held, err := pki.Load(filepath.Join(db1.dir, "agent", "identity"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs.Use(held)
+	asAgent := connect(t, m.address, theirs)
+	refusedAll(t, "an agent", asAgent, "AgentService", "IdentityService")
+	nobody, err := grpc.NewClient(m.address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close()
+	refusedAll(t, "somebody without a certificate", nobody, "IdentityService")
 	m.ok(t, "agent", "revoke", "db1", "--yes")
+	refusedAll(t, "a revoked agent, on a connection that was open", asAgent)
 	eventually(t, "the agent is refused", func() (bool, string) {
 		return strings.Contains(db1.log.String(), "revoked") || strings.Contains(db1.log.String(), "refuse"), tail(db1.log.String())
 	})
@@ -260,4 +291,56 @@ func TestWhoMayComeIn(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func connect(t *testing.T, address string, h *transport.Holder) *transport.Conn {
+	t.Helper()
+	conn, err := transport.Dial(address, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// refusedAll calls every method that the descriptors have with an empty message.
+// Those of other services than the named ones have to be refused because of who
+// calls, not because of what was said.
+func refusedAll(t *testing.T, who string, conn grpc.ClientConnInterface, services ...string) {
+	t.Helper()
+	methods, allowed := 0, 0
+	protoregistry.GlobalFiles.RangeFilesByPackage("baktainer.v1", func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			service := f.Services().Get(i)
+			for k := range service.Methods().Len() {
+				m := service.Methods().Get(k)
+				methods++
+				if slices.Contains(services, string(service.Name())) {
+					allowed++
+					continue
+				}
+				if err := callEmpty(t, conn, m); problems.CodeOf(err) != problems.Denied && grpcstatus.Code(err) != codes.PermissionDenied && grpcstatus.Code(err) != codes.Unauthenticated {
+					t.Errorf("%s calls %s: %v", who, m.FullName(), err)
+				}
+			}
+		}
+		return true
+	})
+	if methods < 50 || methods == allowed {
+		t.Fatalf("%d methods, %d of them allowed: the looking is broken", methods, allowed)
+	}
+	t.Logf("%s: refused at %d of %d methods", who, methods-allowed, methods)
+}
+
+func callEmpty(t *testing.T, conn grpc.ClientConnInterface, m protoreflect.MethodDescriptor) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name()))
+	if err != nil {
+		return err
+	}
+	_ = s.SendMsg(dynamicpb.NewMessage(m.Input())) // why it ended early, the answer says
+	_ = s.CloseSend()
+	return s.RecvMsg(dynamicpb.NewMessage(m.Output()))
 }
