@@ -69,7 +69,7 @@ type keeping struct {
 	*renewals
 	dir    string
 	holder *transport.Holder
-	log    *bytes.Buffer
+	log    *lockedBuffer
 	first  *pki.Credentials
 	heard  [][]*pb.ControllerInfo
 }
@@ -79,7 +79,7 @@ func newKeeping(t *testing.T) *keeping {
 	c := newCluster(t)
 	k := &keeping{
 		renewals: &renewals{desk: newDesk(c), id: pki.Identity{Cluster: c.id, Role: pki.RoleAgent, Name: "db1"}, start: time.Now()},
-		dir:      filepath.Join(t.TempDir(), "identity"), holder: transport.NewHolder(c.clock), log: &bytes.Buffer{},
+		dir:      filepath.Join(t.TempDir(), "identity"), holder: transport.NewHolder(c.clock), log: &lockedBuffer{},
 	}
 	k.first = c.credentials(pki.RoleAgent, "db1", c.clock.Now())
 	if err := k.first.Save(k.dir); err != nil {
@@ -99,6 +99,30 @@ func (k *keeping) open() (*transport.Keeper, error) {
 		Logger: slog.New(slog.NewTextHandler(k.log, nil)), Random: func() float64 { return 0.5 },
 		Controllers: func(c []*pb.ControllerInfo) { k.heard = append(k.heard, c) },
 	})
+}
+
+// lockedBuffer may be read while a keeper logs into it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *lockedBuffer) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
 }
 
 // run runs the keeper until the test ends.
