@@ -72,7 +72,7 @@ chaos: build ## break a cluster on purpose and check what it keeps, for hours (C
 	deploy/setup/docker.sh
 	deploy/setup/images.sh postgres mariadb
 	go run ./internal/chaos/cmd $(CHAOS)
-chaos-short: build ## the part of it that CI runs, in three minutes
+chaos-short: build ## a part of it, in three minutes
 	deploy/setup/docker.sh
 	deploy/setup/images.sh postgres mariadb
 	go run ./internal/chaos/cmd -short -for 2m -dump 40000000 $(CHAOS_SHORT)

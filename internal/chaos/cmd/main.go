@@ -75,7 +75,7 @@ func (o *options) flags(f *flag.FlagSet) {
 	f.IntVar(&o.each, "each", 1, "how often each kind of fault strikes in each of its phases")
 	f.IntVar(&o.most, "most", 0, "at most so many faults; 0: all")
 	f.StringVar(&o.only, "only", "", "only faults of these names, such as kill-leader/mid-pack or kill-*,delay")
-	f.BoolVar(&o.short, "short", false, "the plan of CI: a few faults, as many as there is time for")
+	f.BoolVar(&o.short, "short", false, "a plan for minutes: a few faults, as many as there is time for")
 }
 
 func (o *options) plan() ([]plan.Fault, error) {
