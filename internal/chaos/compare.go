@@ -49,11 +49,11 @@ func (r *Rig) compare(ctx context.Context) []string {
 	// the other; it is checked in the end.
 	var ours []*pb.Run
 	for _, run := range runs {
-		if strings.HasPrefix(run.GetSource(), r.name) {
+		if strings.HasPrefix(run.GetSource(), r.name) && !r.forgotten[run.GetSnapshot()] {
 			ours = append(ours, run)
 		}
 	}
-	wrong := check.Listing(listed, r.pruned)
+	wrong := check.Listing(listed, len(r.forgotten) > 0)
 	wrong = append(wrong, check.Runs(ours, listed)...)
 	fresh, lost := r.witness.Compare(before, listed, "a listing")
 	wrong = append(wrong, lost...)

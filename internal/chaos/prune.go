@@ -27,7 +27,7 @@ func (r *Rig) prune(ctx context.Context) {
 		}
 		for _, id := range gone {
 			r.witness.Forget(id)
-			r.pruned = true
+			r.forgotten[id] = true
 			r.figures.Pruned++
 		}
 	}

@@ -81,7 +81,7 @@ type Rig struct {
 	stopWriting context.CancelFunc
 	verifyTurn  int
 	read        map[string]bool // snapshots that were verified, by id
-	pruned      bool            // the ledger's chain has gaps
+	forgotten   map[string]bool // snapshots that the rig has pruned: the ledger's chain has gaps
 }
 
 // The nodes of a rig, besides the controllers.
@@ -104,7 +104,7 @@ func command(ctx context.Context, args ...string) (string, error) {
 // Run sets a rig up, carries the plan out and takes the rig down again, whatever
 // happens. The figures are those of what was done, in any case.
 func Run(ctx context.Context, o Options) (_ *figures.Figures, err error) {
-	r := &Rig{Options: o, name: network.Name(o.Seed), clock: clock.System{}, witness: check.NewWitness(), read: map[string]bool{}}
+	r := &Rig{Options: o, name: network.Name(o.Seed), clock: clock.System{}, witness: check.NewWitness(), read: map[string]bool{}, forgotten: map[string]bool{}}
 	r.dir = filepath.Join(os.TempDir(), r.name)
 	r.began = r.clock.Now()
 	r.journal = procs.NewJournal(r.clock)
