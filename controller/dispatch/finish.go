@@ -25,7 +25,14 @@ func (d *Dispatcher) FinishRun(ctx context.Context, req *pb.FinishRunRequest) (*
 	if !ok {
 		return nil, problem.New(problem.NotFound, "there is no run %q", req.GetLease().GetRun()).WithReason(state.ReasonNoRun)
 	}
-	// What is nobody's, or of another epoch, is refused below, whoever calls.
+	// A run whose lease has passed is nobody's until it is leased again, and still
+	// of the same epoch: nobody ends it.
+	if r.GetAgent() == "" {
+		if _, err := state.HeldRun(d.Node.View(), req.GetLease()); err != nil {
+			return nil, err
+		}
+	}
+	// What is of another epoch is refused below, whoever calls.
 	if d.Caller != nil && r.GetAgent() != "" && r.GetEpoch() == req.GetLease().GetEpoch() {
 		if err := d.Caller(ctx, r.GetAgent()); err != nil {
 			return nil, err
