@@ -62,6 +62,11 @@ func TestANewLeaderNeitherDoublesNorLoses(t *testing.T) {
 		if r := two.run(heldByB[0].GetRun()); r.GetState() != pb.RunState_RUN_STATE_QUEUED {
 			t.Errorf("not taken back after its time: %v", r)
 		}
+		// It is nobody's now, and the epoch is still the same: nobody ends it.
+		_, late := two.FinishRun(t.Context(), &pb.FinishRunRequest{Lease: heldByB[0], Failure: &pb.Failure{Code: "failed"}})
+		if problem.ReasonOf(late) != state.ReasonStaleEpoch {
+			t.Errorf("an end after the lease has passed: %v", late)
+		}
 		wantStale := two.Propose(t.Context(), &pb.Command{Command: &pb.Command_EndRun{EndRun: &pb.EndRun{Run: heldByB[0].GetRun(), Epoch: 0, State: pb.RunState_RUN_STATE_FAILED}}})
 		if problem.ReasonOf(wantStale) != state.ReasonStaleEpoch {
 			t.Errorf("an end under an old epoch: %v", wantStale)
