@@ -33,7 +33,7 @@ func (d *Dispatcher) FinishRun(ctx context.Context, req *pb.FinishRunRequest) (*
 		}
 	}
 	// What is of another epoch is refused below, whoever calls.
-	if d.Caller != nil && r.GetAgent() != "" && r.GetEpoch() == req.GetLease().GetEpoch() {
+	if d.Caller != nil && r.GetEpoch() == req.GetLease().GetEpoch() {
 		if err := d.Caller(ctx, r.GetAgent()); err != nil {
 			return nil, err
 		}

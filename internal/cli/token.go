@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"strings"
 	"time"
@@ -218,7 +217,7 @@ network.`,
 			"baktainer controller --bootstrap-expect 3 --join c1:8468,c2:8468,c3:8468 --join-token-file token"),
 		Args: arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
-			v := generatedView{"BKTN-1-0-" + strings.ToLower(rand.Text())}
+			v := generatedView{pki.NewUnpinned().String()}
 			return a.print(v, []string{v.Token}, func() {
 				fmt.Fprintln(a.out, v.Token)
 				a.say("Give it to each of the controllers that start together, in a file that only they can read:\n\n" +
