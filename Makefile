@@ -34,8 +34,10 @@ test: build $(call stamp,gotestsum) $(call stamp,grpcurl) ## every test: unit, r
 	deploy/setup/docker.sh
 	deploy/setup/images.sh
 	deploy/setup/python.sh
+	deploy/setup/restic.sh
 	tools/test.sh unit e2e
 test-unit: $(call stamp,gotestsum) ## the tests that need no container, with the race detector
+	deploy/setup/restic.sh
 	tools/test.sh unit
 test-e2e: build $(call stamp,gotestsum) $(call stamp,grpcurl) ## the tests against real containers, and the end-to-end suite
 	deploy/setup/docker.sh

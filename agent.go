@@ -8,7 +8,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
 	"github.com/baktainer/baktainer/agent"
+	"github.com/baktainer/baktainer/agent/around"
 	"github.com/baktainer/baktainer/agent/cache"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/agent/provider/docker"
@@ -29,6 +34,7 @@ type line struct {
 	dial      uplink.DialFunc
 	known     *contacts         // nil: nothing is learned
 	keeper    *transport.Keeper // nil: certificates are somebody else's to renew
+	connected func(bool)        // nil: nobody asks
 }
 
 // agentAlone runs the agent for controllers that it reaches over TCP. Its name is
@@ -42,6 +48,12 @@ func agentAlone(ctx context.Context, c config.Config, warnings []string) error {
 		}
 		l.dial = func(address string) (uplink.Conn, error) { return transport.Dial(address, holder) }
 		p.log.Info("the agent's controllers", "agent", l.id, "controllers", l.addresses)
+		health, err := serveHealth(p)
+		if err != nil {
+			return err
+		}
+		defer health.stop()
+		l.connected = health.connected
 		if l.keeper == nil {
 			return runAgent(ctx, p, l)
 		}
@@ -56,6 +68,47 @@ func agentAlone(ctx context.Context, c config.Config, warnings []string) error {
 		<-kept
 		return err
 	})
+}
+
+// agentHealth answers those on the agent's own host who ask how it is.
+type agentHealth struct {
+	server *grpc.Server
+	health *health.Server
+}
+
+// serveHealth answers on the agent's socket, which also keeps a second agent
+// from this data folder.
+func serveHealth(p process) (agentHealth, error) {
+	socket := p.AgentSocket()
+	if err := transport.CheckSocketPath(socket); err != nil {
+		return agentHealth{}, problem.Wrap(problem.InvalidInput, err, "listen on the unix socket %s", socket).WithHint("Set a shorter path with --data-dir.")
+	}
+	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
+		return agentHealth{}, problem.Wrap(problem.Failed, err, "make the agent's folder")
+	}
+	l, err := transport.ListenUnix(socket)
+	if err != nil {
+		return agentHealth{}, err
+	}
+	h := agentHealth{server: grpc.NewServer(transport.LocalCredentials()), health: health.NewServer()}
+	h.connected(false)
+	healthpb.RegisterHealthServer(h.server, h.health)
+	go func() {
+		if err := h.server.Serve(l); err != nil {
+			p.log.Warn("nobody can ask any more how this agent is", "error", err)
+		}
+	}()
+	return h, nil
+}
+
+func (h agentHealth) stop() { h.server.Stop() }
+
+func (h agentHealth) connected(is bool) {
+	s := healthpb.HealthCheckResponse_NOT_SERVING
+	if is {
+		s = healthpb.HealthCheckResponse_SERVING
+	}
+	h.health.SetServingStatus(transport.AgentSession, s)
 }
 
 // credentials finds the agent's certificate: of the user's own authority, kept
@@ -124,7 +177,7 @@ func (l *line) enrol(ctx context.Context, p process, keeper *transport.Keeper) e
 
 // runAgent runs the agent until ctx ends.
 func runAgent(ctx context.Context, p process, l line) error {
-	options := uplink.Options{Agent: l.id, Dialer: l.dial, Addresses: l.addresses, Clock: clock.System{}}
+	options := uplink.Options{Agent: l.id, Dialer: l.dial, Addresses: l.addresses, Clock: clock.System{}, Bandwidth: p.Bandwidth}
 	if l.known != nil {
 		options.Known, options.Remember = l.known.controllers(), l.known.remember
 	}
@@ -148,6 +201,8 @@ func runAgent(ctx context.Context, p process, l line) error {
 		Host: host, Version: version.String(), Controller: client,
 		Providers: []provider.Provider{d}, Engines: engines(), Concurrency: p.Concurrency, Compress: p.Compress,
 		Cache: packs, Recent: recent, Clock: clock.System{}, Logger: log,
+		Connected: l.connected,
+		Around:    around.New(around.Options{Dir: filepath.Join(p.DataDir, "agent", "around"), Switch: d, Clock: clock.System{}, Logger: log}),
 	}
 	if l.keeper != nil {
 		work.TrustVersion, work.Renew = l.keeper.Version, l.keeper.Renew

@@ -19,6 +19,7 @@ import (
 	"github.com/baktainer/baktainer/controller/audit"
 	"github.com/baktainer/baktainer/controller/consensus"
 	"github.com/baktainer/baktainer/controller/forming"
+	"github.com/baktainer/baktainer/controller/retain"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
 	"github.com/baktainer/baktainer/internal/transport"
@@ -50,6 +51,10 @@ func tlsFiles(c config.Config) certs.Files {
 // leadership is handed over, then the calls in flight end, then the node, then
 // the port, which the node needs to the end.
 func runController(ctx context.Context, p process, ready func()) (err error) {
+	channels, text, err := told(p.Notify)
+	if err != nil {
+		return err
+	}
 	at, err := takePlace(ctx, p)
 	if err != nil {
 		return err
@@ -72,8 +77,10 @@ func runController(ctx context.Context, p process, ready func()) (err error) {
 		Node: node, Repo: kept.repository, Store: kept.store, Reach: kept.reach, Keys: kept.keys, Version: version.String(),
 		Address: at.address, OwnPKI: at.port != nil && at.keeper == nil, Expect: p.Expect,
 		Clock: clock.System{}, Logger: p.log.With("part", "controller"),
-		DefaultSchedule: p.Schedule, Zone: p.Zone, LeaseDuration: p.LeaseDuration,
+		DefaultSchedule: p.Schedule, Schedules: p.Schedules, Zone: p.Zone, LeaseDuration: p.LeaseDuration, Retention: retentionOf(p.Config),
+		Attempts: p.Attempts, TimeLimit: p.TimeLimit,
 		Metrics: p.tel.MetricsHandler(), Config: shown(p.Config),
+		Notify: p.Notify, Channels: channels, Text: text,
 	})
 	if err != nil {
 		return err
@@ -246,4 +253,15 @@ func shown(c config.Config) map[string]string {
 		}
 	}
 	return out
+}
+
+// retentionOf is what the settings say of keeping.
+func retentionOf(c config.Config) controller.Retention {
+	r := c.Retention
+	return controller.Retention{
+		Policy: r.Policy, Policies: r.Policies, Least: r.Least, Undo: r.Undo, Freeze: r.Freeze, VerifyEvery: r.Verify,
+		CompactBelow: r.Compact,
+		Space:        retain.SpaceLimits{Prune: r.Prune, Pause: r.Pause},
+		TellBelow:    r.Notify,
+	}
 }

@@ -34,17 +34,17 @@ var storeys = []struct {
 	folders []string
 }{
 	ground:    {"ground", []string{"proto/...", "internal/clock", "internal/problem", "internal/version", "internal/transport/certs"}},
-	words:     {"words", []string{"internal/source", "internal/label", "internal/schedule", "internal/retention", "internal/ledger", "internal/run"}},
+	words:     {"words", []string{"internal/source", "internal/label", "internal/schedule", "internal/schedule/oracle", "internal/retention", "internal/ledger", "internal/run", "internal/contents"}},
 	contracts: {"contracts and format", []string{"internal/engine", "internal/engine/enginetest/...", "internal/store", "internal/store/storetest", "internal/repo/...", "agent/provider"}},
 	adapters:  {"adapters", []string{"internal/engine/*/...", "internal/store/*/...", "agent/provider/*/..."}},
-	platform:  {"platform services", []string{"internal/config", "internal/telemetry", "internal/transport", "internal/pki", "internal/dockerproxy"}},
+	platform:  {"platform services", []string{"internal/config", "internal/condition", "internal/telemetry", "internal/transport", "internal/pki", "internal/dockerproxy"}},
 	services:  {"services", []string{"agent/...", "controller/...", "internal/rescue", "internal/cli/..."}},
 	roof:      {"roof", []string{".", "internal/e2e/...", "internal/bench/...", "internal/chaos/...", "internal/scale/...", "deploy/...", "docs/..."}},
 }
 
 // Suites are for tests alone: a test may import them from any storey, and
 // below the roof nothing but a test (or another suite) may.
-var suites = []string{"agent/uplink/uplinktest", "internal/engine/enginetest", "internal/engine/enginetest/dockercli", "internal/store/storetest", "internal/store/mem", "internal/store/faulty"}
+var suites = []string{"agent/uplink/uplinktest", "controller/notify/notifytest", "internal/schedule/oracle", "internal/engine/enginetest", "internal/engine/enginetest/dockercli", "internal/store/storetest", "internal/store/mem", "internal/store/faulty"}
 
 // A vague name says nothing of what lives in a folder.
 var vague = []string{"util", "utils", "common", "helpers", "misc", "shared", "base"}
@@ -63,6 +63,7 @@ var fences = []fence{
 	{"the S3 SDK", []string{"github.com/aws/...", "github.com/minio/..."}, []string{"internal/store/s3/..."}},
 	{"the Google Cloud SDK", []string{"cloud.google.com/...", "google.golang.org/api/..."}, []string{"internal/store/gcs/..."}},
 	{"the Azure SDK", []string{"github.com/Azure/..."}, []string{"internal/store/azure/..."}},
+	{"shoutrrr", []string{"github.com/nicholas-fedor/..."}, []string{"controller/notify/..."}},
 	{"embedded SQLite", []string{"modernc.org/sqlite/..."}, []string{"internal/engine/sqlite/...", "internal/e2e/...", "deploy/..."}},
 	{
 		"OpenTelemetry's API",
@@ -71,7 +72,7 @@ var fences = []fence{
 	},
 	{"OpenTelemetry's gRPC handlers", []string{"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/..."}, []string{"internal/transport", "internal/telemetry"}},
 	{"OpenTelemetry's SDK and exporters", []string{"go.opentelemetry.io/..."}, []string{"internal/telemetry"}},
-	{"the generated proto", []string{"proto/..."}, []string{"proto/...", "agent/uplink/...", "controller/...", "internal/cli/...", "internal/transport", "internal/e2e/...", "internal/chaos/...", "internal/scale/..."}},
+	{"the generated proto", []string{"proto/..."}, []string{"proto/...", "agent/uplink/...", "controller/...", "internal/cli/...", "internal/condition", "internal/transport", "internal/e2e/...", "internal/chaos/...", "internal/scale/..."}},
 }
 
 // A wall stands between two parts even when a third package is between them.
@@ -357,6 +358,8 @@ func TestLayeringCatches(t *testing.T) {
 		{"the Docker client at home", []pkg{{folder: "agent/provider/docker", imports: []string{"github.com/docker/docker/client"}}}, ""},
 		{"Raft in the state", []pkg{{folder: "controller/state", imports: []string{"github.com/hashicorp/raft"}}}, "Raft stays in"},
 		{"Raft's store in the roof", []pkg{{folder: ".", imports: []string{"github.com/hashicorp/raft-boltdb/v2"}}}, "Raft stays in"},
+		{"shoutrrr elsewhere", []pkg{{folder: "controller", imports: []string{"github.com/nicholas-fedor/shoutrrr/pkg/router"}}}, "shoutrrr stays in"},
+		{"shoutrrr at home", []pkg{{folder: "controller/notify", imports: []string{"github.com/nicholas-fedor/shoutrrr/pkg/router"}}}, ""},
 		{"an S3 SDK elsewhere", []pkg{{folder: "internal/store/gcs", imports: []string{"github.com/aws/aws-sdk-go-v2/aws"}}}, "S3 SDK stays in"},
 		{"a GCS SDK elsewhere", []pkg{{folder: "internal/store/s3", imports: []string{"cloud.google.com/go/storage"}}}, "Google Cloud SDK stays in"},
 		{"an Azure SDK elsewhere", []pkg{{folder: "internal/store/s3", imports: []string{"github.com/Azure/azure-sdk-for-go/sdk/azcore"}}}, "Azure SDK stays in"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -30,6 +31,9 @@ func runProcess(ctx context.Context, c config.Config, warnings []string, memory 
 	log := slog.New(telemetry.LogHandler(os.Stderr, c.LogFormat, c.LogLevel))
 	slog.SetDefault(log)
 	limitMemory(c.Memory, memory)
+	if c.CPUs > 0 {
+		runtime.GOMAXPROCS(c.CPUs)
+	}
 	tel, stopTelemetry, err := telemetry.Setup(ctx, telemetry.Options{Service: "baktainer", Version: version.String(), Logger: log})
 	if err != nil {
 		return fmt.Errorf("set up telemetry: %w", err)

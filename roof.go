@@ -28,6 +28,7 @@ func roof() cli.Roof {
 		RestoreInto:    rescueInto,
 		Login:          login,
 		DialController: dialController,
+		CheckSettings:  checkSettings,
 		PlanRecovery:   planRecovery,
 		Helper:         help,
 		HelperCommands: []string{"helper"},

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/baktainer/baktainer/agent/around"
 	"github.com/baktainer/baktainer/agent/cache"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/agent/uplink"
@@ -32,6 +33,9 @@ type Options struct {
 	Compress source.Compression
 	// Cache keeps packs at hand, so that backups can be smaller; nil: they are not.
 	Cache *cache.Cache
+	// Around does what is done around dumps; nil: only sources without hooks and
+	// companions are backed up.
+	Around *around.Around
 	// Recent has the last lines of this agent's log; nil: there are none to show.
 	Recent *telemetry.Ring
 	// TrustVersion tells which version of the cluster's trust this agent has, and
@@ -39,8 +43,10 @@ type Options struct {
 	// else's to renew.
 	TrustVersion func() uint64
 	Renew        func(context.Context) error
-	Clock        clock.Clock
-	Logger       *slog.Logger
+	// Connected is told when a session begins and when it has ended; nil: nobody asks.
+	Connected func(bool)
+	Clock     clock.Clock
+	Logger    *slog.Logger
 }
 
 // Agent is one agent. Make it with New and run it once.
@@ -52,6 +58,9 @@ type Agent struct {
 
 // New returns an agent that does nothing before Run.
 func New(o Options) *Agent {
+	if o.Connected == nil {
+		o.Connected = func(bool) {}
+	}
 	return &Agent{Options: o, sources: newSources(o.Providers, o.Engines), jobs: newJobs(o.Clock)}
 }
 
@@ -68,8 +77,24 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { a.keepSession(ctx) })
+	if a.Around == nil {
+		wg.Wait()
+		a.jobs.dropAll(errShutdown)
+		a.jobs.wait()
+		return nil
+	}
+	// It outlasts the jobs: what they have paused has to go on.
+	outlasting, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		a.Around.Run(outlasting)
+	}()
 	wg.Wait()
 	a.jobs.dropAll(errShutdown)
 	a.jobs.wait()
+	end()
+	<-ended
 	return nil
 }

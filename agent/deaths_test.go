@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -127,7 +128,9 @@ func TestADumpComesWholeThroughDeathsOfControllers(t *testing.T) {
 	for _, l := range commit.GetLogs() {
 		log = append(log, l.GetMessage())
 	}
-	if text := strings.Join(log, "\n"); !strings.Contains(text, "the controller c2 does not answer: going on with c3") || !strings.Contains(text, "hand_overs=2") {
+	// A slow machine may notice both deaths at once.
+	told := regexp.MustCompile(`the controller c2 does not answer: going on with c3[^$]*hand_overs=2|the controllers c2, c3 do not answer: going on with c1[^$]*hand_overs=1`)
+	if text := strings.Join(log, "\n"); !told.MatchString(text) {
 		t.Errorf("log of the run:\n%s", text)
 	}
 	w.stop()

@@ -15,6 +15,7 @@ import (
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/run"
 )
 
 func committed(h uplinktest.Heard) bool { return len(h.Commits) > 0 }
@@ -239,4 +240,40 @@ func TestLogLinesAndProgressComeWithHeartbeats(t *testing.T) {
 	}
 	close(release)
 	w.controller.Await("the commit", committed)
+}
+
+// A backup that takes longer than it may is ended, and says so.
+func TestATimeLimit(t *testing.T) {
+	w := newWorld(t)
+	open, begun, stopped := blocks()
+	w.db.opening(open)
+	s := w.controller.NextSession()
+	s.Complete()
+	w.settled(labelled("shop"))
+	late := backupOf("shop", "r1", 1)
+	late.TimeLimit = 50 * time.Millisecond
+	s.Assign(late)
+	<-begun
+	if cause := <-stopped; problem.ReasonOf(cause) != run.ReasonTimeLimit {
+		t.Errorf("stopped because of %v", cause)
+	}
+	got := w.controller.Await("the end", ended)
+	if f := got.Ends[0].GetFailure(); f.GetReason() != string(run.ReasonTimeLimit) || f.GetHint() == "" || got.Ends[0].GetCancelled() {
+		t.Errorf("told %v", got.Ends[0])
+	}
+}
+
+// A source that wants something done around its dumps is not backed up by an
+// agent that cannot do it.
+func TestHooksThatNobodyCanRun(t *testing.T) {
+	w := newWorld(t)
+	s := w.controller.NextSession()
+	s.Complete()
+	shop := labelled("shop")
+	shop.Labels["baktainer.hook.before"] = "true"
+	w.settled(shop)
+	s.Assign(backupOf("shop", "r1", 1))
+	if got := w.controller.Await("the end", ended); got.Ends[0].GetFailure() == nil {
+		t.Errorf("told %v", got.Ends[0])
+	}
 }

@@ -57,6 +57,7 @@ func (a *Agent) session(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
+	defer a.Connected(false)
 
 	var once sync.Once
 	wanted := newWanted()
@@ -64,6 +65,7 @@ func (a *Agent) session(ctx context.Context) error {
 	err := a.Controller.Session(ctx, hello, func(u uplink.Update) {
 		once.Do(func() {
 			a.Logger.Info("session with the controller", "session", u.Session)
+			a.Connected(true)
 			wg.Go(func() { cancel(a.beat(ctx, u.Session)) })
 			wg.Go(func() { a.reportInventory(ctx, u.Session) })
 			wg.Go(func() { a.renewTrust(ctx, wanted) })

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/baktainer/baktainer/agent/around"
 	"github.com/baktainer/baktainer/agent/inventory"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/internal/engine"
@@ -22,7 +24,7 @@ type sources struct {
 
 	mu      sync.Mutex
 	found   map[provider.Provider][]provider.Container
-	all     []inventory.Source
+	all     inventory.Inventory
 	known   bool          // every provider has reported once
 	changed chan struct{} // closed and replaced at each update
 }
@@ -39,18 +41,18 @@ func (s *sources) update(p provider.Provider, cs []provider.Container) {
 	for _, q := range s.providers {
 		all = append(all, s.found[q]...)
 	}
-	s.all = inventory.Resolve(all, s.engines)
+	s.all = inventory.Inventory{Sources: inventory.Resolve(all, s.engines), Unlabelled: inventory.FindUnlabelled(all, s.engines)}
 	s.known = len(s.found) == len(s.providers)
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// list gives all sources, whether they are known yet (before that, silence says
+// list gives what is there, whether it is known yet (before that, silence says
 // nothing about what is gone), and a channel that closes when there is news.
-func (s *sources) list() (all []inventory.Source, known bool, news <-chan struct{}) {
+func (s *sources) list() (all inventory.Inventory, known bool, news <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.all), s.known, s.changed
+	return s.all, s.known, s.changed // a new one is made at each update
 }
 
 // place is where a run does its work.
@@ -65,7 +67,7 @@ type place struct {
 func (s *sources) bySource(name string) (place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, src := range s.all {
+	for _, src := range s.all.Sources {
 		if src.Name != name {
 			continue
 		}
@@ -110,6 +112,37 @@ func (s *sources) byContainer(ctx context.Context, nameOrID string) (place, erro
 		return place{}, problem.New(problem.NotFound, "there is nothing to find container %s with", nameOrID)
 	}
 	return place{}, errors.Join(failures...)
+}
+
+// companions are the containers on this host that take part in the backups of a
+// source, by name. One with wrong labels is an error: what it would have had done
+// may be what the backup depends on.
+func (s *sources) companions(of string) ([]around.Companion, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []around.Companion
+	var wrong []string
+	for p, cs := range s.found {
+		for _, c := range inventory.Companions(cs, s.engines) {
+			if slices.Contains(c.Spec.Companion.Of, of) {
+				for _, problem := range c.Problems {
+					if !problem.Warning {
+						wrong = append(wrong, c.Container.Name+": "+problem.String())
+					}
+				}
+				list = append(list, around.Companion{
+					Place: around.Place{Name: c.Container.Name, Instance: p.Instance(c.Container.ID), Hooks: c.Spec.Hooks},
+					ID:    c.Container.ID, Action: c.Spec.Companion.Action,
+				})
+			}
+		}
+	}
+	if len(wrong) > 0 {
+		slices.Sort(wrong)
+		return nil, problem.New(problem.InvalidInput, "the labels of what belongs to it are not valid").WithReason(around.ReasonCompanion).WithDetails(wrong...)
+	}
+	slices.SortFunc(list, func(a, b around.Companion) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return list, nil
 }
 
 func placeOf(src inventory.Source, p provider.Provider) place {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -12,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/baktainer/baktainer/agent/around"
 	"github.com/baktainer/baktainer/agent/backup"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/agent/restore"
@@ -19,6 +22,7 @@ import (
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/run"
 )
 
 var tracer = otel.Tracer("github.com/baktainer/baktainer/agent")
@@ -48,6 +52,11 @@ func (a *Agent) start(ctx context.Context, as uplink.Assignment) {
 // carryOut does the work and tells the controller how it ended.
 func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) error {
 	var err error
+	if as.TimeLimit > 0 {
+		limited, cancel := context.WithTimeoutCause(ctx, as.TimeLimit, overTime(as.TimeLimit))
+		defer cancel()
+		ctx = limited
+	}
 	outcome := uplink.Outcome{}
 	if as.Backup != nil {
 		err = a.backup(ctx, as, j, log)
@@ -67,6 +76,9 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 	case errors.Is(cause, errCancelled):
 		log.Warn("run cancelled")
 		outcome.Cancelled, outcome.Err = true, errCancelled
+	case problem.ReasonOf(cause) == run.ReasonTimeLimit:
+		log.Error("run failed", "error", cause)
+		outcome.Err = cause // whatever else it broke
 	default:
 		log.Error("run failed", "error", err)
 		outcome.Err = err
@@ -79,6 +91,11 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 		log.Warn("the controller did not take the end of the run", "error", ferr)
 	}
 	return err
+}
+
+func overTime(limit time.Duration) error {
+	return problem.New(problem.Failed, "it took longer than its time limit, %s", limit).WithReason(run.ReasonTimeLimit).
+		WithHint("Raise baktainer.backup.time_limit of its container, or the controllers' setting time-limit.")
 }
 
 func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) error {
@@ -99,7 +116,11 @@ func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *s
 		work.Cache = a.Cache
 	}
 	objects := a.Controller.Objects(j.hold(), as.Controllers, log)
-	result, err := backup.Run(ctx, work, objects, backupReporter{j}, log)
+	var result backup.Result
+	err = a.surrounded(ctx, as, where, j, log, func(ctx context.Context) (err error) {
+		result, err = backup.Run(ctx, work, objects, backupReporter{j}, log)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -115,6 +136,25 @@ func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *s
 	}
 	log.Info("snapshot committed", "snapshot", as.Backup.Snapshot)
 	return nil
+}
+
+// surrounded makes a dump with what its source and its companions want done
+// around it.
+func (a *Agent) surrounded(ctx context.Context, as uplink.Assignment, where place, j *job, log *slog.Logger, dump func(context.Context) error) error {
+	companions, err := a.sources.companions(as.Source)
+	if err != nil {
+		return err
+	}
+	if a.Around == nil {
+		if len(companions) > 0 || !reflect.ValueOf(where.spec.Hooks).IsZero() {
+			return problem.New(problem.Internal, "this agent has nothing to run hooks with")
+		}
+		return dump(ctx)
+	}
+	return a.Around.Backup(ctx, around.Work{
+		Run: as.Lease.Run, Source: as.Source, Logger: log, Phase: j.Phase, Companions: companions,
+		Own: around.Place{Name: where.container.Name, Instance: where.instance, Hooks: where.spec.Hooks},
+	}, dump)
 }
 
 func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) ([]string, error) {

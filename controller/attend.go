@@ -5,6 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/store"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -34,10 +37,8 @@ func (c *Controller) attend(ctx context.Context) {
 
 func (c *Controller) register(ctx context.Context) error {
 	id := c.Node.ID()
-	if known, _ := c.Node.View().Member(id); c.Address != "" && (known.GetAddress() != c.Address || known.GetVersion() != c.Version) {
-		err := c.propose(ctx, &pb.Command{Command: &pb.Command_SetMember{SetMember: &pb.SetMember{
-			Member: &pb.MemberRecord{Id: id, Address: c.Address, Version: c.Version},
-		}}})
+	if known, _ := c.Node.View().Member(id); c.Address != "" && !proto.Equal(known, c.memberRecord()) {
+		err := c.propose(ctx, &pb.Command{Command: &pb.Command_SetMember{SetMember: &pb.SetMember{Member: c.memberRecord()}}})
 		if err != nil {
 			return err
 		}
@@ -63,6 +64,11 @@ func (c *Controller) register(ctx context.Context) error {
 		}}})
 	}
 	return nil
+}
+
+// memberRecord is what the cluster should know of this controller.
+func (c *Controller) memberRecord() *pb.MemberRecord {
+	return &pb.MemberRecord{Id: c.Node.ID(), Address: c.Address, Version: c.Version, CommandVersion: state.CommandVersion}
 }
 
 func (c *Controller) propose(ctx context.Context, cmd *pb.Command) error {

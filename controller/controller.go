@@ -19,13 +19,17 @@ import (
 	"github.com/baktainer/baktainer/controller/ingest"
 	"github.com/baktainer/baktainer/controller/lease"
 	"github.com/baktainer/baktainer/controller/member"
+	"github.com/baktainer/baktainer/controller/notify"
 	"github.com/baktainer/baktainer/controller/retain"
 	"github.com/baktainer/baktainer/controller/scheduler"
 	"github.com/baktainer/baktainer/controller/serve"
 	"github.com/baktainer/baktainer/controller/verify"
 	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/config"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/retention"
+	"github.com/baktainer/baktainer/internal/schedule"
 	"github.com/baktainer/baktainer/internal/store"
 	"github.com/baktainer/baktainer/internal/transport"
 )
@@ -41,16 +45,24 @@ type Options struct {
 	Clock     clock.Clock
 	Logger    *slog.Logger
 	Version   string
-	// DefaultSchedule fires for every source that is ready; empty: nothing is fired.
+	// DefaultSchedule fires for every source that has no schedule of its own; empty: there is none.
 	DefaultSchedule string
+	// Schedules are of several sources.
+	Schedules []schedule.Several
 	// Zone is the time zone of schedules that name none; nil: UTC.
 	Zone *time.Location
 	// LeaseDuration is how long a run stays with an agent that is silent; 60 s.
 	LeaseDuration time.Duration
+	// Attempts is how often a scheduled backup is tried, 0: once; TimeLimit how long
+	// an attempt may take, 0: as long as it wants. Labels of sources come first.
+	Attempts  int
+	TimeLimit time.Duration
 	// AgentDeadline is how long a queued run waits for its agent; 1 h.
 	AgentDeadline time.Duration
 	// Tick is how often clocks are looked at; 1 s.
 	Tick time.Duration
+	// Retention says what is kept; the zero value keeps everything.
+	Retention Retention
 	// Metrics serves /metrics; nil: not served.
 	Metrics http.Handler
 	// Config is shown at /config, by name; without secrets.
@@ -67,6 +79,29 @@ type Options struct {
 	Reach *member.Reach
 	// Keys gives other controllers keys of the repository; nil: they bring their own.
 	Keys member.Keys
+
+	// Notify says what people are told, Channels who is, Text how it reads: the
+	// built-in text when nil.
+	Notify   config.Notify
+	Channels []*notify.Channel
+	Text     *notify.Text
+}
+
+// Retention is what the settings say of keeping: see retain.Options.
+type Retention struct {
+	Policy, Least retention.Policy
+	Policies      retention.Policies
+	Undo          time.Duration
+	Freeze        int
+	// VerifyEvery is zero when only people verify.
+	VerifyEvery time.Duration
+	// Every is how often the policies are applied; 1 h.
+	Every time.Duration
+	// CompactBelow is a share of packs in hundredths.
+	CompactBelow int
+	Space        retain.SpaceLimits
+	// TellBelow is at how much free space in the store people are told.
+	TellBelow retention.Threshold
 }
 
 // Controller is a running controller's services.
@@ -81,6 +116,7 @@ type Controller struct {
 	cluster   *cluster.Service
 	identity  *identity.Service
 	member    *member.Service
+	notify    *notify.Notifier
 	stores    *storeProbe
 	routes    *routes
 	began     time.Time
@@ -90,6 +126,9 @@ type Controller struct {
 // housekeepEvery is how often what a failure left undone is tried again.
 const housekeepEvery = 30 * time.Second
 
+// spaceTicks is how many ticks there are between two looks at the store's free space.
+const spaceTicks = 30
+
 // New puts a controller together. It serves once Register and Handler are used,
 // and decides while Run runs.
 func New(o Options) (*Controller, error) {
@@ -97,29 +136,42 @@ func New(o Options) (*Controller, error) {
 	c := &Controller{Options: o, began: o.Clock.Now(), stopping: make(chan struct{}), routes: newRoutes(o.Node, o.StoreName)}
 	decides := leader{o.Node}
 	var err error
-	if c.scheduler, err = scheduler.New(decides, o.Clock, o.Logger, o.DefaultSchedule, o.Zone, o.Tick); err != nil {
+	if c.scheduler, err = scheduler.New(scheduler.Options{
+		Node: decides, Clock: o.Clock, Logger: o.Logger, Default: o.DefaultSchedule, Schedules: o.Schedules, Zone: o.Zone, Tick: o.Tick,
+	}); err != nil {
 		return nil, err
 	}
 	receipts, err := o.Repo.ReceiptKey()
 	if err != nil {
 		return nil, err
 	}
-	c.retain = retain.New(retain.Options{Node: decides, Repo: o.Repo, Store: o.Store, Clock: o.Clock, Logger: o.Logger})
+	verifier := &verify.Verifier{View: o.Node.View, Propose: o.Node.Propose, Repo: o.Repo, Store: o.Store, Clock: o.Clock}
+	c.retain = c.newRetain(decides, verifier)
 	c.dispatch = dispatch.New(dispatch.Options{
-		Node: decides, Key: o.Repo.SourceKey, Damaged: c.retain.Damaged, Clock: o.Clock, Logger: o.Logger,
+		Node: decides, Key: o.Repo.SourceKey, Damaged: c.retain.Avoid, Paused: c.retain.Paused, Clock: o.Clock, Logger: o.Logger,
 		Controllers: c.Controllers, TrustVersion: c.trustVersion, Ingest: c.routes.order, Caller: transport.IsAgent,
 		LeaseDuration: o.LeaseDuration, AgentDeadline: o.AgentDeadline, Tick: o.Tick,
+		Attempts: o.Attempts, TimeLimit: o.TimeLimit,
 	})
 	c.ingest = ingest.New(ingest.Options{
 		Log: o.Node, Repo: o.Repo, Store: o.Store, StoreName: o.StoreName, Logger: o.Logger,
 		Leads: o.Node.IsLeader, Caller: transport.IsAgent, ReceiptKey: receipts,
 	})
 	c.serve = &serve.Serve{Check: lease.Check{View: o.Node.View, Leads: o.Node.IsLeader, Caller: transport.IsAgent}, Store: o.Store}
-	c.stores = &storeProbe{store: o.Store, name: o.StoreName}
+	c.stores = &storeProbe{store: o.Store, name: o.StoreName, clock: o.Clock}
+	rhythm := &rhythm{clock: o.Clock, zone: o.Zone}
+	c.notify, err = notify.New(notify.Options{
+		Node: decides, Clock: o.Clock, Logger: o.Logger, Controller: o.Node.ID(), Settings: o.Notify, Channels: o.Channels, Text: o.Text, Zone: o.Zone,
+		Stores: c.knownStores, Agents: c.dispatch.Agents, Every: rhythm.every, Missed: missed, Retention: c.retain.Stopped,
+	})
+	if err != nil {
+		return nil, err
+	}
 	c.admin = api.New(api.Options{
 		Node: o.Node, Agents: c.dispatch, Repo: o.Repo, Store: o.Store, Stores: c.stores.infos,
-		Verifier: &verify.Verifier{View: o.Node.View, Propose: o.Node.Propose, Repo: o.Repo, Store: o.Store, Clock: o.Clock},
+		Verifier: verifier,
 		Retain:   c.retain,
+		Every:    rhythm.every,
 		Clock:    o.Clock, Version: o.Version, Schedule: scheduler.Default, Stopping: c.stopping,
 	})
 	c.identity = identity.New(identity.Options{
@@ -131,6 +183,20 @@ func New(o Options) (*Controller, error) {
 	})
 	c.member = member.New(member.Options{Node: o.Node, Keys: o.Keys, Logger: o.Logger, Local: c.localStore})
 	return c, nil
+}
+
+// newRetain puts together what keeps and lets go.
+func (c *Controller) newRetain(node retain.Node, verifier retain.Verifier) *retain.Retain {
+	o := c.Options.Retention
+	r := retain.Options{
+		Node: node, Repo: c.Repo, Store: c.Store, Clock: c.Clock, Logger: c.Logger,
+		Policy: o.Policy, Policies: o.Policies, Least: o.Least, Zone: c.Zone, Undo: o.Undo, Freeze: o.Freeze, Every: o.Every,
+		CompactBelow: o.CompactBelow, Space: o.Space, SpaceEvery: spaceTicks * c.Tick,
+	}
+	if o.VerifyEvery > 0 {
+		r.Verifier, r.VerifyEvery = verifier, o.VerifyEvery
+	}
+	return retain.New(r)
 }
 
 func withDefaults(o Options) Options {
@@ -187,7 +253,7 @@ func (c *Controller) lead(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer stop()
-	work := []func(context.Context){c.dispatch.Run, c.scheduler.Run, c.retain.Run, c.housekeep}
+	work := []func(context.Context){c.dispatch.Run, c.scheduler.Run, c.retain.Run, c.retain.Keep, c.retain.WatchSpace, c.notify.Run, c.housekeep}
 	if c.Address != "" && !c.OwnPKI {
 		work = append(work, c.identity.Run)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,7 @@ func TestABackupFromAskingToDumping(t *testing.T) {
 	if got := c.dump("shop@latest", ""); got != dump {
 		t.Errorf("dumped %q", got)
 	}
+	c.tellsAll("shop@latest")
 	verify, err := c.admin.VerifySnapshot(t.Context(), &pb.VerifySnapshotRequest{Snapshot: "shop@latest"})
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +88,36 @@ func TestABackupFromAskingToDumping(t *testing.T) {
 	c.backup("shop") // the next one builds on the first
 	if base := a.assigned().GetBackup().GetBase(); len(base) != 1 || base[0].GetSnapshot() != req.GetSnapshot().GetId() {
 		t.Errorf("base: %v", base)
+	}
+}
+
+func (c *cluster) contents(snapshot string) (notes []string, objects []*pb.ContentsObject) {
+	c.t.Helper()
+	stream, err := c.admin.GetContents(c.t.Context(), &pb.GetContentsRequest{Snapshot: snapshot})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return notes, objects
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if m.GetStream() != "shop.sql" {
+			c.t.Errorf("stream %q", m.GetStream())
+		}
+		notes, objects = append(notes, m.GetNotes()...), append(objects, m.GetObjects()...)
+	}
+}
+
+// tellsAll wants to hear of all that write puts into a snapshot.
+func (c *cluster) tellsAll(snapshot string) {
+	c.t.Helper()
+	if notes, objects := c.contents(snapshot); !slices.Equal(notes, []string{"dumped by hand"}) || len(objects) != 1203 ||
+		objects[0].GetRows() != -1 || objects[7].GetName() != "caf\uFFFD" || objects[1202].GetName() != "t1202" || objects[1202].GetRows() != 1201 {
+		c.t.Errorf("contents: %q, %v", notes, objects)
 	}
 }
 
@@ -282,6 +314,7 @@ func TestADamagedStoreIsFound(t *testing.T) {
 			if errors.Is(err, io.EOF) || len(got) >= len(dump) {
 				t.Errorf("dumped %d bytes, then %v", len(got), err)
 			}
+			c.tellsAll("shop@latest") // the manifest is whole
 			verify, err := c.admin.VerifySnapshot(t.Context(), &pb.VerifySnapshotRequest{Snapshot: "shop@latest"})
 			if err != nil {
 				t.Fatal(err)

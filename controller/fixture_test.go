@@ -18,6 +18,7 @@ import (
 	"github.com/baktainer/baktainer/controller/consensus"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store/mem"
@@ -37,13 +38,14 @@ type cluster struct {
 	repo    *repo.Repository
 	options controller.Options
 
-	node    *consensus.Node
-	ctl     *controller.Controller
-	admin   pb.AdminServiceClient
-	agent   pb.AgentServiceClient
-	server  *grpc.Server
-	stop    func()
-	stopRun func() // the first half of stop
+	node      *consensus.Node
+	ctl       *controller.Controller
+	admin     pb.AdminServiceClient
+	agent     pb.AgentServiceClient
+	retention pb.RetentionServiceClient
+	server    *grpc.Server
+	stop      func()
+	stopRun   func() // the first half of stop
 }
 
 func newCluster(t *testing.T, change func(*controller.Options)) *cluster {
@@ -96,7 +98,7 @@ func (c *cluster) start() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.admin, c.agent = pb.NewAdminServiceClient(conn), pb.NewAgentServiceClient(conn)
+	c.admin, c.agent, c.retention = pb.NewAdminServiceClient(conn), pb.NewAgentServiceClient(conn), pb.NewRetentionServiceClient(conn)
 	c.stopRun = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -265,6 +267,17 @@ func (s sink) Put(ctx context.Context, name string, data []byte, sum ledger.Hash
 	return err
 }
 
+// contentsOfAll is what the snapshots hold that write makes: more tables than one
+// message tells of, one with a name that is no UTF-8.
+func contentsOfAll() repo.Contents {
+	c := repo.Contents{Notes: []string{"dumped by hand"}}
+	for i := range 1203 {
+		c.Objects = append(c.Objects, engine.Object{Kind: "table", Name: fmt.Sprintf("t%d", i), Rows: int64(i - 1)})
+	}
+	c.Objects[7].Name = "caf\xe9"
+	return c
+}
+
 // write makes the snapshot that the assignment asks for, and returns the
 // request that commits it.
 func (a *scripted) write(as *pb.Assignment, dump string) (*pb.CommitSnapshotRequest, error) {
@@ -286,7 +299,7 @@ func (a *scripted) write(as *pb.Assignment, dump string) (*pb.CommitSnapshotRequ
 	if _, err := stream.Write([]byte(dump)); err != nil {
 		return nil, err
 	}
-	if _, err := stream.Close(repo.Contents{}); err != nil {
+	if _, err := stream.Close(contentsOfAll()); err != nil {
 		return nil, err
 	}
 	sum, err := w.Finish(a.t.Context())

@@ -33,11 +33,14 @@ func TestALostLease(t *testing.T) {
 		t.Fatalf("in time: %v", resp)
 	}
 	c.clock.Advance(61 * time.Second)
-	m := a.next()
-	for len(m.GetAssign()) == 0 {
-		m = a.next()
+	if _, err := a.stream.Recv(); problem.CodeOf(err) != problem.Unavailable {
+		t.Errorf("the session of a silent agent ended with %v", err)
 	}
-	second := m.GetAssign()[0]
+	if r := c.awaitRun(run, pb.RunState_RUN_STATE_QUEUED); r.GetEpoch() != 1 {
+		t.Errorf("while its agent is silent: %v", r)
+	}
+	a = c.connect("a1", 2, []*pb.Lease{first.GetLease()}, ready("shop"))
+	second := a.assigned()
 	if second.GetLease().GetEpoch() != 2 || second.GetBackup().GetSnapshot() == first.GetBackup().GetSnapshot() {
 		t.Fatalf("second attempt: %v", second)
 	}
@@ -71,6 +74,9 @@ func TestARunIsGivenUpAfterThreeLostAgents(t *testing.T) {
 			t.Fatalf("epoch %d, want %d", as.GetLease().GetEpoch(), epoch)
 		}
 		c.clock.Advance(2 * time.Minute)
+		if epoch < dispatch.MaxAttempts {
+			a = c.connect("a1", 2, nil, ready("shop"))
+		}
 	}
 	r := c.awaitRun(run, pb.RunState_RUN_STATE_FAILED)
 	if r.GetFailure().GetReason() != string(dispatch.ReasonAgentLost) || r.GetFailure().GetHint() == "" {

@@ -5,8 +5,12 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/baktainer/baktainer/controller/api"
+	"github.com/baktainer/baktainer/controller/audit"
 	"github.com/baktainer/baktainer/controller/consensus"
 	"github.com/baktainer/baktainer/controller/identity"
+	"github.com/baktainer/baktainer/controller/notify"
+	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -14,8 +18,13 @@ import (
 func (c *Controller) Register(s *grpc.Server) {
 	pb.RegisterAgentServiceServer(s, &agentService{controller: c})
 	pb.RegisterAdminServiceServer(s, c.admin)
+	pb.RegisterRetentionServiceServer(s, &api.Retention{Server: c.admin, Zone: c.Zone})
+	pb.RegisterScheduleServiceServer(s, &api.Schedules{Node: c.Node, Clock: c.Clock, Zone: c.Zone, Actor: func(ctx context.Context) string {
+		return audit.Actor(transport.CallerOf(ctx), c.Node.ID())
+	}})
 	pb.RegisterClusterServiceServer(s, c.cluster)
 	pb.RegisterMemberServiceServer(s, c.member)
+	pb.RegisterNotifyServiceServer(s, notify.Service{Notifier: c.notify})
 	pb.RegisterIdentityServiceServer(s, &identityService{c.identity, c})
 }
 

@@ -24,8 +24,11 @@ type storeProbe struct {
 	store store.Store
 	name  string
 
-	mu   sync.Mutex
-	last *pb.StoreInfo
+	clock clock.Clock
+
+	mu      sync.Mutex
+	last    *pb.StoreInfo
+	failing time.Time // since when it cannot be written to
 }
 
 // run probes until ctx ends.
@@ -66,6 +69,9 @@ func (p *storeProbe) probe(ctx context.Context) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !info.GetHealthy() && (p.last == nil || p.last.GetHealthy()) {
+		p.failing = p.clock.Now()
+	}
 	p.last = info
 }
 

@@ -39,6 +39,12 @@ type Source struct {
 	Problems []label.Problem
 }
 
+// Inventory is what there is on a host.
+type Inventory struct {
+	Sources    []Source
+	Unlabelled []Unlabelled
+}
+
 const (
 	labelName   = label.Prefix + "name"
 	labelEngine = label.Prefix + "db.engine"
@@ -48,13 +54,7 @@ const (
 // name. Running containers that claim one name are all invalid; a stopped one
 // gives way to a running one.
 func Resolve(containers []provider.Container, engines []engine.Engine) []Source {
-	schema := label.Schema{Engines: map[string]string{}}
-	for _, e := range engines {
-		schema.Engines[e.Name()] = e.Name()
-		for _, alias := range e.Aliases() {
-			schema.Engines[alias] = e.Name()
-		}
-	}
+	schema := schemaOf(engines)
 	var sources []Source
 	for _, c := range containers {
 		if passing(c.Labels) {
@@ -73,6 +73,63 @@ func Resolve(containers []provider.Container, engines []engine.Engine) []Source 
 		sources[i].State = state(sources[i])
 	}
 	return sources
+}
+
+// schemaOf is what labels are checked against when there are these engines.
+func schemaOf(engines []engine.Engine) label.Schema {
+	schema := label.Schema{Engines: map[string]string{}}
+	for _, e := range engines {
+		schema.Engines[e.Name()] = e.Name()
+		for _, alias := range e.Aliases() {
+			schema.Engines[alias] = e.Name()
+		}
+	}
+	return schema
+}
+
+// Companion is a running container that takes part in the backups of sources.
+type Companion struct {
+	Container provider.Container
+	Spec      source.Spec
+	Problems  []label.Problem
+}
+
+// Companions are those among the containers, in the order of the containers. One
+// whose labels are wrong is among them, with its problems, and with what of them
+// can be read.
+func Companions(containers []provider.Container, engines []engine.Engine) []Companion {
+	schema := schemaOf(engines)
+	var list []Companion
+	for _, c := range containers {
+		if _, is := c.Labels[label.KeyCompanion]; !is || passing(c.Labels) || !c.Facts.Running {
+			continue
+		}
+		spec, _, problems := schema.Parse(c.Labels)
+		list = append(list, Companion{Container: c, Spec: spec, Problems: problems})
+	}
+	return list
+}
+
+// Unlabelled is a database that runs and that nobody has labelled.
+type Unlabelled struct {
+	Container provider.Container
+	// Engine is the name of the one that recognises it.
+	Engine string
+}
+
+// FindUnlabelled are those among the containers, in their order. One that carries
+// any label of ours is none of them: somebody has thought about it.
+func FindUnlabelled(containers []provider.Container, engines []engine.Engine) []Unlabelled {
+	var list []Unlabelled
+	for _, c := range containers {
+		if label.Concerns(c.Labels) || passing(c.Labels) || !c.Facts.Running {
+			continue
+		}
+		if i := slices.IndexFunc(engines, func(e engine.Engine) bool { return e.Detect(c.Facts) }); i >= 0 {
+			list = append(list, Unlabelled{Container: c, Engine: engines[i].Name()})
+		}
+	}
+	return list
 }
 
 // passing says whether a container carries a source's labels without being

@@ -129,6 +129,28 @@ func check(t *testing.T, s Source, want string) {
 	}
 }
 
+func TestFindUnlabelled(t *testing.T) {
+	oneOff := container("one-off", "postgres:16")
+	oneOff.Labels = map[string]string{"com.docker.compose.oneoff": "True"}
+	got := FindUnlabelled([]provider.Container{
+		container("shop", "postgres:16"),
+		container("labelled", "postgres:16", "backup=true"),
+		container("left-out", "postgres:16", "backup=false"),
+		container("mistyped", "postgres:16", "backp=true"),
+		stopped(container("stopped", "postgres:16")),
+		container("web", "nginx"),
+		oneOff,
+		container("orders", "registry.example.com/mysql:8"),
+	}, engines)
+	var words []string
+	for _, u := range got {
+		words = append(words, u.Container.Name+" "+u.Engine)
+	}
+	if want := []string{"shop postgres", "orders mysql"}; !slices.Equal(words, want) {
+		t.Errorf("got %q, want %q", words, want)
+	}
+}
+
 func TestClashNamesFewOthers(t *testing.T) {
 	var cs []provider.Container
 	for i := range 6 {

@@ -1,5 +1,5 @@
 // Package provider is the contract between the agent and whatever runs the
-// containers in which databases live. A Provider finds labelled containers and
+// containers in which databases live. A Provider finds containers and
 // reaches into them; it knows nothing of engines, sources or labels' meaning.
 package provider
 
@@ -32,9 +32,10 @@ type Health struct {
 type Provider interface {
 	// Name is the provider's word for itself: "docker".
 	Name() string
-	// Watch calls changed with the labelled containers, running or not, complete
-	// each time: at once when they are first known, then whenever something about
-	// them changed. Calls do not overlap. While the containers cannot be reached
+	// Watch calls changed with the containers, running or not, complete each time: at
+	// once when they are first known, then whenever something about them changed. Of
+	// those without a label of ours it may know no more than name, labels and image,
+	// and whether they run. Calls do not overlap. While the containers cannot be reached
 	// nothing is called and Health says why. Watch returns only when ctx ends.
 	Watch(ctx context.Context, changed func([]Container)) error
 	// Find looks any container up by its name or id, labelled or not. An unknown

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/transport"
@@ -23,6 +25,8 @@ type Options struct {
 	Known    []Controller
 	Remember func([]Controller)
 	Clock    clock.Clock
+	// Bandwidth bounds what is sent of objects, in bytes a second; 0: it is not.
+	Bandwidth int64
 }
 
 // Client speaks for one agent with all controllers of a cluster: with the one
@@ -33,6 +37,7 @@ type Client struct {
 	clock clock.Clock
 	book  *book
 	conns *pool
+	pace  *rate.Limiter // of objects that are sent, in bytes
 
 	mu      sync.Mutex
 	at      *seat  // where the session is; nil without one
@@ -42,7 +47,14 @@ type Client struct {
 
 // New returns a client. It connects when it first has something to say.
 func New(o Options) *Client {
+	pace := rate.NewLimiter(rate.Inf, 0)
+	if o.Bandwidth > 0 {
+		// A message is the least that is sent at once, and the most that is made up for
+		// after a pause.
+		pace = rate.NewLimiter(rate.Limit(o.Bandwidth), transport.DataMessage)
+	}
 	return &Client{
+		pace:  pace,
 		agent: o.Agent, clock: o.Clock, book: newBook(o.Addresses, o.Known, o.Remember), conns: newPool(o.Dialer),
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/schedule"
 	"github.com/baktainer/baktainer/internal/source"
 	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -259,12 +260,18 @@ func TestInventory(t *testing.T) {
 		Image: "postgres:16", ImageDigest: "sha256:1", Env: map[string]string{"POSTGRES_PASSWORD": "hunter2"},
 	}}
 	sources := []inventory.Source{
-		{Name: "all", State: inventory.Ready, Container: container, Engine: named{}, Spec: source.Spec{AllDatabases: true, Password: "hunter2"}},
-		{Name: "bad", State: inventory.Invalid, Problems: []label.Problem{{Label: "l", Value: "v", Reason: "r", Suggestion: "s"}, {Label: "w", Warning: true}}},
+		{Name: "all", State: inventory.Ready, Container: container, Engine: named{}, Spec: source.Spec{
+			AllDatabases: true, Password: "hunter2", Priority: "high", DependsOn: []string{"off"}, OnUpstreamFailure: "skip",
+			Schedules: []schedule.Spec{{Name: "main", Cron: "@daily"}, {
+				Name: "x", Cron: "@weekly", Timezone: "UTC", Splay: "1h", Blackout: "01:00-02:00", Deadline: "2h", CatchUp: "none", Concurrency: "queue", Priority: "low", Retention: "7d",
+			}},
+		}},
+		{Name: "bad", State: inventory.Invalid, Spec: source.Spec{DependsOn: []string{"x"}}, Problems: []label.Problem{{Label: "l", Value: "v", Reason: "r", Suggestion: "s"}, {Label: "w", Warning: true}}},
 		{Name: "off", State: inventory.Stopped, Engine: named{}, Spec: source.Spec{Database: "shop", Compress: source.CompressFast}},
 		{Name: "odd", State: "of a newer version"},
 	}
-	if err := client.ReportInventory(t.Context(), "s1", sources); err != nil {
+	unlabelled := []inventory.Unlabelled{{Container: container, Engine: "postgres"}}
+	if err := client.ReportInventory(t.Context(), "s1", inventory.Inventory{Sources: sources, Unlabelled: unlabelled}); err != nil {
 		t.Fatal(err)
 	}
 	now, none := timestamppb.New(noon), &pb.Container{}
@@ -272,6 +279,10 @@ func TestInventory(t *testing.T) {
 		{
 			Name: "all", State: pb.SourceState_SOURCE_STATE_READY, Engine: "postgres", AllDatabases: true, Agent: "a1", ReportedAt: now,
 			Container: &pb.Container{Id: "c1", Name: "shop-db-1", Image: "postgres:16", ImageDigest: "sha256:1"},
+			Priority:  pb.Priority_PRIORITY_HIGH, DependsOn: []string{"off"}, OnUpstreamFailure: "skip",
+			Schedules: []*pb.ScheduleSpec{{Name: "main", Cron: "@daily"}, {
+				Name: "x", Cron: "@weekly", Timezone: "UTC", Splay: "1h", Blackout: "01:00-02:00", StartingDeadline: "2h", CatchUp: "none", Concurrency: "queue", Priority: "low", Retention: "7d",
+			}},
 		},
 		{
 			Name: "bad", State: pb.SourceState_SOURCE_STATE_INVALID, Agent: "a1", ReportedAt: now, Container: none,
@@ -279,12 +290,12 @@ func TestInventory(t *testing.T) {
 		},
 		{Name: "off", State: pb.SourceState_SOURCE_STATE_STOPPED, Engine: "postgres", Database: "shop", Compress: "fast", Agent: "a1", ReportedAt: now, Container: none},
 		{Name: "odd", Agent: "a1", ReportedAt: now, Container: none},
-	}}
+	}, Unlabelled: []*pb.Unlabelled{{Container: &pb.Container{Id: "c1", Name: "shop-db-1", Image: "postgres:16", ImageDigest: "sha256:1"}, Engine: "postgres"}}}
 	if !proto.Equal(got, want) {
 		t.Errorf("sent %v, want %v", got, want)
 	}
 	answer = problem.New(problem.NotFound, "no such session")
-	if err := client.ReportInventory(t.Context(), "s1", nil); problem.CodeOf(err) != problem.NotFound {
+	if err := client.ReportInventory(t.Context(), "s1", inventory.Inventory{}); problem.CodeOf(err) != problem.NotFound {
 		t.Errorf("error %v", err)
 	}
 }

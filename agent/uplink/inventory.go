@@ -16,15 +16,21 @@ import (
 type told struct {
 	session string // empty: nothing is certain
 	sources []*pb.Source
+	// unlabelled are the databases without a label.
+	unlabelled []*pb.Unlabelled
 }
 
-// ReportInventory tells the controller all sources that there are on this host
-// now: all of them once in a session, and from then on what has changed.
-func (c *Client) ReportInventory(ctx context.Context, session string, sources []inventory.Source) error {
-	now := timestamppb.New(c.clock.Now())
+// ReportInventory tells the controller what there is on this host now: all sources
+// once in a session, and from then on what has changed. Databases without a label
+// are told each time.
+func (c *Client) ReportInventory(ctx context.Context, session string, now inventory.Inventory) error {
+	at := timestamppb.New(c.clock.Now())
 	req := &pb.ReportInventoryRequest{Agent: c.agent, Session: session}
-	for _, s := range sources {
-		req.Sources = append(req.Sources, sourceToWire(s, c.agent, now))
+	for _, s := range now.Sources {
+		req.Sources = append(req.Sources, sourceToWire(s, c.agent, at))
+	}
+	for _, u := range now.Unlabelled {
+		req.Unlabelled = append(req.Unlabelled, &pb.Unlabelled{Container: containerToWire(u.Container), Engine: u.Engine})
 	}
 	all := req.GetSources()
 	c.mu.Lock()
@@ -38,7 +44,8 @@ func (c *Client) ReportInventory(ctx context.Context, session string, sources []
 		req.Partial = true
 		req.Sources, req.Removed = changes(before.sources, all)
 	}
-	if whole || len(req.GetSources())+len(req.GetRemoved()) > 0 {
+	news := !slices.EqualFunc(before.unlabelled, req.GetUnlabelled(), func(a, b *pb.Unlabelled) bool { return proto.Equal(a, b) })
+	if whole || news || len(req.GetSources())+len(req.GetRemoved()) > 0 {
 		err := c.inSession(ctx, func(ctx context.Context, rpc pb.AgentServiceClient) error {
 			_, err := rpc.ReportInventory(ctx, req)
 			return err
@@ -49,7 +56,7 @@ func (c *Client) ReportInventory(ctx context.Context, session string, sources []
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.told = told{session, all}
+	c.told = told{session, all, req.GetUnlabelled()}
 	return nil
 }
 

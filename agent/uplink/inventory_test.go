@@ -65,7 +65,7 @@ func TestAfterTheFirstReportOnlyChangesAreTold(t *testing.T) {
 	} {
 		before := len(c.Heard().Inventories)
 		c.Answer(uplinktest.Answers{Inventory: func() error { return step.refuse }})
-		err := client.ReportInventory(t.Context(), step.session, step.now)
+		err := client.ReportInventory(t.Context(), step.session, inventory.Inventory{Sources: step.now})
 		if (err != nil) != (step.refuse != nil) {
 			t.Errorf("step %d: error %v", i, err)
 		}
@@ -74,6 +74,46 @@ func TestAfterTheFirstReportOnlyChangesAreTold(t *testing.T) {
 			got = append(got, reported(r))
 		}
 		if strings.Join(got, ", ") != step.want {
+			t.Errorf("step %d: told %q, want %q", i, got, step.want)
+		}
+	}
+}
+
+// What has no label is told whole whenever it, or anything else, has changed.
+func TestDatabasesWithoutALabelAreTold(t *testing.T) {
+	c := uplinktest.Start(t, mem.New())
+	client := c.ClientOf(options("c1"))
+	_, _ = hold(t, c, client)
+	bare := func(ids ...string) (list []inventory.Unlabelled) {
+		for _, id := range ids {
+			list = append(list, inventory.Unlabelled{Container: provider.Container{ID: id}, Engine: "redis"})
+		}
+		return list
+	}
+	a := []inventory.Source{found("a", "1")}
+	for i, step := range []struct {
+		now  inventory.Inventory
+		want string // empty: nothing is said
+	}{
+		{inventory.Inventory{Sources: a, Unlabelled: bare("x", "y")}, "full a@1 ?x ?y"},
+		{inventory.Inventory{Sources: a, Unlabelled: bare("x", "y")}, ""},
+		{inventory.Inventory{Sources: a, Unlabelled: bare("x")}, "part ?x"},
+		{inventory.Inventory{Unlabelled: bare("x")}, "part -a ?x"},
+		{inventory.Inventory{}, "part"},
+		{inventory.Inventory{}, ""},
+	} {
+		before := len(c.Heard().Inventories)
+		if err := client.ReportInventory(t.Context(), "s1", step.now); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, r := range c.Heard().Inventories[before:] {
+			got = reported(r)
+			for _, u := range r.GetUnlabelled() {
+				got += " ?" + u.GetContainer().GetId()
+			}
+		}
+		if got != step.want {
 			t.Errorf("step %d: told %q, want %q", i, got, step.want)
 		}
 	}
@@ -90,7 +130,7 @@ func TestAnOldControllerIsToldEverythingEachTime(t *testing.T) {
 		for i := range n + 1 {
 			now = append(now, found(fmt.Sprint("s", i), "1"))
 		}
-		if err := client.ReportInventory(t.Context(), "s1", now); err != nil {
+		if err := client.ReportInventory(t.Context(), "s1", inventory.Inventory{Sources: now}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -104,7 +144,7 @@ func TestAnOldControllerIsToldEverythingEachTime(t *testing.T) {
 func TestWithoutASessionNothingIsReported(t *testing.T) {
 	c := uplinktest.Start(t, mem.New())
 	client := c.ClientOf(options("c1"))
-	if err := client.ReportInventory(t.Context(), "s1", nil); problem.CodeOf(err) != problem.Unavailable {
+	if err := client.ReportInventory(t.Context(), "s1", inventory.Inventory{}); problem.CodeOf(err) != problem.Unavailable {
 		t.Errorf("inventory: %v", err)
 	}
 	if err := client.SendLogs(t.Context(), "l1", []uplink.LogLine{}); problem.CodeOf(err) != problem.Unavailable {

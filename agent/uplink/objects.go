@@ -94,6 +94,10 @@ func (o *Objects) put(ctx context.Context, p place, patience time.Duration, name
 			break
 		}
 		n := min(transport.DataMessage, len(rest))
+		if err := o.client.pace.WaitN(call.ctx, n); err != nil {
+			return nil, call.explain(err)
+		}
+		call.moved() // it was us who held back
 		part = &pb.UploadObjectRequest{Part: &pb.UploadObjectRequest_Data{Data: rest[:n]}}
 		rest = rest[n:]
 	}

@@ -2,14 +2,17 @@ package uplink
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/agent/inventory"
+	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/schedule"
 	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -18,6 +21,7 @@ func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
 	out := Assignment{
 		Lease: leaseFromWire(a.GetLease()), Source: a.GetSource(),
 		Duration: a.GetLeaseDuration().AsDuration(), Traceparent: a.GetTraceparent(), Controllers: a.GetControllers(),
+		TimeLimit: a.GetTimeLimit().AsDuration(),
 	}
 	var err error
 	if out.Key, err = repo.NewSourceKey(a.GetSourceKey(), a.GetKeyGeneration()); err != nil {
@@ -48,13 +52,14 @@ func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
 func sourceToWire(s inventory.Source, agent string, now *timestamppb.Timestamp) *pb.Source {
 	w := &pb.Source{
 		Name: s.Name, State: stateToWire(s.State), Database: s.Spec.Database, AllDatabases: s.Spec.AllDatabases,
-		Compress: string(s.Spec.Compress), Agent: agent, ReportedAt: now,
-		Container: &pb.Container{
-			Id: s.Container.ID, Name: s.Container.Name, Image: s.Container.Facts.Image, ImageDigest: s.Container.Facts.ImageDigest,
-		},
+		Compress: string(s.Spec.Compress), Retention: s.Spec.Retention, Agent: agent, ReportedAt: now,
+		Container: containerToWire(s.Container),
 	}
 	if s.Engine != nil {
 		w.Engine = s.Engine.Name()
+	}
+	if s.State != inventory.Invalid { // half of what wrong labels say is nothing to act upon
+		orders(s, w)
 	}
 	for _, p := range s.Problems {
 		w.Problems = append(w.Problems, &pb.LabelProblem{
@@ -62,6 +67,28 @@ func sourceToWire(s inventory.Source, agent string, now *timestamppb.Timestamp) 
 		})
 	}
 	return w
+}
+
+func containerToWire(c provider.Container) *pb.Container {
+	return &pb.Container{Id: c.ID, Name: c.Name, Image: c.Facts.Image, ImageDigest: c.Facts.ImageDigest}
+}
+
+// orders adds when a source is to be backed up, after what, and how urgently.
+func orders(s inventory.Source, w *pb.Source) {
+	for _, o := range s.Spec.Schedules {
+		w.Schedules = append(w.Schedules, &pb.ScheduleSpec{
+			Name: o.Name, Cron: o.Cron, Timezone: o.Timezone, Splay: o.Splay, Blackout: o.Blackout, StartingDeadline: o.Deadline,
+			CatchUp: o.CatchUp, Concurrency: o.Concurrency, Priority: o.Priority, Retention: o.Retention,
+		})
+	}
+	w.DependsOn, w.OnUpstreamFailure = s.Spec.DependsOn, s.Spec.OnUpstreamFailure
+	w.Priority = pb.Priority(slices.Index(schedule.Priorities, s.Spec.Priority) + 1)
+	if s.Spec.Attempts > 0 || s.Spec.TimeLimit > 0 {
+		w.Rules = &pb.RunRules{Attempts: int32(s.Spec.Attempts)}
+		if s.Spec.TimeLimit > 0 {
+			w.Rules.TimeLimit = durationpb.New(s.Spec.TimeLimit)
+		}
+	}
 }
 
 func stateToWire(s inventory.State) pb.SourceState {

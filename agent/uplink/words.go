@@ -40,7 +40,9 @@ type Assignment struct {
 	// Source is what is backed up, or the target of a restore (empty when the target is a container by name).
 	Source string
 	// Duration is how long the lease lasts from its arrival unless a heartbeat renews it.
-	Duration    time.Duration
+	Duration time.Duration
+	// TimeLimit is how long the work may take; 0: as long as it wants.
+	TimeLimit   time.Duration
 	Traceparent string
 	Key         repo.SourceKey
 	Controllers []string // ids of those to send objects to, best first

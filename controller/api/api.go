@@ -5,6 +5,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,10 +14,13 @@ import (
 
 	"github.com/baktainer/baktainer/controller/queue"
 	"github.com/baktainer/baktainer/controller/retain"
+	"github.com/baktainer/baktainer/controller/scheduler"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/label"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/schedule"
 	"github.com/baktainer/baktainer/internal/store"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -33,6 +37,8 @@ type Node interface {
 // Agents is what the service needs of the dispatcher.
 type Agents interface {
 	Agents() []*pb.AgentInfo
+	// Unlabelled are the databases that agents have seen and nobody has labelled.
+	Unlabelled() []*pb.Unlabelled
 	// WithProgress adds what the agent last told to a run.
 	WithProgress(*pb.Run) *pb.Run
 	// News is closed when any run has newer progress.
@@ -57,6 +63,9 @@ type Options struct {
 	Clock    clock.Clock
 	Version  string
 	Schedule string // id of the default schedule
+	// Every is how long a source waits at most for its next backup, 0 when nothing
+	// fires for it.
+	Every func(*state.View, *pb.Source) time.Duration
 	// Stopping is closed when the controller stops: whoever watches a run is told
 	// then, rather than holding up the end of the process.
 	Stopping <-chan struct{}
@@ -111,6 +120,9 @@ func (s *Server) problems(st *pb.GetStatusResponse) []string {
 			list = append(list, "store "+store.GetName()+": "+store.GetDetail())
 		}
 	}
+	if why := s.Retain.Paused(); why != "" {
+		list = append(list, "backups pause: "+why)
+	}
 	connected := false
 	for _, a := range st.GetAgents() {
 		if !a.GetConnected() {
@@ -132,9 +144,9 @@ func (s *Server) problems(st *pb.GetStatusResponse) []string {
 // ListSources implements the admin service.
 func (s *Server) ListSources(context.Context, *pb.ListSourcesRequest) (*pb.ListSourcesResponse, error) {
 	view := s.Node.View()
-	resp := &pb.ListSourcesResponse{}
+	resp, hold := &pb.ListSourcesResponse{}, scheduler.Hold(view)
 	for _, src := range view.Sources() {
-		resp.Sources = append(resp.Sources, s.status(view, src))
+		resp.Sources = append(resp.Sources, s.status(view, hold, src))
 	}
 	return resp, nil
 }
@@ -146,10 +158,20 @@ func (s *Server) GetSource(_ context.Context, req *pb.GetSourceRequest) (*pb.Get
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetSourceResponse{Source: s.status(view, src)}, nil
+	return &pb.GetSourceResponse{Source: s.status(view, scheduler.Hold(view), src)}, nil
 }
 
-func (s *Server) status(view *state.View, src *pb.Source) *pb.SourceStatus {
+const labelDependsOn = label.Prefix + "depends_on"
+
+// cycleOf names the cycle of dependencies that a source is on; "" when it is on none.
+func cycleOf(view *state.View, src *pb.Source) string {
+	if len(src.GetDependsOn()) == 0 {
+		return ""
+	}
+	return schedule.Cycle(src.GetName(), view.DependsOn)
+}
+
+func (s *Server) status(view *state.View, hold *scheduler.Holding, src *pb.Source) *pb.SourceStatus {
 	st := &pb.SourceStatus{Source: src, Snapshots: int64(view.CountSnapshots(src.GetName()))}
 	for _, snapshot := range view.Snapshots(src.GetName(), 1) {
 		st.LastSnapshot = snapshot
@@ -157,8 +179,20 @@ func (s *Server) status(view *state.View, src *pb.Source) *pb.SourceStatus {
 	for _, r := range view.Runs(src.GetName(), 1) {
 		st.LastRun = brief(s.Agents.WithProgress(r))
 	}
-	if kept, ok := view.Schedule(s.Schedule); ok && src.GetState() == pb.SourceState_SOURCE_STATE_READY {
-		st.NextFireAt = kept.GetNextFireAt()
+	if src.GetState() == pb.SourceState_SOURCE_STATE_READY {
+		for _, kept := range append(slices.Clip(hold.For(src.GetName())), oneShots(view, src.GetName())...) {
+			if next := kept.GetNextFireAt(); next != nil && (st.NextFireAt == nil || next.AsTime().Before(st.GetNextFireAt().AsTime())) {
+				st.NextFireAt = next
+			}
+		}
+	}
+	if cycle := cycleOf(view, src); cycle != "" {
+		warned := proto.CloneOf(src)
+		warned.Problems = append(warned.Problems, &pb.LabelProblem{
+			Label: labelDependsOn, Value: strings.Join(src.GetDependsOn(), ","), Warning: true,
+			Reason: "the dependencies form a cycle, and are refused: " + cycle, Suggestion: "take one of them away; until then these backups do not wait for each other",
+		})
+		st.Source = warned
 	}
 	return st
 }

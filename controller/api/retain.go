@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/ledger"
@@ -25,16 +27,20 @@ const (
 
 // ForgetSnapshots implements the admin service.
 func (s *Server) ForgetSnapshots(ctx context.Context, req *pb.ForgetSnapshotsRequest) (*pb.ForgetSnapshotsResponse, error) {
-	ids, err := s.chosen(req.GetSnapshots())
+	ids, err := s.chosen(req.GetSnapshots(), false)
 	if err != nil {
 		return nil, err
 	}
-	if err := combine(s.Node.View().CheckForget(ids)); err != nil {
+	if err := combine(s.Node.View().CheckForget(ids, timestamppb.New(s.Clock.Now()))); err != nil {
 		return nil, err
+	}
+	undo := req.GetUndo()
+	if undo == nil {
+		undo = durationpb.New(s.Retain.Undo)
 	}
 	if !req.GetDryRun() {
 		err := s.Node.Propose(ctx, &pb.Command{Actor: "admin", Command: &pb.Command_ForgetSnapshots{
-			ForgetSnapshots: &pb.ForgetSnapshots{Snapshots: ids},
+			ForgetSnapshots: &pb.ForgetSnapshots{Snapshots: ids, Undo: undo},
 		}})
 		if err != nil {
 			return nil, err
@@ -44,8 +50,8 @@ func (s *Server) ForgetSnapshots(ctx context.Context, req *pb.ForgetSnapshotsReq
 }
 
 // chosen finds the whole ids of snapshots, each once, or says all that is wrong.
-// What is to be destroyed is named by itself: SOURCE@latest is refused.
-func (s *Server) chosen(refs []string) ([]string, error) {
+// What is to be destroyed is named by itself: without latest, SOURCE@latest is refused.
+func (s *Server) chosen(refs []string, latest bool) ([]string, error) {
 	switch {
 	case len(refs) == 0:
 		return nil, problem.New(problem.InvalidInput, "no snapshot is named")
@@ -57,7 +63,7 @@ func (s *Server) chosen(refs []string) ([]string, error) {
 	view := s.Node.View()
 	for _, ref := range refs {
 		found, err := view.FindSnapshot(ref)
-		if strings.Contains(ref, "@") {
+		if strings.Contains(ref, "@") && !latest {
 			err = problem.New(problem.InvalidInput, "%.150q: what is forgotten is named by its id", ref)
 		}
 		switch {

@@ -42,7 +42,7 @@ func (s *Server) StartBackup(ctx context.Context, req *pb.StartBackupRequest) (*
 		}
 		return resp, nil
 	}
-	if err := queue.All(ctx, s.Node, "admin", "backup "+request, queue.Due{}, resp.Runs...); err != nil {
+	if err := queue.All(ctx, s.Node, "admin", "backup "+request, resp.Runs...); err != nil {
 		return nil, err
 	}
 	view := s.Node.View()
@@ -193,7 +193,7 @@ func (s *Server) StartRestore(ctx context.Context, req *pb.StartRestoreRequest) 
 	}
 	r := queue.Restore(request, snapshot.GetSource(), time.Unix(0, 0), checked)
 	r.FireTime = timestamppb.New(s.Clock.Now())
-	if err := queue.All(ctx, s.Node, "admin", "restore "+request, queue.Due{}, r); err != nil {
+	if err := queue.All(ctx, s.Node, "admin", "restore "+request, r); err != nil {
 		return nil, err
 	}
 	queued, err := s.run(r.GetId())

@@ -86,14 +86,8 @@ func (s *Server) DumpSnapshot(req *pb.DumpSnapshotRequest, stream grpc.ServerStr
 	if err != nil {
 		return err
 	}
-	entry, err := state.EntryOf(found)
-	if err != nil {
-		return problem.Wrap(problem.Corrupt, err, "read the ledger entry of snapshot %s", found.GetId())
-	}
 	ctx := stream.Context()
-	snapshot, err := s.Repo.OpenSnapshot(ctx, s.Store, repo.Ref{
-		Source: entry.Source, Snapshot: entry.Snapshot, Manifest: entry.Manifest, Size: entry.ManifestSize,
-	})
+	snapshot, err := s.open(ctx, found)
 	if err != nil {
 		return err
 	}
@@ -105,6 +99,55 @@ func (s *Server) DumpSnapshot(req *pb.DumpSnapshotRequest, stream grpc.ServerStr
 	_, err = io.Copy(sender{stream}, dump)
 	return err
 }
+
+// open reads and checks the manifest of a snapshot.
+func (s *Server) open(ctx context.Context, found *pb.Snapshot) (*repo.Snapshot, error) {
+	entry, err := state.EntryOf(found)
+	if err != nil {
+		return nil, problem.Wrap(problem.Corrupt, err, "read the ledger entry of snapshot %s", found.GetId())
+	}
+	return s.Repo.OpenSnapshot(ctx, s.Store, repo.Ref{
+		Source: entry.Source, Snapshot: entry.Snapshot, Manifest: entry.Manifest, Size: entry.ManifestSize,
+	})
+}
+
+// contentsPart is how many objects a message of GetContents has at most: with
+// the longest of names they stay within what a message may have.
+const contentsPart = 500
+
+// GetContents implements the admin service.
+func (s *Server) GetContents(req *pb.GetContentsRequest, stream grpc.ServerStreamingServer[pb.GetContentsResponse]) error {
+	found, err := s.snapshot(req.GetSnapshot())
+	if err != nil {
+		return err
+	}
+	snapshot, err := s.open(stream.Context(), found)
+	if err != nil {
+		return err
+	}
+	for _, info := range snapshot.Streams() {
+		part := &pb.GetContentsResponse{Stream: info.Name}
+		for _, n := range info.Contents.Notes {
+			part.Notes = append(part.Notes, text(n))
+		}
+		for _, o := range info.Contents.Objects {
+			if len(part.Objects) == contentsPart {
+				if err := stream.Send(part); err != nil {
+					return err
+				}
+				part = &pb.GetContentsResponse{Stream: info.Name}
+			}
+			part.Objects = append(part.Objects, &pb.ContentsObject{Kind: text(o.Kind), Name: text(o.Name), Rows: o.Rows})
+		}
+		if err := stream.Send(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// text is what a database calls something, as the wire takes it.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // sender sends what is written to it.
 type sender struct {

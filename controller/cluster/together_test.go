@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -113,7 +114,7 @@ func joining(t *testing.T, c1 *house) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	joined, err := pb.NewMemberServiceClient(conn).Join(t.Context(), &pb.JoinRequest{Id: "c2", Address: c2.address(), Version: "v1", WantsKey: true})
+	joined, err := pb.NewMemberServiceClient(conn).Join(t.Context(), &pb.JoinRequest{Id: "c2", Address: c2.address(), Version: "v1", WantsKey: true, CommandVersion: state.CommandVersion})
 	if err != nil {
 		t.Fatal(problem.Text(err))
 	}
@@ -248,7 +249,7 @@ func removed(t *testing.T, c1, c2 *house) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = pb.NewMemberServiceClient(peer).Join(t.Context(), &pb.JoinRequest{Id: "c2", Address: c2.address()})
+	_, err = pb.NewMemberServiceClient(peer).Join(t.Context(), &pb.JoinRequest{Id: "c2", Address: c2.address(), CommandVersion: state.CommandVersion})
 	if problem.CodeOf(err) != problem.Denied {
 		t.Errorf("it joins again: %v", err)
 	}

@@ -241,10 +241,15 @@ func has(n *Node, name string) bool {
 // agree waits until all that run have the same state.
 func (c *rig) agree() {
 	c.t.Helper()
-	c.must(c.leader().Propose(c.t.Context(), store("agreed")))
+	leader := c.leader()
+	c.must(leader.Propose(c.t.Context(), store("agreed")))
+	upTo := leader.fsm.applied.Load() // the second time, all have the name already
 	c.await("all have the same", func() bool {
 		states := map[string]bool{}
 		for _, n := range c.running() {
+			if n.fsm.applied.Load() < upTo {
+				return false
+			}
 			names := ""
 			for _, s := range n.View().Stores() {
 				names += s.GetName() + " "

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"syscall"
 	"testing"
 	"time"
 
@@ -125,5 +126,33 @@ func TestARaftSnapshotAndTheLogAfterItAreBothRead(t *testing.T) {
 	}
 	if err := n.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// refusing is a disk that takes no writes.
+type refusing struct{ *raft.InmemStore }
+
+func (refusing) SetUint64([]byte, uint64) error { return syscall.EROFS }
+
+func TestTheProcessEndsBeforeRaftPanicsForItsTerm(t *testing.T) {
+	var told error
+	votes := guardedVotes{refusing{raft.NewInmemStore()}, stallGuard{limit: time.Minute, fatal: func(err error) { told = err }}}
+	if err := votes.SetUint64([]byte("LastVoteTerm"), 1); !errors.Is(err, syscall.EROFS) || told != nil {
+		t.Errorf("a vote, which Raft then does not give: %v, and the process ends: %v", err, told)
+	}
+	if err := votes.SetUint64([]byte(termKey), 1); !errors.Is(err, syscall.EROFS) || !errors.Is(told, syscall.EROFS) {
+		t.Errorf("the term: %v, and the process ends: %v", err, told)
+	}
+	// That is the name by which Raft stores it.
+	store := raft.NewInmemStore()
+	config := raft.DefaultConfig()
+	config.LocalID = "c1"
+	_, transport := raft.NewInmemTransport("c1")
+	first := raft.Configuration{Servers: []raft.Server{{ID: "c1", Address: "c1"}}}
+	if err := raft.BootstrapCluster(config, store, store, raft.NewInmemSnapshotStore(), transport, first); err != nil {
+		t.Fatal(err)
+	}
+	if term, err := store.GetUint64([]byte(termKey)); err != nil || term == 0 {
+		t.Errorf("Raft's term is %d, %v", term, err)
 	}
 }

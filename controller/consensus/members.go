@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/baktainer/baktainer/controller/state"
 )
 
 const (
@@ -96,6 +98,22 @@ func explainWaiting(list []Member, stabilise time.Duration) {
 			}
 		}
 	}
+}
+
+// CommandLevel is the newest version of commands that all members understand, as
+// far as the state has them. One that has not told is taken for an old one, also
+// this one: what it may propose the leader has to know of it as well.
+func (n *Node) CommandLevel() uint32 {
+	level, view := uint32(state.CommandVersion), n.View()
+	servers := n.servers()
+	if len(servers) < 2 {
+		return level // alone, it need not tell anybody
+	}
+	for _, s := range servers {
+		m, _ := view.Member(string(s.ID))
+		level = min(level, max(m.GetCommandVersion(), 1))
+	}
+	return level
 }
 
 // servers is the newest configuration that this node has.

@@ -110,7 +110,7 @@ func (n *Node) catchUp(ctx context.Context, index uint64) {
 // is no command that this node knows is refused before it gets into the log,
 // where it would stop every node.
 func (n *Node) ProposeEncoded(ctx context.Context, data []byte) (uint64, error) {
-	if err := check(data); err != nil {
+	if err := check(data, n.CommandLevel()); err != nil {
 		return 0, err
 	}
 	if !n.IsLeader() {
@@ -125,7 +125,9 @@ func (n *Node) ProposeEncoded(ctx context.Context, data []byte) (uint64, error) 
 
 func (n *Node) encode(cmd *pb.Command) ([]byte, error) {
 	stamped := proto.CloneOf(cmd)
-	stamped.Version = state.CommandVersion
+	if err := state.Fit(stamped, n.CommandLevel()); err != nil {
+		return nil, err
+	}
 	if stamped.ProposedAt == nil {
 		stamped.ProposedAt = timestamppb.New(n.Clock.Now())
 	}
@@ -136,11 +138,11 @@ func (n *Node) encode(cmd *pb.Command) ([]byte, error) {
 	if err != nil {
 		return nil, problem.Wrap(problem.InvalidInput, err, "encode command")
 	}
-	return data, check(data)
+	return data, check(data, state.CommandVersion)
 }
 
-// check refuses what must not get into the log.
-func check(data []byte) error {
+// check refuses what must not get into the log of members of that level.
+func check(data []byte, level uint32) error {
 	if len(data) > state.MaxCommandSize {
 		return problem.New(problem.InvalidInput, "the command has %d bytes, more than %d", len(data), state.MaxCommandSize).WithReason(state.ReasonTooLarge)
 	}
@@ -148,7 +150,7 @@ func check(data []byte) error {
 	if err := proto.Unmarshal(data, cmd); err != nil {
 		return problem.Wrap(problem.InvalidInput, err, "decode command").WithReason(state.ReasonBadCommand)
 	}
-	if !cmd.GetSkippable() && (cmd.GetCommand() == nil || cmd.GetVersion() > state.CommandVersion) {
+	if !cmd.GetSkippable() && (cmd.GetCommand() == nil || cmd.GetVersion() > level) {
 		return problem.New(problem.InvalidInput, "the command is of no kind that this controller knows").WithReason(state.ReasonBadCommand).
 			WithHint("Let all controllers run the same version of Baktainer.")
 	}

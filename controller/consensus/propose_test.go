@@ -29,22 +29,78 @@ func TestOnlyCommandsThatAreKnownGetIntoTheLog(t *testing.T) {
 	newer.Version = state.CommandVersion + 1
 	optional := store("x")
 	optional.Version, optional.Skippable = state.CommandVersion+1, true
+	present := store("x")
+	present.Version = state.CommandVersion
 	for name, test := range map[string]struct {
 		data   []byte
+		level  uint32
 		reason problem.Reason
 	}{
-		"known":            {encode(store("x")), ""},
-		"newer, skippable": {encode(optional), ""},
-		"unknown":          {encode(&pb.Command{Version: 1}), state.ReasonBadCommand},
-		"nothing":          {nil, state.ReasonBadCommand},
-		"newer":            {encode(newer), state.ReasonBadCommand},
-		"no command":       {[]byte("not a command"), state.ReasonBadCommand},
-		"too large":        {make([]byte, state.MaxCommandSize+1), state.ReasonTooLarge},
+		"known":               {encode(present), state.CommandVersion, ""},
+		"newer, skippable":    {encode(optional), state.CommandVersion, ""},
+		"unknown":             {encode(&pb.Command{Version: 1}), state.CommandVersion, state.ReasonBadCommand},
+		"nothing":             {nil, state.CommandVersion, state.ReasonBadCommand},
+		"newer":               {encode(newer), state.CommandVersion, state.ReasonBadCommand},
+		"newer than a member": {encode(present), state.CommandVersion - 1, state.ReasonBadCommand},
+		"no command":          {[]byte("not a command"), state.CommandVersion, state.ReasonBadCommand},
+		"too large":           {make([]byte, state.MaxCommandSize+1), state.CommandVersion, state.ReasonTooLarge},
 	} {
-		if err := check(test.data); problem.ReasonOf(err) != test.reason || (err == nil) != (test.reason == "") {
+		if err := check(test.data, test.level); problem.ReasonOf(err) != test.reason || (err == nil) != (test.reason == "") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// Members that are older, or that have not told yet, are not sent what they do
+// not know.
+func TestMembersOfSeveralVersions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newRig(t)
+		c.three()
+		leader := c.leader()
+		tell := func(id string, version uint32) {
+			t.Helper()
+			c.must(leader.Propose(t.Context(), &pb.Command{Command: &pb.Command_SetMember{SetMember: &pb.SetMember{
+				Member: &pb.MemberRecord{Id: id, Address: id + ":1", CommandVersion: version},
+			}}}))
+		}
+		want := func(n *Node, level uint32) {
+			t.Helper()
+			c.agree()
+			if got := n.CommandLevel(); got != level {
+				t.Errorf("%s: the level is %d, want %d", n.ID(), got, level)
+			}
+		}
+		end := &pb.Command{Command: &pb.Command_EndRun{EndRun: &pb.EndRun{Run: "r", Agent: "a"}}}
+		agentIn := func(n *Node) string {
+			t.Helper()
+			data, err := n.encode(end)
+			c.must(err)
+			cmd := &pb.Command{}
+			c.must(proto.Unmarshal(data, cmd))
+			return cmd.GetEndRun().GetAgent()
+		}
+		want(leader, 1)
+		for id := range c.running() {
+			tell(id, state.CommandVersion)
+		}
+		want(leader, state.CommandVersion)
+		want(c.follower(), state.CommandVersion)
+		if agentIn(leader) != "a" {
+			t.Error("a field that all know is left out")
+		}
+		newer, err := leader.encode(end)
+		c.must(err)
+		tell(c.follower().ID(), 0) // it was set back
+		want(leader, 1)
+		if agentIn(leader) != "" {
+			t.Error("a field is sent that not all know")
+		}
+		if _, err := leader.ProposeEncoded(t.Context(), newer); problem.ReasonOf(err) != state.ReasonBadCommand {
+			t.Errorf("a command of those that all knew before: %v", err)
+		}
+	})
 }
 
 func TestEncodedCommandsAreTheLeadersAlone(t *testing.T) {

@@ -42,6 +42,9 @@ func (g guardedLog) DeleteRange(from, to uint64) error {
 	return g.guard.watch(func() error { return g.LogStore.DeleteRange(from, to) })
 }
 
+// termKey is under what Raft stores the term.
+const termKey = "CurrentTerm"
+
 // guardedVotes is the store of term and votes under a stallGuard.
 type guardedVotes struct {
 	raft.StableStore
@@ -53,7 +56,12 @@ func (g guardedVotes) Set(key, value []byte) error {
 	return g.guard.watch(func() error { return g.StableStore.Set(key, value) })
 }
 
-// SetUint64 implements raft.StableStore.
+// SetUint64 implements raft.StableStore. Raft panics when it cannot store the term
+// that it is in, so the process ends before that, and says why.
 func (g guardedVotes) SetUint64(key []byte, value uint64) error {
-	return g.guard.watch(func() error { return g.StableStore.SetUint64(key, value) })
+	err := g.guard.watch(func() error { return g.StableStore.SetUint64(key, value) })
+	if err != nil && string(key) == termKey {
+		g.guard.fatal(fmt.Errorf("write the term to the log, see whether the disk of the data folder is full or broken: %w", err))
+	}
+	return err
 }

@@ -30,11 +30,13 @@ type session struct {
 	desired []*pb.Run     // the runs leased to the agent, oldest first
 	asks    []*pb.LogRequest
 
-	reporting sync.Mutex // held while the inventory is changed
-	inventory []*pb.Source
-	sources   []*pb.Source // the inventory as the state may have it
-	reports   int          // how often the agent has reported in this session
-	settled   uint64       // state of the sources in which all of these were the agent's
+	reporting  sync.Mutex // held while the inventory is changed
+	inventory  []*pb.Source
+	sources    []*pb.Source // the inventory as the state may have it
+	unlabelled []*pb.Unlabelled
+	reports    int    // how often the agent has reported in this session
+	level      uint32 // the cluster's version of commands at its last report
+	settled    uint64 // state of the sources in which all of these were the agent's
 }
 
 // signal makes the session look at what its agent is to be told.

@@ -40,6 +40,8 @@ type Node interface {
 	queue.Proposer
 	View() *state.View
 	IsLeader() bool
+	// CommandLevel is the newest version of commands that all members understand.
+	CommandLevel() uint32
 }
 
 // Options are the dispatcher's parts and times.
@@ -49,6 +51,9 @@ type Options struct {
 	Key func(source string, generation uint32) (repo.SourceKey, error)
 	// Damaged lists a source's packs that are not to be built upon.
 	Damaged func(ctx context.Context, source string) ([]string, error)
+	// Paused says why no backup is begun at present, empty when they may be. nil: they
+	// always may.
+	Paused func() string
 	// Controllers says where the controllers are, TrustVersion whom to trust by now.
 	// Agents are told when either changes. nil: they are told nothing.
 	Controllers  func() []*pb.ControllerInfo
@@ -62,6 +67,10 @@ type Options struct {
 	Logger *slog.Logger
 	// LeaseDuration is how long a lease lasts without a heartbeat.
 	LeaseDuration time.Duration
+	// Attempts is how often a scheduled backup is tried whose source says nothing of
+	// it, and TimeLimit how long an attempt may take; 0: once, and for ever.
+	Attempts  int
+	TimeLimit time.Duration
 	// AgentDeadline is how long a queued run waits for its agent to come back.
 	AgentDeadline time.Duration
 	// Tick is how often clocks are looked at.

@@ -48,7 +48,7 @@ func (d *Dispatcher) FinishRun(ctx context.Context, req *pb.FinishRunRequest) (*
 		return &pb.FinishRunResponse{}, d.release(ctx, r, "it was stopped")
 	}
 	c := &pb.EndRun{
-		Run: r.GetId(), Epoch: req.GetLease().GetEpoch(), State: pb.RunState_RUN_STATE_SUCCEEDED,
+		Run: r.GetId(), Epoch: req.GetLease().GetEpoch(), Agent: r.GetAgent(), State: pb.RunState_RUN_STATE_SUCCEEDED,
 		Failure: bounded(req.GetFailure()), Report: cut(req.GetReport(), maxReport), Logs: state.BoundedLogs(req.GetLogs()),
 	}
 	if len(c.Logs) == 0 {
@@ -59,6 +59,10 @@ func (d *Dispatcher) FinishRun(ctx context.Context, req *pb.FinishRunRequest) (*
 		c.State = pb.RunState_RUN_STATE_CANCELLED
 	case req.GetFailure() != nil:
 		c.State = pb.RunState_RUN_STATE_FAILED
+	}
+	if again, err := d.retry(ctx, r, c); again || err != nil {
+		queue.Fail(span, err)
+		return &pb.FinishRunResponse{}, err
 	}
 	err := d.propose(ctx, &pb.Command{Command: &pb.Command_EndRun{EndRun: c}})
 	queue.Fail(span, err)

@@ -23,7 +23,7 @@ import (
 // marksLimit bounds the look at a source's marks of damage.
 const marksLimit = 10 * time.Second
 
-// grant leases what can be leased, oldest first, and ends what cannot be done.
+// grant leases what can be leased, by priority and oldest first, and ends what cannot be done.
 func (d *Dispatcher) grant(ctx context.Context) {
 	view := d.Node.View()
 	var queued []*pb.Run
@@ -35,6 +35,7 @@ func (d *Dispatcher) grant(ctx context.Context) {
 	if len(queued) == 0 {
 		return
 	}
+	byPriority(queued)
 	h := d.hall(view)
 	for _, p := range view.ActivePrunes() {
 		h.busy[p.GetSource()] = "it is being pruned: " + p.GetSource()
@@ -42,9 +43,15 @@ func (d *Dispatcher) grant(ctx context.Context) {
 	for _, r := range view.LeasedRuns() {
 		h.occupy(r, r.GetAgent())
 	}
+	paused := d.Paused != nil && d.Paused() != ""
 	for _, r := range queued {
 		p := h.place(r)
 		switch {
+		case p.skip != nil:
+			if err := d.end(ctx, r, pb.RunState_RUN_STATE_CANCELLED, p.skip); err != nil {
+				d.Logger.Warn("run not ended yet", "run", r.GetId(), "error", err)
+			}
+		case paused && p.fail == nil && r.GetKind() == pb.RunKind_RUN_KIND_BACKUP: // it waits
 		case p.fail != nil:
 			if err := d.giveUp(ctx, r, p.fail); err != nil {
 				d.Logger.Warn("run not ended yet", "run", r.GetId(), "error", err)
@@ -69,8 +76,12 @@ func (d *Dispatcher) grant(ctx context.Context) {
 }
 
 func (d *Dispatcher) giveUp(ctx context.Context, r *pb.Run, why *problem.Problem) error {
+	return d.end(ctx, r, pb.RunState_RUN_STATE_FAILED, why)
+}
+
+func (d *Dispatcher) end(ctx context.Context, r *pb.Run, as pb.RunState, why *problem.Problem) error {
 	return d.propose(ctx, &pb.Command{Command: &pb.Command_EndRun{EndRun: &pb.EndRun{
-		Run: r.GetId(), Epoch: r.GetEpoch(), State: pb.RunState_RUN_STATE_FAILED, Failure: transport.ToFailure(why),
+		Run: r.GetId(), Epoch: r.GetEpoch(), State: as, Failure: transport.ToFailure(why),
 	}}})
 }
 
@@ -120,6 +131,9 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 	a := &pb.Assignment{
 		Lease:  &pb.Lease{Run: r.GetId(), Epoch: r.GetEpoch()},
 		Source: target(r), LeaseDuration: durationpb.New(d.LeaseDuration), Traceparent: r.GetTraceparent(), SourceKey: key.Secret(), KeyGeneration: key.Generation(),
+	}
+	if limit := d.timeLimit(view, r); limit > 0 {
+		a.TimeLimit = durationpb.New(limit)
 	}
 	if d.Ingest != nil {
 		a.Controllers = d.Ingest(r.GetSource())

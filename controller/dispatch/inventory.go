@@ -5,13 +5,19 @@ import (
 	"maps"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
-// maxInventory is the most containers that one agent may report.
-const maxInventory = 20_000
+// Bounds of what one agent may report: containers, and databases without a label,
+// of which more are left out.
+const (
+	maxInventory  = 20_000
+	maxUnlabelled = 500
+)
 
 // ReportInventory implements the agent's service.
 func (d *Dispatcher) ReportInventory(ctx context.Context, req *pb.ReportInventoryRequest) (*pb.ReportInventoryResponse, error) {
@@ -33,7 +39,8 @@ func (d *Dispatcher) ReportInventory(ctx context.Context, req *pb.ReportInventor
 		return nil, err
 	}
 	sources := merge(inventory)
-	if err := d.report(ctx, req.GetAgent(), sources); err != nil {
+	level := d.Node.CommandLevel()
+	if err := d.report(ctx, req.GetAgent(), sources, level); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
@@ -41,10 +48,25 @@ func (d *Dispatcher) ReportInventory(ctx context.Context, req *pb.ReportInventor
 	if _, err := d.inSession(req.GetAgent(), req.GetSession()); err != nil {
 		return nil, err
 	}
-	s.inventory, s.sources, s.settled = inventory, sources, 0
+	s.inventory, s.sources, s.level, s.settled = inventory, sources, level, 0
+	s.unlabelled = tidyUnlabelled(req.GetAgent(), req.GetUnlabelled())
 	s.reports++
 	d.kick()
 	return &pb.ReportInventoryResponse{}, nil
+}
+
+// Unlabelled are the databases that the agents which are connected have seen and
+// nobody has labelled, by agent and name.
+func (d *Dispatcher) Unlabelled() []*pb.Unlabelled {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []*pb.Unlabelled
+	for _, id := range slices.Sorted(maps.Keys(d.agents)) {
+		if s := d.agents[id].session; s != nil {
+			all = append(all, s.unlabelled...)
+		}
+	}
+	return all
 }
 
 // changed is the inventory of a session after a report. A partial one replaces
@@ -80,10 +102,17 @@ func (d *Dispatcher) changed(s *session, req *pb.ReportInventoryRequest) ([]*pb.
 	return reported, nil
 }
 
-// report writes an agent's sources to the state, unless that has them so already.
-func (d *Dispatcher) report(ctx context.Context, agent string, sources []*pb.Source) error {
+// report writes an agent's sources to the state, unless that has them so already,
+// as far as members of that level understand them.
+func (d *Dispatcher) report(ctx context.Context, agent string, sources []*pb.Source, level uint32) error {
 	view := d.Node.View()
 	sources, away := d.claims(view, agent, sources)
+	if level < state.CommandVersion {
+		for i := range sources {
+			sources[i] = proto.CloneOf(sources[i])
+			state.Lower(sources[i], level)
+		}
+	}
 	if known(view, agent, sources) {
 		return nil
 	}
@@ -146,36 +175,42 @@ func (d *Dispatcher) lost(id string) bool {
 }
 
 // takeOverSources reports the sources of connected agents again where another
-// agent has some of them, which may be gone or lost meanwhile.
+// agent has some of them, which may be gone or lost meanwhile, and when the
+// cluster understands more of them than it did.
 func (d *Dispatcher) takeOverSources(ctx context.Context) {
-	view := d.Node.View()
+	view, level := d.Node.View(), d.Node.CommandLevel()
 	type look struct {
 		agent   string
 		session *session
 		sources []*pb.Source
 		reports int
+		grown   bool
 	}
 	var looks []look
 	d.mu.Lock()
 	for id, a := range d.agents {
-		if s := a.session; s != nil && s.reports > 0 && s.settled != view.SourcesIndex() {
-			looks = append(looks, look{id, s, s.sources, s.reports})
+		if s := a.session; s != nil && s.reports > 0 && (s.settled != view.SourcesIndex() || s.level != level) {
+			looks = append(looks, look{id, s, s.sources, s.reports, s.level != level})
 		}
 	}
 	d.mu.Unlock()
 	for _, l := range looks {
-		if slices.ContainsFunc(l.sources, func(s *pb.Source) bool {
+		elsewhere := slices.ContainsFunc(l.sources, func(s *pb.Source) bool {
 			have, ok := view.Source(s.GetName())
 			return ok && have.GetAgent() != l.agent
-		}) {
-			if err := d.report(ctx, l.agent, l.sources); err != nil {
+		})
+		if elsewhere || l.grown {
+			if err := d.report(ctx, l.agent, l.sources, level); err != nil {
 				d.Logger.Warn("sources not taken over yet", "agent", l.agent, "error", err)
+				continue
 			}
-			continue // while somebody has one, time may tell
 		}
 		d.mu.Lock()
 		if l.session.reports == l.reports {
-			l.session.settled = view.SourcesIndex()
+			l.session.level = level
+			if !elsewhere { // while somebody has one, time may tell
+				l.session.settled = view.SourcesIndex()
+			}
 		}
 		d.mu.Unlock()
 	}

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,7 +50,20 @@ func TestPartialInventories(t *testing.T) {
 				t.Errorf("%v: %v, want %v", step.change, show(), step.want)
 			}
 		}
+		long := &pb.ReportInventoryRequest{Partial: true}
+		for i := range maxUnlabelled + 1 {
+			long.Unlabelled = append(long.Unlabelled, &pb.Unlabelled{Agent: "another", Container: &pb.Container{Name: fmt.Sprint(i, strings.Repeat("x", 400))}, Engine: "redis"})
+		}
+		if err := a.tell(long); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Unlabelled(); len(got) != maxUnlabelled || got[0].GetAgent() != "a1" || len(got[0].GetContainer().GetName()) > maxText {
+			t.Errorf("%d without a label, the first %v", len(got), got[0])
+		}
 		b := l.connect(asks("a1", "h1", 1)) // a new session begins with all
+		if got := l.Unlabelled(); len(got) != 0 {
+			t.Errorf("%d without a label, and the agent has reported nothing in its session", len(got))
+		}
 		if err := b.tell(&pb.ReportInventoryRequest{Partial: true}); problem.ReasonOf(err) != ReasonReportAll {
 			t.Errorf("changes in a new session: %v", err)
 		}

@@ -42,6 +42,7 @@ func (d *Dispatcher) endLeases(ctx context.Context) {
 	for id, l := range d.leases {
 		if l.until.Before(now) {
 			ended[id] = l.epoch
+			d.endIfSilent(l.agent, now)
 		}
 	}
 	d.mu.Unlock()
@@ -57,6 +58,17 @@ func (d *Dispatcher) endLeases(ctx context.Context) {
 	}
 }
 
+// endIfSilent ends the session of an agent that has said nothing for a whole lease,
+// though its connection may stand: its host hangs, or it was stopped. Its runs
+// wait until it opens another, instead of being leased to nobody until they
+// have failed. d.mu is held.
+func (d *Dispatcher) endIfSilent(id string, now time.Time) {
+	if a := d.agents[id]; a != nil && a.session != nil && now.Sub(a.lastSeen) > d.LeaseDuration {
+		a.endSession(problem.New(problem.Unavailable, "the agent %s has said nothing for %s", id, now.Sub(a.lastSeen).Round(time.Second)))
+		d.Logger.Warn("the agent's session was ended: it says nothing", "agent", id, "since", a.lastSeen)
+	}
+}
+
 // release takes a run back from its agent: to be tried again, or failed for
 // good when it has been tried often enough.
 func (d *Dispatcher) release(ctx context.Context, r *pb.Run, why string) error {
@@ -68,7 +80,7 @@ func (d *Dispatcher) release(ctx context.Context, r *pb.Run, why string) error {
 			Message: "the agent " + r.GetAgent() + " was lost during the restore: " + why,
 			Hint:    "The target may hold part of the data. Look at it, then restore again with overwriting allowed.",
 		}
-	case r.GetEpoch() >= MaxAttempts:
+	case r.GetEpoch() >= MaxAttempts+uint64(max(r.GetFailedAttempts(), 0)):
 		c.Failure = &pb.Failure{
 			Code: string(problem.Failed), Reason: string(ReasonAgentLost), Source: r.GetSource(),
 			Message: "the agent " + r.GetAgent() + " was lost in each of the attempts to back up: " + why,

@@ -37,7 +37,7 @@ func (n *fakeNode) Propose(_ context.Context, c *pb.Command) error {
 	defer n.mu.Unlock()
 	n.index++
 	stamped := proto.CloneOf(c)
-	stamped.ProposedAt = timestamppb.New(n.clock.Now())
+	stamped.Version, stamped.ProposedAt = state.CommandVersion, timestamppb.New(n.clock.Now())
 	return n.tables.Apply(n.index, stamped)
 }
 
@@ -75,6 +75,8 @@ type office struct {
 }
 
 func (o *office) IsLeader() bool { return o.leads.Load() }
+
+func (o *office) CommandLevel() uint32 { return state.CommandVersion }
 
 // dispatcher gives a leader over the node's state, which does not run yet.
 func (n *fakeNode) dispatcher(change func(*Options)) *Dispatcher {

@@ -20,11 +20,12 @@ type seat struct {
 	running   int
 }
 
-// placement is what to do with a queued run: one of the three is set.
+// placement is what to do with a queued run: one of the four is set.
 type placement struct {
 	agent string           // lease it to this agent
 	wait  string           // leave it queued, and why
 	fail  *problem.Problem // end it
+	skip  *problem.Problem // end it as cancelled
 }
 
 // hall is what placing depends on.
@@ -61,13 +62,16 @@ func (h *hall) occupy(r *pb.Run, agent string) {
 
 // place decides what to do with one queued run.
 func (h *hall) place(r *pb.Run) placement {
+	if p, early := h.outOfTurn(r); early {
+		return p
+	}
 	agent, src, fail := h.agentFor(r)
 	if fail != nil {
 		return placement{fail: fail.WithSource(r.GetSource())}
 	}
 	s := h.seats[agent]
 	if s == nil || !s.connected {
-		if since := later(r.GetQueuedAt().AsTime(), h.began); h.now.Sub(since) > h.deadline {
+		if since := later(later(r.GetQueuedAt().AsTime(), r.GetNotBefore().AsTime()), h.began); h.now.Sub(since) > h.deadline {
 			return placement{fail: problem.New(problem.Unavailable, "the agent %s was not there for %s", agent, h.deadline).
 				WithReason(ReasonNoAgent).WithSource(r.GetSource()).WithHint("Start the agent on the source's host again.")}
 		}

@@ -5,7 +5,10 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/retention"
 	"github.com/baktainer/baktainer/internal/source"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -15,7 +18,8 @@ const (
 	maxText     = 300 // bytes of a field
 	maxProblems = 20
 
-	nameLabel = "baktainer.name"
+	nameLabel     = "baktainer.name"
+	scheduleLabel = "baktainer.schedule"
 )
 
 // tidy makes each of an agent's sources fit for the state, which takes all or
@@ -29,21 +33,23 @@ func tidy(reported []*pb.Source) []*pb.Source {
 		if name == "" {
 			continue
 		}
-		s := &pb.Source{
-			Name: name, State: r.GetState(), Engine: cutText(r.GetEngine(), maxText), Database: cutText(r.GetDatabase(), maxText),
-			AllDatabases: r.GetAllDatabases(), Compress: cutText(r.GetCompress(), maxText),
+		s := proto.CloneOf(r)
+		s.Name, s.Agent, s.ReportedAt = "", "", nil // the state has its own
+		s.ProtoReflect().SetUnknown(nil)
+		orders, keeps := s.GetSchedules(), s.GetRetention() // to cut these would change what they say
+		s.Schedules = nil
+		cutTexts(s.ProtoReflect())
+		if len(keeps) > retention.MaxText {
+			keeps = retention.Off
 		}
-		if c := r.GetContainer(); c != nil {
-			s.Container = &pb.Container{
-				Id: cutText(c.GetId(), maxText), Name: cutText(c.GetName(), maxText),
-				Image: cutText(c.GetImage(), maxText), ImageDigest: cutText(c.GetImageDigest(), maxText),
-			}
+		s.Name, s.Schedules, s.Retention = name, orders, keeps
+		if err := state.CheckOrders(s); err != nil {
+			// An agent checks labels before it reports them: this one does otherwise.
+			s.State = pb.SourceState_SOURCE_STATE_INVALID
+			s.Problems = append(s.Problems, &pb.LabelProblem{Label: scheduleLabel, Reason: cutText(err.Error(), maxText)})
 		}
-		for _, p := range r.GetProblems() {
-			s.Problems = append(s.Problems, &pb.LabelProblem{
-				Label: cutText(p.GetLabel(), maxText), Value: cutText(p.GetValue(), maxText), Reason: cutText(p.GetReason(), maxText),
-				Suggestion: cutText(p.GetSuggestion(), maxText), Warning: p.GetWarning(),
-			})
+		if s.GetState() == pb.SourceState_SOURCE_STATE_INVALID {
+			s.Schedules, s.DependsOn = nil, nil
 		}
 		switch s.GetState() {
 		case pb.SourceState_SOURCE_STATE_READY, pb.SourceState_SOURCE_STATE_STOPPED:
@@ -56,6 +62,19 @@ func tidy(reported []*pb.Source) []*pb.Source {
 		}
 		s.Problems = s.GetProblems()[:min(len(s.GetProblems()), maxProblems)]
 		all = append(all, s)
+	}
+	return all
+}
+
+// tidyUnlabelled bounds what an agent says of databases without a label.
+func tidyUnlabelled(agent string, reported []*pb.Unlabelled) []*pb.Unlabelled {
+	var all []*pb.Unlabelled
+	for _, r := range reported[:min(len(reported), maxUnlabelled)] {
+		u := proto.CloneOf(r)
+		u.ProtoReflect().SetUnknown(nil)
+		cutTexts(u.ProtoReflect())
+		u.Agent = agent
+		all = append(all, u)
 	}
 	return all
 }
@@ -101,6 +120,30 @@ func join(both, s *pb.Source) {
 		})
 	}
 	both.Problems = both.GetProblems()[:min(len(both.GetProblems()), maxProblems)]
+}
+
+// cutTexts bounds every text of a message, however deep.
+func cutTexts(m protoreflect.Message) {
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.IsMap(): // there is none
+		case f.IsList():
+			for i := range v.List().Len() {
+				switch f.Kind() {
+				case protoreflect.StringKind:
+					v.List().Set(i, protoreflect.ValueOfString(cutText(v.List().Get(i).String(), maxText)))
+				case protoreflect.MessageKind:
+					cutTexts(v.List().Get(i).Message())
+				default:
+				}
+			}
+		case f.Kind() == protoreflect.StringKind:
+			m.Set(f, protoreflect.ValueOfString(cutText(v.String(), maxText)))
+		case f.Kind() == protoreflect.MessageKind:
+			cutTexts(v.Message())
+		}
+		return true
+	})
 }
 
 func cutText(s string, most int) string {

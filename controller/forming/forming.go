@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/baktainer/baktainer/controller/consensus"
+	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -190,6 +191,7 @@ func (o Options) ask(ctx context.Context, address string, wantsKey bool) (*pb.Jo
 	}
 	return pb.NewMemberServiceClient(conn).Join(ctx, &pb.JoinRequest{
 		Id: o.ID, Address: o.Address, Version: o.Version, WantsKey: wantsKey, Cluster: o.Kept.Cluster,
+		CommandVersion: state.CommandVersion,
 	})
 }
 

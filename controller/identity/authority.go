@@ -108,8 +108,11 @@ func (s *Service) makeOrSeal(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.Logger.Info("the cluster gets an authority of its own", "root", pki.Fingerprint(root.GetCertificate()))
-		return s.setAuthority(ctx, &pb.AuthorityRecord{Version: 1, Roots: []*pb.RootRecord{root}})
+		if err := s.setAuthority(ctx, &pb.AuthorityRecord{Version: 1, Roots: []*pb.RootRecord{root}}); err != nil {
+			return err
+		}
+		s.Logger.Info("the cluster has an authority of its own", "root", pki.Fingerprint(root.GetCertificate()))
+		return nil
 	}
 	older := func(r *pb.RootRecord) bool {
 		return len(r.GetSealedKey()) > 0 && r.GetKeyGeneration() < s.Repo.Generation

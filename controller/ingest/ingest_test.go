@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ type fixture struct {
 	ingest *ingest.Ingest
 	client pb.AgentServiceClient
 
+	mu       sync.Mutex    // a writer sends several objects at once
 	receipts []*pb.Receipt // of all uploads
 }
 
@@ -160,6 +162,8 @@ func (f *fixture) upload(h *pb.ObjectHeader, data []byte, part int) error {
 	}
 	resp, err := stream.CloseAndRecv()
 	if resp.GetReceipt() != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
 		f.receipts = append(f.receipts, resp.GetReceipt())
 	}
 	return err
@@ -178,7 +182,9 @@ type sink struct {
 }
 
 func (s *sink) Put(_ context.Context, name string, data []byte, _ ledger.Hash) error {
+	s.f.mu.Lock()
 	s.sent[name] = bytes.Clone(data)
+	s.f.mu.Unlock()
 	return s.f.upload(header(s.lease, name, data), data, 100_000)
 }
 

@@ -7,11 +7,15 @@ import (
 	"time"
 
 	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // LagLimit is how long a controller waits to hear of a lease that it is shown.
 const LagLimit = 5 * time.Second
+
+// ReasonBehind says that this controller has not heard of the lease; another may have.
+const ReasonBehind problem.Reason = "behind"
 
 // Check looks at leases. All of it but View is optional.
 type Check struct {
@@ -24,8 +28,13 @@ type Check struct {
 }
 
 // Held gives the run that a lease is for, if the lease is good and the caller's.
+// Only who has heard of the lease, or leads, refuses it: a controller that lags
+// behind is a problem Unavailable with ReasonBehind, as if it had not answered.
 func (c Check) Held(ctx context.Context, l *pb.Lease) (*pb.Run, error) {
-	c.catchUp(ctx, l)
+	if !c.catchUp(ctx, l) {
+		return nil, problem.New(problem.Unavailable, "this controller has not heard of epoch %d of run %.40q", l.GetEpoch(), l.GetRun()).WithReason(ReasonBehind).
+			WithHint("It may lag behind the others: ask another one.")
+	}
 	view := c.View()
 	// Whose run it is comes first: what became of another's run is nobody's business.
 	if r, ok := view.Run(l.GetRun()); ok && r.GetAgent() != "" {
@@ -60,19 +69,20 @@ func (c Check) mayAct(ctx context.Context, r *pb.Run) error {
 }
 
 // catchUp waits while the lease is newer than anything this controller knows of
-// its run, for LagLimit at most. The leader knows all there is.
-func (c Check) catchUp(ctx context.Context, l *pb.Lease) {
+// its run, for LagLimit at most, and says whether it has caught up. The leader
+// knows all there is.
+func (c Check) catchUp(ctx context.Context, l *pb.Lease) bool {
 	ctx, cancel := context.WithTimeout(ctx, LagLimit)
 	defer cancel()
 	for {
 		view := c.View()
 		if r, ok := view.Run(l.GetRun()); ok && r.GetEpoch() >= l.GetEpoch() || c.Leads == nil || c.Leads() {
-			return
+			return true
 		}
 		select {
 		case <-view.Changed():
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
 }

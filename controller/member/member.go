@@ -28,6 +28,8 @@ const (
 // Node is what the service needs of the consensus.
 type Node interface {
 	View() *state.View
+	// CommandLevel is the newest version of commands that all members understand.
+	CommandLevel() uint32
 	// Join takes a member in, at the leader, or notes its new address.
 	Join(ctx context.Context, id, address, cluster string) error
 	Propose(context.Context, *pb.Command) error
@@ -72,10 +74,15 @@ func (s *Service) join(ctx context.Context, c transport.Caller, req *pb.JoinRequ
 	if err := checkJoin(req); err != nil {
 		return nil, err
 	}
+	_, isMember := s.Node.View().Member(req.GetId())
+	if level := s.Node.CommandLevel(); !isMember && max(req.GetCommandVersion(), 1) < level {
+		return nil, problem.New(problem.Conflict, "controller %s has the version %.40s of Baktainer, which does not know commands that this cluster uses", req.GetId(), req.GetVersion()).
+			WithReason(state.ReasonMixed).WithHint("Let it run the version that the others have.")
+	}
 	if err := s.Node.Join(ctx, req.GetId(), req.GetAddress(), req.GetCluster()); err != nil {
 		return nil, err
 	}
-	joined := &pb.MemberRecord{Id: req.GetId(), Address: req.GetAddress(), Version: req.GetVersion()}
+	joined := &pb.MemberRecord{Id: req.GetId(), Address: req.GetAddress(), Version: req.GetVersion(), CommandVersion: req.GetCommandVersion()}
 	if known, _ := s.Node.View().Member(req.GetId()); !proto.Equal(known, joined) {
 		err := s.Node.Propose(ctx, &pb.Command{Actor: "controller/" + req.GetId(), Command: &pb.Command_SetMember{SetMember: &pb.SetMember{Member: joined}}})
 		if err != nil {

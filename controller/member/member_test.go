@@ -39,6 +39,8 @@ func newDouble(t *testing.T) *double {
 
 func (d *double) View() *state.View { return d.tables.View() }
 
+func (d *double) CommandLevel() uint32 { return state.CommandVersion }
+
 func (d *double) Join(_ context.Context, id, address, cluster string) error {
 	if d.fail == nil {
 		d.joined = append(d.joined, fmt.Sprintf("%s %s %s", id, address, cluster))
@@ -82,7 +84,7 @@ func TestAControllerJoins(t *testing.T) {
 	t.Parallel()
 	d := newDouble(t)
 	s := service(d, issued{})
-	req := &pb.JoinRequest{Id: "c2", Address: "c2:7070", Version: "v1", WantsKey: true}
+	req := &pb.JoinRequest{Id: "c2", Address: "c2:7070", Version: "v1", WantsKey: true, CommandVersion: state.CommandVersion}
 	for range 2 { // the second time because the answer got lost
 		resp, err := s.join(t.Context(), c2, req)
 		if err != nil || resp.GetCluster() != "here" || string(resp.GetKeyFile()) != "key of c2" {
@@ -90,12 +92,12 @@ func TestAControllerJoins(t *testing.T) {
 		}
 	}
 	m, _ := d.View().Member("c2")
-	if !proto.Equal(m, &pb.MemberRecord{Id: "c2", Address: "c2:7070", Version: "v1"}) {
+	if !proto.Equal(m, &pb.MemberRecord{Id: "c2", Address: "c2:7070", Version: "v1", CommandVersion: state.CommandVersion}) {
 		t.Errorf("noted as %v", m)
 	}
 	before := d.index
 	// It comes back at another address, with what it had.
-	resp, err := s.join(t.Context(), c2, &pb.JoinRequest{Id: "c2", Address: "10.9.9.9:7070", Version: "v2", Cluster: "here"})
+	resp, err := s.join(t.Context(), c2, &pb.JoinRequest{Id: "c2", Address: "10.9.9.9:7070", Version: "v2", Cluster: "here", CommandVersion: state.CommandVersion})
 	if err != nil || len(resp.GetKeyFile()) != 0 {
 		t.Fatalf("%v, %v", resp, err)
 	}
@@ -110,7 +112,7 @@ func TestAControllerJoins(t *testing.T) {
 func TestWhoDoesNotJoin(t *testing.T) {
 	t.Parallel()
 	d := newDouble(t)
-	good := &pb.JoinRequest{Id: "c2", Address: "c2:7070"}
+	good := &pb.JoinRequest{Id: "c2", Address: "c2:7070", CommandVersion: state.CommandVersion}
 	for what, c := range map[string]struct {
 		caller transport.Caller
 		req    *pb.JoinRequest
@@ -123,6 +125,7 @@ func TestWhoDoesNotJoin(t *testing.T) {
 		"a name that is none":    {transport.Caller{Role: pb.Role_ROLE_CONTROLLER, Name: "a b"}, &pb.JoinRequest{Id: "a b", Address: "c2:1"}, problem.InvalidInput},
 		"no address":             {c2, &pb.JoinRequest{Id: "c2"}, problem.InvalidInput},
 		"a version that is long": {c2, &pb.JoinRequest{Id: "c2", Address: "c2:1", Version: strings.Repeat("x", 101)}, problem.InvalidInput},
+		"an older program":       {c2, &pb.JoinRequest{Id: "c2", Address: "c2:7070", CommandVersion: state.CommandVersion - 1}, problem.Conflict},
 	} {
 		if resp, err := service(d, issued{}).join(t.Context(), c.caller, c.req); resp != nil || problem.CodeOf(err) != c.want {
 			t.Errorf("%s: %v, %v", what, resp, err)
@@ -137,7 +140,7 @@ func TestWhoDoesNotJoin(t *testing.T) {
 	}
 	d.fail = nil
 	broken := errors.New("the store is away")
-	req := &pb.JoinRequest{Id: "c2", Address: "c2:7070", WantsKey: true}
+	req := &pb.JoinRequest{Id: "c2", Address: "c2:7070", WantsKey: true, CommandVersion: state.CommandVersion}
 	if _, err := service(d, issued{broken}).join(t.Context(), c2, req); !errors.Is(err, broken) {
 		t.Errorf("without a key: %v", err)
 	}

@@ -44,29 +44,13 @@ func Restore(request, source string, at time.Time, what *pb.RestoreRequest) *pb.
 // batch is how many runs go into one command: far below its limit in bytes.
 const batch = 500
 
-// Due is the moment at which a schedule fires. The zero value is for runs asked
-// for by hand.
-type Due struct {
-	Schedule string
-	// At is the schedule's next fire time as it stands; the runs are refused when
-	// it has moved. Next is where it moves to.
-	At, Next time.Time
-}
-
-// All queues the runs. Every run gets a trace of its own, whose first span is
-// its queuing. Runs that exist are left as they are. request makes trying again
-// harmless; it may be empty.
-func All(ctx context.Context, node Proposer, actor, request string, due Due, runs ...*pb.Run) error {
-	for start := 0; start < len(runs) || start == 0; start += batch {
+// All queues runs that were asked for by hand. Every run gets a trace of its
+// own, whose first span is its queuing. Runs that exist are left as they are.
+// request makes trying again harmless; it may be empty.
+func All(ctx context.Context, node Proposer, actor, request string, runs ...*pb.Run) error {
+	for start := 0; start < len(runs); start += batch {
 		part := runs[start:min(start+batch, len(runs))]
-		c := &pb.QueueRuns{Runs: part, Schedule: due.Schedule}
-		if due.Schedule != "" {
-			c.DueAt = timestamppb.New(due.At)
-		}
-		if start+batch >= len(runs) && !due.Next.IsZero() {
-			c.NextFireAt = timestamppb.New(due.Next)
-		}
-		cmd := &pb.Command{Actor: actor, Command: &pb.Command_QueueRuns{QueueRuns: c}}
+		cmd := &pb.Command{Actor: actor, Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: part}}}
 		if request != "" {
 			cmd.RequestId = fmt.Sprintf("%s/%d", request, start)
 		}
@@ -75,6 +59,11 @@ func All(ctx context.Context, node Proposer, actor, request string, due Due, run
 		}
 	}
 	return nil
+}
+
+// Fire queues the runs of schedules that are due, each with a trace of its own.
+func Fire(ctx context.Context, node Proposer, actor string, c *pb.FireSchedules) error {
+	return propose(ctx, node, &pb.Command{Actor: actor, Command: &pb.Command_FireSchedules{FireSchedules: c}}, c.GetRuns())
 }
 
 func propose(ctx context.Context, node Proposer, cmd *pb.Command, runs []*pb.Run) error {

@@ -23,7 +23,7 @@ const maxSnapshots = 10_000
 // Plan makes the plan of a prune of a source as things are now, and its hash.
 // Nothing is changed.
 func (r *Retain) Plan(ctx context.Context, source string) (*repo.Plan, ledger.Hash, error) {
-	plan, object, err := r.plan(ctx, source)
+	plan, object, err := r.plan(ctx, source, false)
 	if err != nil {
 		return nil, ledger.Hash{}, err
 	}
@@ -36,7 +36,9 @@ type encoded struct {
 	sum   ledger.Hash
 }
 
-func (r *Retain) plan(ctx context.Context, source string) (*repo.Plan, encoded, error) {
+// plan makes a plan. A person who asks for one hears what must not go; spare leaves
+// it out instead.
+func (r *Retain) plan(ctx context.Context, source string, spare bool) (*repo.Plan, encoded, error) {
 	// The view comes first: what is committed after it makes the basis stale.
 	view := r.Node.View()
 	if err := free(view, source); err != nil {
@@ -50,12 +52,18 @@ func (r *Retain) plan(ctx context.Context, source string) (*repo.Plan, encoded, 
 	for _, s := range view.Snapshots(source, 0) {
 		counted[s.GetId()] = ledger.Hash(s.GetManifestSha256())
 	}
-	forgotten := view.Forgotten(source, 0) // newest first
-	for i, s := range forgotten {
-		if i < len(forgotten)-maxSnapshots {
+	deletable := r.deletable(view, source) // newest first
+	if spare {
+		deletable = r.spared(view, source, deletable)
+	}
+	gone = append(gone, deletable[max(0, len(deletable)-maxSnapshots):]...)
+	leave := map[string]bool{}
+	for _, id := range gone {
+		leave[id] = true
+	}
+	for _, s := range view.Forgotten(source, 0) { // what can still be taken back stays whole
+		if !leave[s.GetId()] {
 			counted[s.GetId()] = ledger.Hash(s.GetManifestSha256())
-		} else {
-			gone = append(gone, s.GetId())
 		}
 	}
 	for _, m := range held.Manifests { // left by a prune that failed
@@ -63,7 +71,7 @@ func (r *Retain) plan(ctx context.Context, source string) (*repo.Plan, encoded, 
 			gone = append(gone, s.GetId())
 		}
 	}
-	if err := view.CheckPrune(source, gone); err != nil {
+	if err := view.CheckPrune(source, gone, r.atLeast(view, source)); err != nil {
 		return nil, encoded{}, err
 	}
 	plan, err := repo.PlanPrune(held, view.NewestEntry(source), counted, gone)
@@ -102,7 +110,7 @@ func (r *Retain) Begin(ctx context.Context, actor, source string, want ledger.Ha
 	if err := r.mustLead(ctx); err != nil {
 		return nil, err
 	}
-	plan, object, err := r.plan(ctx, source)
+	plan, object, err := r.plan(ctx, source, actor == Actor)
 	switch {
 	case err != nil:
 		return nil, err
@@ -135,6 +143,6 @@ func (r *Retain) record(ctx context.Context, actor, id string, plan *repo.Plan, 
 	}
 	return r.Node.Propose(ctx, &pb.Command{Actor: actor, Command: &pb.Command_BeginPrune{BeginPrune: &pb.BeginPrune{
 		Source: plan.Source, Plan: id, PlanSha256: object.sum[:], Basis: plan.Basis, Snapshots: plan.Snapshots,
-		Objects: int64(len(plan.Delete)), Bytes: plan.Freed(),
+		Objects: int64(len(plan.Delete)), Bytes: plan.Freed(), AtLeast: int32(r.atLeast(r.Node.View(), plan.Source)),
 	}}})
 }

@@ -1,6 +1,6 @@
-// Package retain lets go of what is not to be kept: it plans prunes, records
-// and carries them out, takes up those that were interrupted, and checks and
-// repairs what a store holds. Nothing else in the controller deletes data.
+// Package retain lets go of what is not to be kept: it applies policies, plans
+// prunes, records and carries them out, takes up those that were interrupted,
+// watches the space that is left, and checks and repairs what a store holds. Nothing else in the controller deletes data.
 package retain
 
 import (
@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/baktainer/baktainer/controller/queue"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/retention"
 	"github.com/baktainer/baktainer/internal/store"
 )
 
@@ -38,6 +40,32 @@ type Options struct {
 	Store  store.Store
 	Clock  clock.Clock
 	Logger *slog.Logger
+
+	// Policy is for sources that say nothing themselves; Policies are those that
+	// have names.
+	Policy   retention.Policy
+	Policies retention.Policies
+	// Least is what is kept of a source too whose labels have a policy.
+	Least retention.Policy
+	// Zone is where days begin; nil: UTC.
+	Zone *time.Location
+	// Undo is how long what was forgotten can be taken back for certain.
+	Undo time.Duration
+	// Freeze is how many of a source's newest backups fail before nothing of it is
+	// forgotten; 0: that does not matter.
+	Freeze int
+	// Verifier verifies what is to count, at most once in VerifyEvery for each
+	// source; nil: only people do.
+	Verifier    Verifier
+	VerifyEvery time.Duration
+	// Every is how often the policies are applied; 1 h.
+	Every time.Duration
+	// CompactBelow is of how many hundredths of a pack the newest snapshot uses less
+	// when the next backup is to store them anew; 0: only the agent decides.
+	CompactBelow int
+	// Space is watched every SpaceEvery; 30 s.
+	Space      SpaceLimits
+	SpaceEvery time.Duration
 }
 
 // Retain prunes. It is safe for concurrent use.
@@ -46,18 +74,31 @@ type Retain struct {
 
 	mu       sync.Mutex
 	progress map[string]Progress // of prunes under way here, by plan
+	frozen   map[string]frozen   // by source, as found last
+	space    spaceState
+	sparse   map[string][]string // packs that are to be compacted, by source
 	news     chan struct{}       // closed when progress changes
 	// saving is held while a plan is saved and not recorded yet, and by whoever
 	// removes plans that are not recorded.
 	saving sync.RWMutex
 }
 
+// frozen says why nothing of a source is forgotten, and whether its backups fail: it
+// may be for that.
+type frozen struct{ why, failing string }
+
 // Progress is how far a prune is.
 type Progress struct{ Objects, Bytes int64 }
 
 // New returns a Retain that prunes what is recorded while Run runs.
 func New(o Options) *Retain {
-	return &Retain{Options: o, progress: map[string]Progress{}, news: make(chan struct{})}
+	if o.Every <= 0 {
+		o.Every = time.Hour
+	}
+	if o.SpaceEvery <= 0 {
+		o.SpaceEvery = 30 * time.Second
+	}
+	return &Retain{Options: o, progress: map[string]Progress{}, frozen: map[string]frozen{}, sparse: map[string][]string{}, news: make(chan struct{})}
 }
 
 // Progress tells how far the prune by a plan is here, and gives a channel that is

@@ -17,6 +17,7 @@ import (
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/store"
 	"github.com/baktainer/baktainer/internal/store/mem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -26,7 +27,7 @@ type scene struct {
 	*Retain
 	t      *testing.T
 	tables *state.Tables
-	mem    *mem.Store
+	mem    store.Store // as it is, whatever the Retain sees of it
 	clock  *clock.Manual
 	index  uint64
 	made   []*pb.Snapshot
@@ -38,7 +39,7 @@ func (s *scene) IsLeader() bool    { return true }
 
 func (s *scene) Propose(_ context.Context, cmd *pb.Command) error {
 	s.index++
-	cmd.ProposedAt = timestamppb.New(s.clock.Now())
+	cmd.Version, cmd.ProposedAt = state.CommandVersion, timestamppb.New(s.clock.Now())
 	return s.tables.Apply(s.index, cmd)
 }
 
@@ -50,7 +51,13 @@ func (s *scene) Put(ctx context.Context, name string, data []byte, _ ledger.Hash
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{t: t, tables: state.New(), mem: mem.New(), clock: clock.NewManual(time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC))}
+	return newSceneIn(t, mem.New())
+}
+
+// newSceneIn makes a scene whose repository is in a store.
+func newSceneIn(t *testing.T, st store.Store) *scene {
+	t.Helper()
+	s := &scene{t: t, tables: state.New(), mem: st, clock: clock.NewManual(time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC))}
 	key, err := repo.GenerateKeyFile()
 	if err != nil {
 		t.Fatal(err)

@@ -1,14 +1,18 @@
-// Package scheduler says when: it fires the default schedule for every source
-// that is ready. Next fire times are absolute and kept in the state, so that a
-// restart neither forgets one nor fires it twice.
+// Package scheduler says when: it keeps the schedules that labels and settings
+// name in the state, and makes runs when they are due. Next fire times are
+// absolute and kept in the state, and a fire compares and sets them: so a
+// restart, or another leader, neither forgets one nor fires it twice.
 package scheduler
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/queue"
@@ -20,7 +24,7 @@ import (
 )
 
 // Default is the id of the schedule of all sources that have none of their own.
-const Default = "default"
+const Default = state.DefaultSchedule
 
 // Trigger is the trigger of runs made here.
 const Trigger = "schedule"
@@ -31,122 +35,275 @@ type Node interface {
 	View() *state.View
 }
 
-// Scheduler fires schedules. Only the leader's may run.
-type Scheduler struct {
-	node  Node
-	clock clock.Clock
-	log   *slog.Logger
-	expr  string
-	cron  schedule.Cron
-	tick  time.Duration
+// Options are what a Scheduler is made of.
+type Options struct {
+	Node   Node
+	Clock  clock.Clock
+	Logger *slog.Logger
+	// Default is the default schedule's expression; empty: there is none.
+	Default string
+	// Schedules are of several sources, from the settings.
+	Schedules []schedule.Several
+	// Zone is that of schedules that name none; nil: UTC.
+	Zone *time.Location
+	// Tick is how often it looks at the clock.
+	Tick time.Duration
 }
 
-// New returns a scheduler for the default schedule; an empty expression means
-// that nothing is fired. tick is how often it looks at the clock.
-func New(node Node, c clock.Clock, log *slog.Logger, expr string, zone *time.Location, tick time.Duration) (*Scheduler, error) {
-	s := &Scheduler{node: node, clock: c, log: log, expr: expr, tick: tick}
-	if expr == "" {
-		return s, nil
+// Scheduler fires schedules. Only the leader's may run.
+type Scheduler struct {
+	Options
+	settings []*pb.Schedule // what the settings name
+	// What the state was brought in line with: places in the Raft log.
+	sources, definitions uint64
+	inLine               bool
+	orders               map[string]order // by id
+	told                 map[string]string
+}
+
+// order is a schedule that has been read.
+type order struct {
+	said *pb.Schedule // what it was read from, without what changes with each fire
+	schedule.Order
+	faults []schedule.Fault
+}
+
+// New returns a scheduler, or says what is wrong with the schedules of the settings.
+func New(o Options) (*Scheduler, error) {
+	if o.Zone == nil {
+		o.Zone = time.UTC
 	}
-	var err error
-	if s.cron, err = schedule.Parse(expr, zone); err != nil {
-		return nil, problem.Wrap(problem.InvalidInput, err, "read the default schedule %q", expr)
+	s := &Scheduler{Options: o, orders: map[string]order{}, told: map[string]string{}}
+	var wrong []string
+	add := func(kept *pb.Schedule) {
+		_, faults := OrderOf(kept, o.Zone)
+		for _, f := range faults {
+			wrong = append(wrong, fmt.Sprintf("%s: %s: %v", kept.GetId(), f.Field, f.Err))
+		}
+		s.settings = append(s.settings, kept)
+	}
+	if o.Default != "" {
+		add(&pb.Schedule{Id: Default, Cron: o.Default, Timezone: o.Zone.String()})
+	}
+	for _, several := range o.Schedules {
+		kept := s.fromSpec(several.Spec)
+		kept.Id, kept.Origin, kept.Patterns = several.Name, pb.ScheduleOrigin_SCHEDULE_ORIGIN_CONFIG, several.Sources
+		add(kept)
+	}
+	if len(wrong) > 0 {
+		return nil, problem.New(problem.InvalidInput, "schedules of the settings are wrong").WithDetails(wrong...)
 	}
 	return s, nil
 }
 
+func (s *Scheduler) fromSpec(spec schedule.Spec) *pb.Schedule {
+	kept := &pb.Schedule{
+		Cron: spec.Cron, Timezone: spec.Timezone, Splay: spec.Splay, Blackout: spec.Blackout, StartingDeadline: spec.Deadline,
+		CatchUp: spec.CatchUp, Concurrency: spec.Concurrency, Priority: spec.Priority, Retention: spec.Retention,
+	}
+	if kept.Timezone == "" {
+		kept.Timezone = s.Zone.String()
+	}
+	return kept
+}
+
 // Run fires what is due until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) {
+	s.inLine = false // the leader before may have had other settings
 	for ctx.Err() == nil {
-		if err := s.Tick(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("schedule not fired; trying again", "schedule", Default, "error", err)
+		if err := s.Step(ctx); err != nil && ctx.Err() == nil {
+			s.Logger.Warn("schedules not fired; trying again", "error", err)
 		}
-		_ = clock.Sleep(ctx, s.tick) // its only error ends the loop
+		_ = clock.Sleep(ctx, s.Tick) // its only error ends the loop
 	}
 }
 
-// Tick fires what is due now.
-func (s *Scheduler) Tick(ctx context.Context) error {
-	if s.expr == "" {
-		return nil
+// Step does what is due now.
+func (s *Scheduler) Step(ctx context.Context) error {
+	now := s.Clock.Now()
+	if err := s.bringInLine(ctx, now); err != nil {
+		return err
 	}
-	now := s.clock.Now()
-	view := s.node.View()
-	kept, ok := view.Schedule(Default)
-	if !ok || kept.GetCron() != s.expr || kept.GetTimezone() != s.cron.Zone().String() {
-		return s.set(ctx, s.cron.Next(now))
+	view := s.Node.View()
+	if err := s.fire(ctx, view, now); err != nil {
+		return err
 	}
-	if kept.GetNextFireAt() == nil || kept.GetNextFireAt().AsTime().After(now) {
-		return nil
-	}
-	due := kept.GetNextFireAt().AsTime()
-	fire, missed := latest(s.cron, due, now)
-	if missed > 0 {
-		s.log.Warn("fire times were missed; only the latest is caught up", "schedule", Default, "missed", missed, "fire_time", fire)
-	}
-	next := s.cron.Next(now)
-	runs := s.runs(view, fire)
-	if err := queue.All(ctx, s.node, "scheduler", "", queue.Due{Schedule: Default, At: due, Next: next}, runs...); err != nil {
-		if problem.ReasonOf(err) == state.ReasonNotDue {
-			return nil // somebody else has fired it
+	return s.holdBack(ctx, s.Node.View(), now)
+}
+
+// order reads a schedule, once for as long as it says the same.
+func (s *Scheduler) order(kept *pb.Schedule) (schedule.Order, bool) {
+	said := definition(kept)
+	o, ok := s.orders[kept.GetId()]
+	if !ok || !proto.Equal(o.said, said) {
+		o = order{said: said}
+		o.Order, o.faults = OrderOf(kept, s.Zone)
+		s.orders[kept.GetId()] = o
+		if len(o.faults) > 0 {
+			s.Logger.Error("a schedule that cannot be read does not fire", "schedule", kept.GetId(), "field", o.faults[0].Field, "error", o.faults[0].Err)
 		}
-		return fmt.Errorf("queue runs: %w", err)
 	}
-	s.log.Info("schedule fired", "schedule", Default, "fire_time", fire, "runs", len(runs), "next", next)
-	if next.IsZero() {
-		return s.set(ctx, next)
+	return o.Order, len(o.faults) == 0
+}
+
+// definition is what a schedule says, without what becomes of it.
+func definition(kept *pb.Schedule) *pb.Schedule {
+	said := proto.CloneOf(kept)
+	said.NextFireAt, said.PausedAt, said.PausedBy, said.LastFireAt, said.Skipped = nil, nil, "", nil, nil
+	return said
+}
+
+// maxCommand is how many bytes are put into one command, far below what it takes.
+const maxCommand = state.MaxCommandSize / 3
+
+// bringInLine writes to the state what labels and settings say of schedules,
+// when either may have changed.
+func (s *Scheduler) bringInLine(ctx context.Context, now time.Time) error {
+	view := s.Node.View()
+	if s.inLine && view.SourcesIndex() == s.sources && view.SchedulesIndex() == s.definitions {
+		return nil
 	}
+	set, remove := s.differences(view, now)
+	for len(set)+len(remove) > 0 {
+		c := &pb.SetSchedules{}
+		for size := 0; size < maxCommand && len(remove) > 0; remove = remove[1:] {
+			c.Remove = append(c.Remove, remove[0])
+			size += len(remove[0]) + 8
+		}
+		for size := proto.Size(c); size < maxCommand && len(set) > 0; set = set[1:] {
+			c.Set = append(c.Set, set[0])
+			size += proto.Size(set[0]) + 8
+		}
+		if err := s.Node.Propose(ctx, &pb.Command{Actor: "scheduler", Command: &pb.Command_SetSchedules{SetSchedules: c}}); err != nil {
+			return fmt.Errorf("set schedules: %w", err)
+		}
+	}
+	view = s.Node.View()
+	s.inLine, s.sources, s.definitions = true, view.SourcesIndex(), view.SchedulesIndex()
+	maps.DeleteFunc(s.orders, func(id string, _ order) bool { // one-shots come and go
+		_, ok := view.Schedule(id)
+		return !ok
+	})
+	s.tellCycles(view)
 	return nil
 }
 
-// runs makes a run for each source that is ready and has no backup under way:
-// backups of one source never pile up.
-func (s *Scheduler) runs(view *state.View, fire time.Time) []*pb.Run {
-	busy := map[string]bool{}
-	for _, r := range view.ActiveRuns() {
-		if r.GetKind() == pb.RunKind_RUN_KIND_BACKUP {
-			busy[r.GetSource()] = true
+// differences are what has to be set and removed for the state to say what
+// labels and settings do. What an operator has set stays.
+func (s *Scheduler) differences(view *state.View, now time.Time) (set []*pb.Schedule, remove []string) {
+	wanted := map[string]bool{}
+	want := func(w *pb.Schedule) {
+		wanted[w.GetId()] = true
+		known, ok := view.Schedule(w.GetId())
+		if ok && (known.GetOrigin() == pb.ScheduleOrigin_SCHEDULE_ORIGIN_API || proto.Equal(definition(known), w)) {
+			return
 		}
+		o, faults := OrderOf(w, s.Zone)
+		if len(faults) > 0 {
+			s.Logger.Error("a schedule that cannot be read does not count", "schedule", w.GetId(), "field", faults[0].Field, "error", faults[0].Err)
+			delete(wanted, w.GetId())
+			return
+		}
+		next := proto.CloneOf(w)
+		if at := o.Next(now); !at.IsZero() {
+			next.NextFireAt = timestamppb.New(at)
+		}
+		set = append(set, next)
 	}
-	var runs []*pb.Run
+	for _, w := range s.settings {
+		want(w)
+	}
 	for _, src := range view.Sources() {
-		switch {
-		case src.GetState() != pb.SourceState_SOURCE_STATE_READY:
-		case busy[src.GetName()]:
-			s.log.Warn("backup skipped: the one before has not ended", "source", src.GetName(), "fire_time", fire)
-		default:
-			runs = append(runs, queue.Backup(Default, src.GetName(), Trigger, fire))
+		switch src.GetState() {
+		case pb.SourceState_SOURCE_STATE_READY, pb.SourceState_SOURCE_STATE_STOPPED:
+			for _, spec := range src.GetSchedules() {
+				want(s.fromLabels(src.GetName(), spec))
+			}
+		default: // what they were is still known; of what is gone they rest
+			for _, known := range view.SchedulesOf(src.GetName()) {
+				if known.GetOrigin() == pb.ScheduleOrigin_SCHEDULE_ORIGIN_LABEL {
+					w := definition(known)
+					w.Resting = src.GetState() == pb.SourceState_SOURCE_STATE_GONE
+					want(w)
+				}
+			}
 		}
 	}
-	return runs
+	for _, known := range view.Schedules() {
+		if !wanted[known.GetId()] && known.GetOrigin() != pb.ScheduleOrigin_SCHEDULE_ORIGIN_API {
+			remove = append(remove, known.GetId())
+		}
+	}
+	return set, remove
 }
 
-func (s *Scheduler) set(ctx context.Context, next time.Time) error {
-	kept := &pb.Schedule{Id: Default, Cron: s.expr, Timezone: s.cron.Zone().String()}
-	if !next.IsZero() {
-		kept.NextFireAt = timestamppb.New(next)
+func (s *Scheduler) fromLabels(source string, spec *pb.ScheduleSpec) *pb.Schedule {
+	kept := s.fromSpec(schedule.Spec{
+		Cron: spec.GetCron(), Timezone: spec.GetTimezone(), Splay: spec.GetSplay(), Blackout: spec.GetBlackout(), Deadline: spec.GetStartingDeadline(),
+		CatchUp: spec.GetCatchUp(), Concurrency: spec.GetConcurrency(), Priority: spec.GetPriority(), Retention: spec.GetRetention(),
+	})
+	kept.Id, kept.Source, kept.Origin = state.ScheduleID(source, spec.GetName()), source, pb.ScheduleOrigin_SCHEDULE_ORIGIN_LABEL
+	return kept
+}
+
+// tellCycles logs each cycle of dependencies once.
+func (s *Scheduler) tellCycles(view *state.View) {
+	told := map[string]string{}
+	for _, src := range view.Sources() {
+		if len(src.GetDependsOn()) == 0 {
+			continue
+		}
+		if cycle := schedule.Cycle(src.GetName(), view.DependsOn); cycle != "" {
+			told[src.GetName()] = cycle
+			if s.told[src.GetName()] != cycle {
+				s.Logger.Warn("dependencies that form a cycle are refused: these backups do not wait for each other", "source", src.GetName(), "cycle", cycle)
+			}
+		}
 	}
-	err := s.node.Propose(ctx, &pb.Command{Actor: "scheduler", Command: &pb.Command_SetSchedule{SetSchedule: &pb.SetSchedule{Schedule: kept}}})
-	if err != nil {
-		return fmt.Errorf("set schedule: %w", err)
+	s.told = told
+}
+
+// holdBack moves the beginning of runs that have not begun yet and that would
+// within a blackout window of their schedule.
+func (s *Scheduler) holdBack(ctx context.Context, view *state.View, now time.Time) error {
+	c := &pb.DeferRuns{}
+	for _, r := range view.ActiveRuns() {
+		if r.GetState() != pb.RunState_RUN_STATE_QUEUED || r.GetSchedule() == "" || r.GetNotBefore().AsTime().After(now) {
+			continue
+		}
+		kept, ok := view.Schedule(r.GetSchedule())
+		if !ok || kept.GetBlackout() == "" {
+			continue
+		}
+		if o, ok := s.order(kept); ok && o.Blackout.In(now, o.Zone) {
+			c.Runs = append(c.Runs, &pb.RunDeferral{Run: r.GetId(), NotBefore: timestamppb.New(o.Blackout.Leave(now, o.Zone))})
+		}
+		if len(c.GetRuns()) == maxDeferred {
+			break // the rest is next
+		}
+	}
+	if len(c.GetRuns()) == 0 {
+		return nil
+	}
+	if err := s.Node.Propose(ctx, &pb.Command{Actor: "scheduler", Command: &pb.Command_DeferRuns{DeferRuns: c}}); err != nil {
+		return fmt.Errorf("defer runs: %w", err)
 	}
 	return nil
 }
 
-// latest is the newest fire time that is not after now, given one that is due,
-// and how many were passed over. It does not look back further than lookBack.
-func latest(c schedule.Cron, due, now time.Time) (fire time.Time, missed int) {
-	fire = due
-	if back := now.Add(-lookBack); due.Before(back) {
-		if f := c.Next(back); !f.IsZero() && !f.After(now) {
-			fire, missed = f, 1
-		}
-	}
-	for next := c.Next(fire); !next.IsZero() && !next.After(now); next = c.Next(fire) {
-		fire = next
-		missed++
-	}
-	return fire, missed
-}
+const maxDeferred = 1000
 
-const lookBack = 48 * time.Hour
+// describe says why a source cannot be backed up; "" when it can.
+func describe(src *pb.Source) string {
+	switch src.GetState() {
+	case pb.SourceState_SOURCE_STATE_READY:
+		return ""
+	case pb.SourceState_SOURCE_STATE_STOPPED:
+		return "its container does not run"
+	case pb.SourceState_SOURCE_STATE_INVALID:
+		return "its labels are wrong"
+	case pb.SourceState_SOURCE_STATE_GONE:
+		return "its container is gone"
+	}
+	return "it is " + strings.ToLower(src.GetState().String())
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/schedule"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -23,6 +25,8 @@ type node struct {
 	clock  clock.Clock
 	index  uint64
 	fail   int // commands to lose
+	deaf   int // commands that are carried out, and their answer lost
+	hear   func(*pb.Command)
 }
 
 func (n *node) View() *state.View { return n.tables.View() }
@@ -33,8 +37,15 @@ func (n *node) Propose(_ context.Context, cmd *pb.Command) error {
 	}
 	n.index++
 	cmd = proto.CloneOf(cmd)
-	cmd.ProposedAt = timestamppb.New(n.clock.Now())
-	return n.tables.Apply(n.index, cmd)
+	cmd.Version, cmd.ProposedAt = state.CommandVersion, timestamppb.New(n.clock.Now())
+	if n.hear != nil {
+		n.hear(cmd)
+	}
+	err := n.tables.Apply(n.index, cmd)
+	if n.deaf--; n.deaf == 0 {
+		return problem.New(problem.Unavailable, "leadership was lost: nobody knows")
+	}
+	return err
 }
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -50,7 +61,7 @@ func fixture(t *testing.T, expr string, sources int) (*Scheduler, *node, *clock.
 	if err := n.Propose(t.Context(), &pb.Command{Command: &pb.Command_ReportSources{ReportSources: report}}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(n, c, slog.New(slog.DiscardHandler), expr, time.UTC, time.Second)
+	s, err := New(Options{Node: n, Clock: c, Logger: slog.New(slog.DiscardHandler), Default: expr, Tick: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +75,7 @@ func (n *node) next() time.Time {
 
 func tick(t *testing.T, s *Scheduler) {
 	t.Helper()
-	if err := s.Tick(t.Context()); err != nil {
+	if err := s.Step(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -94,44 +105,28 @@ func TestFiresOnceForEachSource(t *testing.T) {
 }
 
 func TestAFireThatWasInterruptedIsDoneAgain(t *testing.T) {
+	const sources = 5003 // more than three commands take
 	for lost := 1; lost <= 3; lost++ {
-		s, n, c := fixture(t, "@hourly", 1203)
-		tick(t, s)
-		c.Advance(time.Hour)
-		n.fail = lost
-		if s.Tick(t.Context()) == nil {
-			t.Fatal("the loss was not told")
-		}
-		if n.next() != noon.Add(time.Hour) {
-			t.Errorf("lost %d: the schedule moved on without all runs", lost)
-		}
-		tick(t, s)
-		if got := len(n.View().Runs("", 0)); got != 1203 || n.next() != noon.Add(2*time.Hour) {
-			t.Errorf("lost %d: %d runs, next %s", lost, got, n.next())
-		}
-	}
-}
-
-func TestLatest(t *testing.T) {
-	for _, tc := range []struct {
-		expr   string
-		away   time.Duration
-		want   time.Duration // after noon
-		missed bool
-	}{
-		{"@hourly", time.Hour, time.Hour, false},
-		{"@hourly", 90 * time.Minute, time.Hour, false},
-		{"@hourly", 5 * time.Hour, 5 * time.Hour, true},
-		{"* * * * *", 300 * 24 * time.Hour, 300 * 24 * time.Hour, true},
-		{"0 13 1 3 *", 90 * 24 * time.Hour, time.Hour, false},
-	} {
-		s, n, c := fixture(t, tc.expr, 1)
-		tick(t, s)
-		due := n.next()
-		c.Advance(tc.away)
-		got, missed := latest(s.cron, due, c.Now())
-		if !got.Equal(noon.Add(tc.want)) || (missed > 0) != tc.missed {
-			t.Errorf("%s after %s: %s, %d missed", tc.expr, tc.away, got, missed)
+		for _, carriedOut := range []bool{false, true} {
+			s, n, c := fixture(t, "@hourly", sources)
+			tick(t, s)
+			c.Advance(time.Hour)
+			if n.fail = lost; carriedOut {
+				n.fail, n.deaf = 0, lost
+			}
+			if s.Step(t.Context()) == nil {
+				t.Fatal("the loss was not told")
+			}
+			if n.next() != noon.Add(time.Hour) {
+				t.Errorf("lost %d: the schedule moved on without all runs", lost)
+			}
+			tick(t, s)
+			if got := len(n.View().Runs("", 0)); got != sources || n.next() != noon.Add(2*time.Hour) {
+				t.Errorf("lost %d: %d runs, next %s", lost, got, n.next())
+			}
+			if kept, _ := n.View().Schedule(Default); len(kept.GetSkipped()) != 0 {
+				t.Errorf("lost %d: what was fired before is taken for what is in the way: %v", lost, kept.GetSkipped())
+			}
 		}
 	}
 }
@@ -139,7 +134,7 @@ func TestLatest(t *testing.T) {
 func TestAChangedScheduleStartsAnew(t *testing.T) {
 	s, n, c := fixture(t, "@hourly", 1)
 	tick(t, s)
-	other, err := New(n, c, slog.New(slog.DiscardHandler), "CRON_TZ=Asia/Kathmandu 0 3 * * *", time.UTC, time.Second)
+	other, err := New(Options{Node: n, Clock: c, Logger: slog.New(slog.DiscardHandler), Default: "CRON_TZ=Asia/Kathmandu 0 3 * * *"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,12 +166,15 @@ func TestOnlyReadySourcesAreFiredFor(t *testing.T) {
 }
 
 func TestABadExpressionIsTheUsersProblem(t *testing.T) {
-	_, err := New(&node{}, clock.NewManual(noon), slog.New(slog.DiscardHandler), "0 25 * * *", time.UTC, time.Second)
-	if problem.CodeOf(err) != problem.InvalidInput {
-		t.Error(err)
+	_, err := New(Options{Default: "0 25 * * *", Schedules: []schedule.Several{{Spec: schedule.Spec{Name: "x", Cron: "@daily", Splay: "x"}}}})
+	if text := problem.Text(err); problem.CodeOf(err) != problem.InvalidInput || !strings.Contains(text, "default: cron") || !strings.Contains(text, "x: splay") {
+		t.Error(text)
 	}
-	s, err := New(&node{}, clock.NewManual(noon), slog.New(slog.DiscardHandler), "", time.UTC, time.Second)
-	if err != nil || s.Tick(t.Context()) != nil {
-		t.Errorf("no schedule at all: %v", err)
+	s, n, c := fixture(t, "", 1)
+	tick(t, s)
+	c.Advance(100 * 24 * time.Hour)
+	tick(t, s)
+	if len(n.View().Runs("", 0))+len(n.View().Schedules()) != 0 {
+		t.Errorf("no schedule at all: %v", n.View().Schedules())
 	}
 }

@@ -3,9 +3,11 @@ package state_test
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/state"
@@ -49,6 +51,20 @@ func commit(run string, epoch uint64, source string, snapshot int) *pb.Command {
 
 func end(run string, epoch uint64, as pb.RunState) *pb.Command {
 	return &pb.Command{Command: &pb.Command_EndRun{EndRun: &pb.EndRun{Run: run, Epoch: epoch, State: as, Failure: &pb.Failure{Code: "failed", Message: "no"}}}}
+}
+
+// endBy is an end on the word of an agent.
+func endBy(agent, run string, epoch uint64) *pb.Command {
+	c := end(run, epoch, pb.RunState_RUN_STATE_FAILED)
+	c.GetEndRun().Agent = agent
+	return c
+}
+
+// retry has a run tried again at a time.
+func retry(agent, run string, epoch uint64, when int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_RetryRun{RetryRun: &pb.RetryRun{
+		Run: run, Epoch: epoch, Agent: agent, Failure: &pb.Failure{Code: "failed", Message: "no"}, NotBefore: at(when), Logs: []*pb.LogLine{{Message: "tried"}},
+	}}}
 }
 
 func cancel(run string) *pb.Command {
@@ -95,6 +111,33 @@ func forget(snapshots ...int) *pb.Command {
 	return &pb.Command{Command: &pb.Command_ForgetSnapshots{ForgetSnapshots: &pb.ForgetSnapshots{Snapshots: ulids(snapshots...)}}}
 }
 
+// forgetFor forgets snapshots that can be taken back for some seconds, and keeps
+// at least so many verified ones.
+func forgetFor(undo, atLeast int, snapshots ...int) *pb.Command {
+	c := forget(snapshots...)
+	f := c.GetForgetSnapshots()
+	f.Undo, f.AtLeast = durationpb.New(time.Duration(undo)*time.Second), int32(atLeast)
+	for i := range snapshots {
+		f.Reasons = append(f.Reasons, fmt.Sprintf("reason %d", i))
+	}
+	return c
+}
+
+// hold keeps snapshots until a second; 0 ends holds.
+func hold(until int, snapshots ...int) *pb.Command {
+	h := &pb.SetHold{Snapshots: ulids(snapshots...), Reason: "audit", By: "admin/alice"}
+	if until > 0 {
+		h.Until = at(until)
+	}
+	return &pb.Command{Command: &pb.Command_SetHold{SetHold: h}}
+}
+
+func tag(add, remove string, snapshots ...int) *pb.Command {
+	return &pb.Command{Command: &pb.Command_SetTags{SetTags: &pb.SetTags{
+		Snapshots: ulids(snapshots...), Add: strings.Fields(add), Remove: strings.Fields(remove),
+	}}}
+}
+
 func unforget(snapshots ...int) *pb.Command {
 	return &pb.Command{Command: &pb.Command_UnforgetSnapshots{UnforgetSnapshots: &pb.UnforgetSnapshots{Snapshots: ulids(snapshots...)}}}
 }
@@ -137,7 +180,7 @@ func newLog(t testing.TB) *log { return &log{t: t, state: state.New()} }
 
 func (l *log) apply(c *pb.Command) error {
 	l.index++
-	c.ProposedAt = at(l.index)
+	c.Version, c.ProposedAt = state.CommandVersion, at(l.index)
 	return l.state.Apply(uint64(l.index), c)
 }
 

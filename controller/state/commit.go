@@ -57,6 +57,7 @@ func (w *writer) commitRun(c *pb.CommitRun) error {
 		return bad("run %s: %v", r.GetId(), err)
 	}
 	sealed := SnapshotOf(entry)
+	sealed.Schedule = r.GetSchedule()
 	if _, taken := first[*pb.Snapshot](w.table, tableSnapshots, indexFire, sourceKey(s.GetSource())+timeKey(sealed.GetFireTime())); taken {
 		return refuse(ReasonDuplicate, "the source has a snapshot of that fire time").WithSource(r.GetSource())
 	}

@@ -14,8 +14,10 @@ import (
 const (
 	// MaxCommandSize is the most that one command may have, in bytes as encoded.
 	MaxCommandSize = 512 << 10
-	// CommandVersion is the newest version of commands that is understood here.
-	CommandVersion = 1
+	// CommandVersion is the newest version of commands that is understood here. A
+	// field or a command that is new has the version (since) in the proto; what a
+	// known command does otherwise than before depends on the command's version.
+	CommandVersion = 2
 	// KeptRuns is how many ended runs are kept for each source.
 	KeptRuns = 200
 	// KeptRequests is how many request ids are remembered with their results.
@@ -41,8 +43,12 @@ const (
 	ReasonNewest       problem.Reason = "newest"        // a source's newest snapshot is not forgotten
 	ReasonLastVerified problem.Reason = "last-verified" // nor the last one that is known to be good
 	ReasonPruned       problem.Reason = "pruned"        // the snapshot's data is gone
+	ReasonForgotten    problem.Reason = "forgotten"     // the snapshot is forgotten
+	ReasonOnHold       problem.Reason = "on-hold"       // somebody keeps the snapshot until a time
+	ReasonUndoWindow   problem.Reason = "undo-window"   // the snapshot can be taken back until a time
 	ReasonPlanStale    problem.Reason = "plan-stale"    // things have changed since the prune was planned
 	ReasonDuplicate    problem.Reason = "duplicate"     // the source has a snapshot of that fire time, or that id is taken
+	ReasonNoSchedule   problem.Reason = "no-schedule"   // there is no such schedule
 	ReasonNotDue       problem.Reason = "not-due"       // the schedule has moved on
 	ReasonOtherClust   problem.Reason = "other-cluster" // the state belongs to another cluster
 	ReasonBadCommand   problem.Reason = "bad-command"   // a field of a command is missing or wrong
@@ -54,8 +60,9 @@ const (
 	ReasonNoAudit      problem.Reason = "no-audit"      // there is no such audit record
 	ReasonNoStore      problem.Reason = "no-store"      // there is no such store
 	ReasonOtherRepo    problem.Reason = "other-repository"
-	ReasonNameTaken    problem.Reason = "name-taken" // somebody has that name
-	ReasonRevoked      problem.Reason = "revoked"    // the certificates of that name were revoked
+	ReasonMixed        problem.Reason = "mixed-versions" // a member of the cluster does not understand it yet
+	ReasonNameTaken    problem.Reason = "name-taken"     // somebody has that name
+	ReasonRevoked      problem.Reason = "revoked"        // the certificates of that name were revoked
 )
 
 // Reasons for which a token is refused.

@@ -1,12 +1,20 @@
 package state
 
 import (
+	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
+)
+
+// Bounds of what is noted with a snapshot: bytes of a reason, and for how long one
+// can be taken back (ten years).
+const (
+	maxReason      = 200
+	maxUndoSeconds = 10 * 366 * 24 * 3600
 )
 
 // counts says whether a snapshot is offered and built upon.
@@ -19,16 +27,16 @@ func forgotten(s *pb.Snapshot) bool { return s.GetForgottenAt() != nil && s.GetP
 func proven(s *pb.Snapshot) bool { return s.GetVerifiedAt() != nil && s.GetDamagedAt() == nil }
 
 // CheckForget says why the snapshots, by whole ids, may not be forgotten
-// together; each reason is a problem of its own.
-func (v *View) CheckForget(ids []string) []error {
-	_, wrong := v.forgettable(ids)
+// together at a time; each reason is a problem of its own.
+func (v *View) CheckForget(ids []string, at *timestamp) []error {
+	_, wrong := v.forgettable(ids, 1, at)
 	return wrong
 }
 
 // forgettable gives those of the snapshots that are not forgotten yet, and says
-// of which that may not be: the newest of each source, and the last one that is
-// known to be good.
-func (t table) forgettable(ids []string) (chosen []*pb.Snapshot, wrong []error) {
+// of which that may not be: the newest of each source, what is on hold, and the
+// last ones that are known to be good.
+func (t table) forgettable(ids []string, atLeast int, at *timestamp) (chosen []*pb.Snapshot, wrong []error) {
 	leave := map[string]bool{} // ids of the snapshots that are to be forgotten
 	var sources []string
 	for _, id := range ids {
@@ -37,6 +45,9 @@ func (t table) forgettable(ids []string) (chosen []*pb.Snapshot, wrong []error) 
 		case !ok:
 			wrong = append(wrong, noSnapshot(id))
 		case counts(s) && !leave[id]:
+			if OnHold(s, at) {
+				wrong = append(wrong, onHold(s))
+			}
 			if !slices.Contains(sources, s.GetSource()) {
 				sources = append(sources, s.GetSource())
 			}
@@ -45,14 +56,14 @@ func (t table) forgettable(ids []string) (chosen []*pb.Snapshot, wrong []error) 
 		}
 	}
 	for _, source := range sources {
-		wrong = append(wrong, t.protected(source, leave)...)
+		wrong = append(wrong, t.protected(source, leave, atLeast)...)
 	}
 	return chosen, wrong
 }
 
 // protected refuses to let a source's snapshots go that it must not lose.
-func (t table) protected(source string, leave map[string]bool) (wrong []error) {
-	newest, last := true, (*pb.Snapshot)(nil) // last is the newest one known to be good that would go
+func (t table) protected(source string, leave map[string]bool, atLeast int) (wrong []error) {
+	newest, stay, last := true, 0, (*pb.Snapshot)(nil) // last is the newest one known to be good that would go
 	for s := range rows[*pb.Snapshot](t, tableSnapshots, indexCounted, sourceKey(source), true) {
 		goes := leave[s.GetId()]
 		if newest && goes {
@@ -61,14 +72,20 @@ func (t table) protected(source string, leave map[string]bool) (wrong []error) {
 		}
 		switch {
 		case proven(s) && !goes:
-			return wrong
+			if stay++; stay >= atLeast {
+				return wrong
+			}
 		case proven(s) && last == nil && !newest:
 			last = s
 		}
 		newest = false
 	}
 	if last != nil {
-		wrong = append(wrong, refuse(ReasonLastVerified, "snapshot %s is the last one of its source that was verified", last.GetId()).WithSource(source).
+		which := "the last one of its source that was verified"
+		if atLeast > 1 {
+			which = fmt.Sprintf("one of the last %d of its source that were verified", atLeast)
+		}
+		wrong = append(wrong, refuse(ReasonLastVerified, "snapshot %s is %s", last.GetId(), which).WithSource(source).
 			WithHint("Verify a newer one first: `baktainer snapshot verify %s@latest`.", source))
 	}
 	return wrong
@@ -79,13 +96,28 @@ func noSnapshot(id string) *problem.Problem {
 }
 
 func (w *writer) forgetSnapshots(c *pb.ForgetSnapshots) error {
-	chosen, wrong := w.forgettable(c.GetSnapshots())
+	switch {
+	case c.GetAtLeast() < 0 || len(c.GetReasons()) > 0 && len(c.GetReasons()) != len(c.GetSnapshots()):
+		return bad("forget: at least %d, %d reasons for %d snapshots", c.GetAtLeast(), len(c.GetReasons()), len(c.GetSnapshots()))
+	case c.GetUndo() != nil && (!c.GetUndo().IsValid() || c.GetUndo().GetSeconds() < 0 || c.GetUndo().GetSeconds() > maxUndoSeconds):
+		return bad("forget: they cannot be taken back for %v", c.GetUndo())
+	}
+	chosen, wrong := w.forgettable(c.GetSnapshots(), max(1, int(c.GetAtLeast())), w.at)
 	if err := together(wrong); err != nil {
 		return err
 	}
 	for _, s := range chosen {
 		marked := proto.CloneOf(s)
 		marked.ForgottenAt = w.at
+		if d := c.GetUndo(); d.GetSeconds() > 0 {
+			marked.UndoUntil = &timestamp{Seconds: w.at.GetSeconds() + d.GetSeconds(), Nanos: w.at.GetNanos()}
+			if !valid(marked.UndoUntil) {
+				return bad("forget: until when they can be taken back is out of range")
+			}
+		}
+		if len(c.GetReasons()) > 0 {
+			marked.ForgetReason = cut(c.GetReasons()[slices.Index(c.GetSnapshots(), s.GetId())], maxReason)
+		}
 		w.put(tableSnapshots, marked)
 		w.add(countForgotten, 1)
 	}
@@ -103,7 +135,7 @@ func (w *writer) unforgetSnapshots(c *pb.UnforgetSnapshots) error {
 			wrong = append(wrong, Pruned(s))
 		case forgotten(s):
 			kept := proto.CloneOf(s)
-			kept.ForgottenAt = nil
+			kept.ForgottenAt, kept.UndoUntil, kept.ForgetReason = nil, nil, ""
 			w.put(tableSnapshots, kept)
 			w.add(countForgotten, -1)
 		}

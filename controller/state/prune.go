@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -43,7 +44,7 @@ func (w *writer) beginPrune(c *pb.BeginPrune) error {
 	if newest := w.newestEntry(c.GetSource()); newest != c.GetBasis() {
 		return stale(c.GetSource(), "there is a newer snapshot")
 	}
-	if err := w.losesProof(c.GetSource(), c.GetSnapshots()); err != nil {
+	if err := w.losesProof(c.GetSource(), c.GetSnapshots(), max(1, int(c.GetAtLeast()))); err != nil {
 		return err
 	}
 	for _, id := range c.GetSnapshots() {
@@ -53,6 +54,12 @@ func (w *writer) beginPrune(c *pb.BeginPrune) error {
 		}
 		if s.GetPrunedAt() != nil {
 			continue // by a prune that failed, and left some of it
+		}
+		switch {
+		case OnHold(s, w.at):
+			return onHold(s)
+		case Undoable(s, w.at):
+			return undoable(s)
 		}
 		pruned := proto.CloneOf(s)
 		pruned.PrunedAt = w.at
@@ -65,18 +72,27 @@ func (w *writer) beginPrune(c *pb.BeginPrune) error {
 	return nil
 }
 
-// CheckPrune says why the forgotten snapshots, by whole ids, may not be pruned.
-func (v *View) CheckPrune(source string, ids []string) error { return v.losesProof(source, ids) }
+// CheckPrune says why the forgotten snapshots, by whole ids, may not be pruned, so
+// that at least so many of the source are left that are known to be good.
+func (v *View) CheckPrune(source string, ids []string, atLeast int) error {
+	return v.losesProof(source, ids, max(1, atLeast))
+}
 
-// losesProof refuses to destroy the last snapshot that is known to be good: the
-// others may have been damaged since it was forgotten.
-func (t table) losesProof(source string, ids []string) error {
+// losesProof refuses to destroy the last snapshots that are known to be good: the
+// others may have been damaged since they were forgotten.
+func (t table) losesProof(source string, ids []string, atLeast int) error {
 	var last *pb.Snapshot
+	stay, leave := 0, make(map[string]bool, len(ids))
+	for _, id := range ids {
+		leave[id] = true
+	}
 	for s := range rows[*pb.Snapshot](t, tableSnapshots, indexSource, sourceKey(source), true) {
 		switch {
 		case !proven(s) || s.GetPrunedAt() != nil:
-		case counts(s) || !slices.Contains(ids, s.GetId()):
-			return nil
+		case counts(s) || !leave[s.GetId()]:
+			if stay++; stay >= atLeast {
+				return nil
+			}
 		case last == nil:
 			last = s
 		}
@@ -84,8 +100,12 @@ func (t table) losesProof(source string, ids []string) error {
 	if last == nil {
 		return nil
 	}
-	return refuse(ReasonLastVerified, "snapshot %s is forgotten, and the last one of its source that is known to be good", last.GetId()).WithSource(source).
-		WithHint("Take it back with `baktainer snapshot unforget`, or verify a newer one: `baktainer snapshot verify %s@latest`.", source)
+	which := "the last one of its source that is known to be good"
+	if atLeast > 1 {
+		which = fmt.Sprintf("one of the last %d of its source that are known to be good", atLeast)
+	}
+	return refuse(ReasonLastVerified, "snapshot %s is forgotten, and %s", last.GetId(), which).WithSource(source).
+		WithHint("Take it back with `baktainer snapshot undelete`, or verify a newer one: `baktainer snapshot verify %s@latest`.", source)
 }
 
 func stale(source, why string) *problem.Problem {

@@ -66,7 +66,7 @@ func (t *Tables) ReadFrom(r io.Reader) (int64, error) {
 	defer t.mu.Unlock()
 	t.db = db
 	next := newView(db, index)
-	next.sources = index
+	next.sources, next.definitions = index, index
 	t.publish(next)
 	return in.n, nil
 }

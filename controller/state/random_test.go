@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/ledger"
@@ -38,6 +41,7 @@ func invariants(t testing.TB, s *state.Tables) {
 		}
 	}
 	clusterInvariants(t, v)
+	scheduleInvariants(t, v)
 	newest, counted, forgotten := map[string]*pb.Snapshot{}, 0, 0
 	fires := map[string]bool{}
 	var previous *ledger.Entry
@@ -56,6 +60,12 @@ func invariants(t testing.TB, s *state.Tables) {
 			counted++
 		} else if snap.GetPrunedAt() == nil {
 			forgotten++
+		}
+		if snap.GetForgottenAt() == nil && (snap.GetUndoUntil() != nil || snap.GetForgetReason() != "") || snap.GetHoldUntil() == nil && snap.GetHoldReason() != "" {
+			t.Errorf("snapshot %s has notes of what is over: %v", snap.GetId(), snap)
+		}
+		if !slices.IsSorted(snap.GetTags()) || len(snap.GetTags()) > state.MaxTags {
+			t.Errorf("snapshot %s has the tags %v", snap.GetId(), snap.GetTags())
 		}
 		if snap.GetPrunedAt() != nil && snap.GetForgottenAt() == nil {
 			t.Errorf("snapshot %s was pruned without being forgotten", snap.GetId())
@@ -77,6 +87,65 @@ func invariants(t testing.TB, s *state.Tables) {
 	if got := len(v.Snapshots("", 0)); got != counted || v.Counts().Snapshots != counted || len(v.Forgotten("", 0)) != forgotten {
 		t.Errorf("%d snapshots are listed, %d counted, %d forgotten; there are %d and %d", got, v.Counts().Snapshots, len(v.Forgotten("", 0)), counted, forgotten)
 	}
+}
+
+// scheduleInvariants are those of standing orders, and of what they fire.
+func scheduleInvariants(t testing.TB, v *state.View) {
+	t.Helper()
+	owed := map[string]string{}
+	for _, r := range v.Runs("", 0) {
+		if r.GetSchedule() == "" || r.GetKind() != pb.RunKind_RUN_KIND_BACKUP {
+			continue
+		}
+		key := r.GetSource() + " " + r.GetFireTime().AsTime().String()
+		if other := owed[key]; other != "" {
+			t.Errorf("runs %s and %s are both of %s", r.GetId(), other, key)
+		}
+		owed[key] = r.GetId()
+	}
+	due := 0
+	for _, s := range v.Schedules() {
+		if (s.GetPausedAt() != nil || s.GetResting()) && s.GetNextFireAt() != nil && s.GetId() != "default" { // SetSchedule knows neither
+			t.Errorf("schedule %s is not to fire and is due at %v", s.GetId(), s.GetNextFireAt())
+		}
+		if len(s.GetSkipped()) > state.KeptSkipped {
+			t.Errorf("schedule %s remembers %d fires", s.GetId(), len(s.GetSkipped()))
+		}
+		if s.GetNextFireAt() != nil {
+			due++
+		}
+	}
+	if got := len(v.DueSchedules(at(1 << 30).AsTime())); got != due {
+		t.Errorf("%d schedules are due some time, %d are listed", due, got)
+	}
+}
+
+// scheduleChoices are commands of standing orders, wild ones among them.
+func scheduleChoices(rnd *rand.Rand, v *state.View, _ int) []*pb.Command {
+	source := fmt.Sprintf("s%d", rnd.IntN(4))
+	id := state.ScheduleID(source, fmt.Sprintf("x%d", rnd.IntN(3)))
+	weekly := order(id, source, rnd.IntN(9), pb.ScheduleOrigin(rnd.IntN(4)))
+	resting := order(id, source, 3, pb.ScheduleOrigin_SCHEDULE_ORIGIN_LABEL)
+	resting.Resting = rnd.IntN(2) == 0
+	once := order(state.ScheduleID(source, "once"), source, 5, pb.ScheduleOrigin_SCHEDULE_ORIGIN_API)
+	once.Cron, once.OnceAt = "", at(5)
+	choices := []*pb.Command{
+		setSchedules(weekly), setSchedules(weekly, once), setSchedules(resting), removeSchedules(rnd.IntN(2) == 0, id), pauseSchedules(false, 0, id), pauseSchedules(true, rnd.IntN(9), id),
+		fireSchedules(rnd.IntN(9), rnd.IntN(12), true, weekly, source), deferRun(fmt.Sprintf("f-%s-%d", source, rnd.IntN(9)), rnd.IntN(99)),
+	}
+	for _, s := range v.DueSchedules(at(1 << 30).AsTime()) { // so that they fire
+		c := fireSchedules(0, 0, rnd.IntN(3) > 0, s, source)
+		f := c.GetFireSchedules()
+		f.Schedules[0].DueAt, f.Schedules[0].NextFireAt = s.GetNextFireAt(), at(int(s.GetNextFireAt().GetSeconds())-day0+1+rnd.IntN(3))
+		for _, r := range f.GetRuns() {
+			r.FireTime, r.Id = s.GetNextFireAt(), fmt.Sprintf("f-%s-%d", r.GetSource(), s.GetNextFireAt().GetSeconds()-day0)
+		}
+		if active := v.ActiveRuns(); len(active) > 0 && rnd.IntN(20) == 0 {
+			f.Cancel = []string{active[0].GetId()}
+		}
+		choices = append(choices, c)
+	}
+	return choices
 }
 
 // clusterInvariants are those of who is in the cluster, and who may come in.
@@ -116,6 +185,27 @@ func clusterInvariants(t testing.TB, v *state.View) {
 	if n := len(v.Audit(0)); n > state.KeptAudit {
 		t.Errorf("%d audit records", n)
 	}
+	notifyInvariants(t, v)
+}
+
+// notifyInvariants are those of who is told what.
+func notifyInvariants(t testing.TB, v *state.View) {
+	t.Helper()
+	last, behind := v.NotifyMark().GetSequence(), v.NotifyMark().GetSequence()
+	for _, ch := range v.Channels() {
+		behind = min(behind, ch.GetSequence())
+		if ch.GetSequence() > last {
+			t.Errorf("channel %s has told event %d of %d", ch.GetName(), ch.GetSequence(), last)
+		}
+	}
+	for i, e := range v.Events(0) {
+		if e.GetSequence() != behind+1+uint64(i) || e.GetSequence() > last {
+			t.Errorf("event %d waits at place %d, though all have told those up to %d of %d", e.GetSequence(), i, behind, last)
+		}
+	}
+	if n := uint64(len(v.Events(0))); behind+n != last {
+		t.Errorf("%d events wait, %d of %d were told", n, behind, last)
+	}
 }
 
 // runChoices are commands of runs and snapshots, wild ones among them.
@@ -129,16 +219,23 @@ func runChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
 		setSchedule(rnd.IntN(5)), fire(rnd.IntN(5), rnd.IntN(9), source), verified(snap, rnd.IntN(99)),
 		report(fmt.Sprintf("a%d", rnd.IntN(2)), nil, ready(source)),
 	}
+	if rnd.IntN(8) == 0 {
+		choices = append(choices, endBy(fmt.Sprintf("a%d", rnd.IntN(2)), id, epoch), retry(fmt.Sprintf("a%d", rnd.IntN(2)), id, epoch, step))
+	}
 	for _, known := range v.Snapshots(source, 0) {
 		one := &pb.ForgetSnapshots{Snapshots: []string{known.GetId()}}
-		choices = append(choices, &pb.Command{Command: &pb.Command_ForgetSnapshots{ForgetSnapshots: one}})
+		if rnd.IntN(2) == 0 {
+			one.Undo, one.AtLeast, one.Reasons = durationpb.New(time.Duration(rnd.IntN(100))*time.Second), int32(rnd.IntN(3)), []string{"why"}
+		}
+		choices = append(choices, &pb.Command{Command: &pb.Command_ForgetSnapshots{ForgetSnapshots: one}},
+			&pb.Command{Command: &pb.Command_SetHold{SetHold: &pb.SetHold{Snapshots: []string{known.GetId()}, Until: at(step + rnd.IntN(30))}}})
 	}
 	plan := beginPrune(source, rnd.IntN(3), v.NewestEntry(source))
 	for _, gone := range v.Forgotten(source, 0) {
 		plan.GetBeginPrune().Snapshots = append(plan.GetBeginPrune().Snapshots, gone.GetId())
 		choices = append(choices, &pb.Command{Command: &pb.Command_UnforgetSnapshots{UnforgetSnapshots: &pb.UnforgetSnapshots{Snapshots: []string{gone.GetId()}}}})
 	}
-	choices = append(choices, plan, endPrune(source, rnd.IntN(3)), damage(snap))
+	choices = append(choices, plan, endPrune(source, rnd.IntN(3)), damage(snap), hold(max(0, step+rnd.IntN(60)-20), snap), tag("a b", "b", snap), tag("", "a", snap))
 	for _, p := range v.ActivePrunes() { // so that they end
 		end := endPrune(p.GetSource(), 0)
 		end.GetEndPrune().Plan = p.GetPlan()
@@ -156,7 +253,7 @@ func runChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
 
 // clusterChoices are commands of the cluster itself, wild ones among them.
 func clusterChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
-	name, secret, call := fmt.Sprintf("h%d", rnd.IntN(5)), fmt.Sprintf("t%d", max(0, step/25-rnd.IntN(3))), fmt.Sprintf("x%d", rnd.IntN(20))
+	name, secret, call := fmt.Sprintf("h%d", rnd.IntN(5)), fmt.Sprintf("t%d", max(0, step/32-rnd.IntN(3))), fmt.Sprintf("x%d", rnd.IntN(20))
 	a, _ := v.Authority()
 	fits := func(t *pb.Token) {
 		t.Uses = int32(1 + rnd.IntN(3))
@@ -175,16 +272,24 @@ func clusterChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
 	}
 }
 
+// notifyChoices are commands of who is told what.
+func notifyChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
+	last := v.NotifyMark().GetSequence()
+	name := fmt.Sprintf("h%d", rnd.IntN(5))
+	one := record(uint64(rnd.IntN(step+1)), change(pb.ConditionKind(rnd.IntN(10)), name, rnd.IntN(2) == 0, rnd.IntN(5) == 0))
+	return []*pb.Command{
+		one, one, opens(name, name+"x"), closes(name), channels(channel("mail", 0), channel("slack", 0)), channels(channel("mail", 0)),
+		settle("mail", last), settle("slack", uint64(rnd.IntN(9))),
+	}
+}
+
 func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
-	committed, pruned, enrolled, back := uint64(0), 0, 0, 0
+	committed, pruned, enrolled, back, fired, toldOf := uint64(0), 0, 0, 0, 0, 0
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		one, two := newLog(t), newLog(t)
-		for step := range 1200 {
-			choices := runChoices
-			if rnd.IntN(2) == 0 {
-				choices = clusterChoices
-			}
+		for step := range 2300 {
+			choices := []func(*rand.Rand, *state.View, int) []*pb.Command{runChoices, runChoices, runChoices, runChoices, clusterChoices, clusterChoices, clusterChoices, clusterChoices, scheduleChoices, notifyChoices}[rnd.IntN(10)]
 			all := choices(rnd, one.state.View(), step)
 			cmd := all[rnd.IntN(len(all))]
 			if rnd.IntN(2) == 0 {
@@ -211,16 +316,22 @@ func TestRandomCommandsKeepTheLawsAndAreDeterministic(t *testing.T) {
 				back++
 			}
 		}
+		toldOf += int(one.state.View().NotifyMark().GetSequence())
 		for _, source := range []string{"s0", "s1", "s2", "s3"} {
 			if _, ok := one.state.View().Prune(source); ok {
 				pruned++
 			}
 		}
+		for _, r := range one.state.View().Runs("", 0) {
+			if strings.HasPrefix(r.GetId(), "f-") {
+				fired++
+			}
+		}
 		committed += one.state.View().LedgerHead().GetLedgerIndex()
 	}
-	if committed < 40 || pruned < 20 || enrolled < 40 || back < 5 {
-		t.Errorf("only %d snapshots were committed, %d sources pruned, %d names enrolled and %d again after a revocation: the commands are too wild to show anything",
-			committed, pruned, enrolled, back)
+	if committed < 40 || pruned < 20 || enrolled < 40 || back < 5 || fired < 100 || toldOf < 100 {
+		t.Errorf("only %d snapshots were committed, %d sources pruned, %d names enrolled and %d again after a revocation, %d runs fired, %d things told: the commands are too wild to show anything",
+			committed, pruned, enrolled, back, fired, toldOf)
 	}
 }
 
@@ -236,9 +347,11 @@ func restored(t testing.TB, from *state.Tables) *state.Tables {
 
 // whole are commands after which there is something in every table.
 func whole() []*pb.Command {
-	cmds := append(made("shop", 2), forget(1), beginPrune("shop", 9, 2, 1), report("a1", nil, ready("shop")), setSchedule(3), queue("r9", "blog", 1), grant("r9", 9))
+	cmds := append(made("shop", 2), hold(1, 1, 2), tag("a b", "", 1, 2), forgetFor(1, 1, 1), verified(2, 9), beginPrune("shop", 9, 2, 1), report("a1", nil, ready("shop")), setSchedule(3), queue("r9", "blog", 1), grant("r9", 9))
+	cmds = append(cmds, setSchedules(order("shop:x", "shop", 4, pb.ScheduleOrigin_SCHEDULE_ORIGIN_LABEL)), fireSchedules(4, 9, true, order("shop:x", "shop", 4, 0), "wiki"))
 	return append(cmds, authority(1, 2, 0), token("one", nil), issue("host", "one", 10), revoke("host"), setAgent("a1", 3, true), limits(5, 2),
 		withID(beginAudit("x"), "q1"), endAudit("x", &pb.Failure{Code: "failed"}), beginAudit("y"), member("c1", "c1:7070"), registerStore("main", "r1", "c1"),
+		channels(channel("mail", 0), channel("slack", 0)), opens("shop", "blog"), settle("mail", 1), closes("blog"),
 		&pb.Command{Command: &pb.Command_SetCluster{SetCluster: &pb.SetCluster{Id: "c"}}})
 }
 
@@ -263,7 +376,10 @@ func TestADamagedRaftSnapshotIsRefusedAndChangesNothing(t *testing.T) {
 
 func FuzzApply(f *testing.F) {
 	seeds := append(whole(), queue("r1", "shop", 0), grant("r1", 1), commit("r1", 1, "shop", 1), fire(1, 2, "a"), endPrune("shop", 1),
-		issue("host", "two", 20), issue("host", "", 20), revokeToken("two"), dropMember("c1"), loseStore("main", "c1"), authority(2, 3, 1), endAudit("y", nil), &pb.Command{})
+		issue("host", "two", 20), issue("host", "", 20), revokeToken("two"), dropMember("c1"), loseStore("main", "c1"), authority(2, 3, 1), endAudit("y", nil),
+		setSchedules(order("shop:x", "shop", 2, pb.ScheduleOrigin_SCHEDULE_ORIGIN_API)), removeSchedules(true, "default"), pauseSchedules(false, 0, "default"), pauseSchedules(true, 4, "default"),
+		fireSchedules(1, 9, true, order("default", "", 1, 0), "a", "b"), deferRun("r1", 5),
+		opens("shop"), closes("shop"), record(2, change(succeeded, "shop", false, false)), settle("mail", 1), channels(), hold(9, 1), hold(0, 1), tag("x", "a", 2), forgetFor(9, 2, 1, 2), retry("a1", "r1", 1, 5), &pb.Command{})
 	for _, c := range seeds {
 		c.ProposedAt = at(1)
 		b, err := proto.Marshal(c)
@@ -278,7 +394,7 @@ func FuzzApply(f *testing.F) {
 			return
 		}
 		l := newLog(t).must(queue("r1", "shop", 0), grant("r1", 1), setSchedule(1), authority(1, 1, 0), token("one", nil), issue("host", "one", 10), token("two", nil),
-			beginAudit("y"), member("c1", "c1:7070"), registerStore("main", "r1", "c1"))
+			beginAudit("y"), member("c1", "c1:7070"), registerStore("main", "r1", "c1"), channels(channel("mail", 0)), opens("shop", "blog"))
 		_ = l.state.Apply(20, cmd)
 		invariants(t, l.state)
 		if !bytes.Equal(snapshotBytes(t, l.state), snapshotBytes(t, restored(t, l.state))) {
@@ -301,6 +417,9 @@ func FuzzReadFrom(f *testing.F) {
 		s.View().Audit(0)
 		s.View().Tokens()
 		s.View().Limits()
+		s.View().Conditions()
+		s.View().Events(0)
+		s.View().Streak("shop")
 		snapshotBytes(t, s)
 	})
 }

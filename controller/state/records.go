@@ -51,6 +51,18 @@ func (v *View) clusterRecords(yield func(*pb.StateRecord) bool) bool {
 		return yield(&pb.StateRecord{Record: &pb.StateRecord_Audit{Audit: r.record}})
 	}) && each(v, tableMembers, func(r *pb.MemberRecord) bool {
 		return yield(&pb.StateRecord{Record: &pb.StateRecord_Member{Member: r}})
+	}) && v.notifyRecords(yield)
+}
+
+func (v *View) notifyRecords(yield func(*pb.StateRecord) bool) bool {
+	return each(v, tableConditions, func(r *pb.Condition) bool {
+		return yield(&pb.StateRecord{Record: &pb.StateRecord_Condition{Condition: r}})
+	}) && each(v, tableEvents, func(r *pb.ConditionEvent) bool {
+		return yield(&pb.StateRecord{Record: &pb.StateRecord_ConditionEvent{ConditionEvent: r}})
+	}) && each(v, tableChannels, func(r *pb.Channel) bool {
+		return yield(&pb.StateRecord{Record: &pb.StateRecord_Channel{Channel: r}})
+	}) && each(v, tableNotify, func(r *pb.NotifyMark) bool {
+		return yield(&pb.StateRecord{Record: &pb.StateRecord_NotifyMark{NotifyMark: r}})
 	})
 }
 
@@ -74,6 +86,7 @@ func each[T any](v *View, name string, yield func(T) bool) bool {
 type reading struct {
 	*writer
 	applied, forgotten int
+	events             int
 	entries            uint64
 }
 
@@ -107,6 +120,7 @@ func (w *writer) readRecords(in *checkedReader) error {
 	}
 	w.put(tableCounter, &counter{tableApplied, rd.applied})
 	w.put(tableCounter, &counter{countForgotten, rd.forgotten})
+	w.put(tableCounter, &counter{tableEvents, rd.events})
 	return w.broken
 }
 
@@ -159,6 +173,23 @@ func (w *reading) readCluster(record *pb.StateRecord) error {
 		w.addAudit(r.Audit)
 	case *pb.StateRecord_Member:
 		w.put(tableMembers, r.Member)
+	default:
+		return w.readNotify(record)
+	}
+	return nil
+}
+
+func (w *reading) readNotify(record *pb.StateRecord) error {
+	switch r := record.GetRecord().(type) {
+	case *pb.StateRecord_Condition:
+		w.put(tableConditions, r.Condition)
+	case *pb.StateRecord_ConditionEvent:
+		w.events++
+		w.put(tableEvents, r.ConditionEvent)
+	case *pb.StateRecord_Channel:
+		w.put(tableChannels, r.Channel)
+	case *pb.StateRecord_NotifyMark:
+		w.put(tableNotify, r.NotifyMark)
 	default:
 		return errors.New("a record of a newer version")
 	}

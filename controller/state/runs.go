@@ -80,14 +80,15 @@ func (w *writer) queueRuns(c *pb.QueueRuns) error {
 		}
 	}
 	for _, r := range c.GetRuns() {
-		if err := w.queueRun(r, c.GetSchedule() != ""); err != nil {
+		if err := w.queueRun(r, c.GetSchedule()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *writer) queueRun(r *pb.Run, scheduled bool) error {
+// queueRun makes a run, that of a schedule unless its id is empty.
+func (w *writer) queueRun(r *pb.Run, schedule string) error {
 	switch {
 	case !idPattern.MatchString(r.GetId()):
 		return bad("the run's id is %q", r.GetId())
@@ -95,6 +96,8 @@ func (w *writer) queueRun(r *pb.Run, scheduled bool) error {
 		return bad("run %s: %q is no name of a source", r.GetId(), r.GetSource())
 	case !valid(r.GetFireTime()):
 		return bad("run %s: it has no fire time", r.GetId())
+	case r.GetNotBefore() != nil && !valid(r.GetNotBefore()) || r.GetStartBy() != nil && !valid(r.GetStartBy()):
+		return bad("run %s: it is to begin at no time that there is", r.GetId())
 	}
 	if _, exists := first[*pb.Run](w.table, tableRuns, indexID, r.GetId()); exists {
 		return nil
@@ -102,14 +105,21 @@ func (w *writer) queueRun(r *pb.Run, scheduled bool) error {
 	queued := &pb.Run{
 		Id: r.GetId(), Kind: r.GetKind(), State: pb.RunState_RUN_STATE_QUEUED, Source: r.GetSource(),
 		Trigger: r.GetTrigger(), FireTime: r.GetFireTime(), QueuedAt: w.at, Traceparent: r.GetTraceparent(),
+		NotBefore: r.GetNotBefore(), StartBy: r.GetStartBy(), Priority: r.GetPriority(),
+	}
+	if w.version >= 2 {
+		queued.Schedule = schedule
 	}
 	switch r.GetKind() {
 	case pb.RunKind_RUN_KIND_BACKUP:
 		if _, taken := first[*pb.Snapshot](w.table, tableSnapshots, indexFire, sourceKey(r.GetSource())+timeKey(r.GetFireTime())); taken {
-			if scheduled {
+			if schedule != "" {
 				return nil // a fire that was interrupted is done again: this source has had its turn
 			}
 			return refuse(ReasonDuplicate, "the source has a snapshot of that fire time").WithSource(r.GetSource())
+		}
+		if _, owed := first[*pb.Run](w.table, tableRuns, indexFire+prefix, fireKey(r.GetSource(), r.GetFireTime())); owed && schedule != "" && w.version >= 2 {
+			return nil // another of its schedules fires at the same time: one backup is enough for both
 		}
 	case pb.RunKind_RUN_KIND_RESTORE:
 		target := r.GetRestore().GetTargetSource()
@@ -212,6 +222,44 @@ func (w *writer) releaseLease(c *pb.ReleaseLease) error {
 	return nil
 }
 
+// retryRun takes a run back whose attempt has failed. What failed stays visible
+// until the run ends.
+func (w *writer) retryRun(c *pb.RetryRun) error {
+	r, err := held(w.table, c.GetRun(), c.GetEpoch())
+	if err != nil {
+		return err
+	}
+	if r.GetState() == pb.RunState_RUN_STATE_QUEUED {
+		return nil // it was before
+	}
+	switch {
+	case Ended(r):
+		return refuse(ReasonRunEnded, "run %s has ended", r.GetId()).WithSource(r.GetSource())
+	case r.GetAgent() != c.GetAgent():
+		return refuse(ReasonStaleEpoch, "run %s: the lease of epoch %d is not that of %.40q", r.GetId(), c.GetEpoch(), c.GetAgent()).WithSource(r.GetSource())
+	case r.GetKind() != pb.RunKind_RUN_KIND_BACKUP:
+		return bad("run %s: only a backup is tried again", r.GetId())
+	case !valid(c.GetNotBefore()):
+		return bad("run %s: it is to begin at no time that there is", r.GetId())
+	case r.GetCancelRequested():
+		cancelled, err := turn(r, pb.RunState_RUN_STATE_CANCELLED)
+		if err != nil {
+			return err
+		}
+		w.end(cancelled, c.GetFailure(), c.GetLogs())
+		return nil
+	}
+	again, err := turn(r, pb.RunState_RUN_STATE_QUEUED)
+	if err != nil {
+		return err
+	}
+	again.Agent, again.Snapshot, again.LeaseExpiresAt, again.StartBy, again.Progress = "", "", nil, nil, nil
+	again.FailedAttempts++
+	again.NotBefore, again.Failure, again.Logs = c.GetNotBefore(), c.GetFailure(), BoundedLogs(c.GetLogs())
+	w.put(tableRuns, again)
+	return nil
+}
+
 func (w *writer) endRun(c *pb.EndRun) error {
 	r, err := held(w.table, c.GetRun(), c.GetEpoch())
 	if err != nil {
@@ -219,6 +267,9 @@ func (w *writer) endRun(c *pb.EndRun) error {
 	}
 	if Ended(r) && r.GetState() == c.GetState() {
 		return nil
+	}
+	if c.GetAgent() != "" && (!leased(r) || r.GetAgent() != c.GetAgent()) {
+		return refuse(ReasonStaleEpoch, "run %s: the lease of epoch %d has passed from %s", r.GetId(), c.GetEpoch(), c.GetAgent()).WithSource(r.GetSource())
 	}
 	if !words[c.GetState()].Ended() {
 		return bad("run %s: it cannot end as %s", r.GetId(), c.GetState())

@@ -33,6 +33,11 @@ const (
 	tableAudit      = "audit"
 	tableMembers    = "members"
 
+	tableConditions = "conditions" // what is wrong
+	tableEvents     = "events"     // beginnings and ends of conditions that somebody is yet to be told
+	tableChannels   = "channels"
+	tableNotify     = "notify"
+
 	countForgotten = "forgotten" // snapshots, as if they were a table
 
 	indexID     = "id"
@@ -40,7 +45,7 @@ const (
 	indexTime   = "time"
 	indexActive = "active" // runs that have not ended, by time; prunes that have not, by source
 	indexLeased = "leased" // runs that are leased, by time
-	indexFire   = "fire"   // snapshots by source and fire time
+	indexFire   = "fire"   // snapshots, and runs that schedules made, by source and fire time
 	indexAgent  = "agent"  // sources that are not gone, and runs that are leased, by agent
 	indexHash   = "hash"
 	// Snapshots by source and place in the ledger: those that count, and those that are forgotten.
@@ -83,7 +88,8 @@ func schema() *memdb.DBSchema {
 		by(indexSource, func(r *pb.Run) string { return sourceKey(r.GetSource()) + runKey(r) }),
 		some(indexActive, active, runKey),
 		some(indexLeased, leased, runKey),
-		some(indexAgent, leased, func(r *pb.Run) string { return sourceKey(r.GetAgent()) + runKey(r) }))
+		some(indexAgent, leased, func(r *pb.Run) string { return sourceKey(r.GetAgent()) + runKey(r) }),
+		some(indexFire, scheduled, func(r *pb.Run) string { return fireKey(r.GetSource(), r.GetFireTime()) + r.GetId() }))
 	add(tableSnapshots,
 		by(indexID, (*pb.Snapshot).GetId),
 		by(indexTime, func(s *pb.Snapshot) string { return numberKey(s.GetLedgerIndex()) }),
@@ -91,7 +97,10 @@ func schema() *memdb.DBSchema {
 		some(indexCounted, counts, snapshotKey),
 		some(indexForgotten, forgotten, snapshotKey),
 		by(indexFire, func(s *pb.Snapshot) string { return sourceKey(s.GetSource()) + timeKey(s.GetFireTime()) }))
-	add(tableSchedules, by(indexID, (*pb.Schedule).GetId))
+	add(tableSchedules,
+		by(indexID, (*pb.Schedule).GetId),
+		some(indexSource, func(s *pb.Schedule) bool { return s.GetSource() != "" }, func(s *pb.Schedule) string { return sourceKey(s.GetSource()) + s.GetId() }),
+		some(indexTime, func(s *pb.Schedule) bool { return s.GetNextFireAt() != nil }, func(s *pb.Schedule) string { return timeKey(s.GetNextFireAt()) + s.GetId() }))
 	add(tableApplied,
 		by(indexID, (*pb.AppliedRequest).GetRequestId),
 		by(indexTime, func(a *pb.AppliedRequest) string { return numberKey(a.GetIndex()) + a.GetRequestId() }))
@@ -120,6 +129,10 @@ func addCluster(add func(table string, indexes ...*memdb.IndexSchema)) {
 		by(indexID, (*audited).id),
 		by(indexTime, func(a *audited) string { return numberKey(a.place) }))
 	add(tableMembers, by(indexID, (*pb.MemberRecord).GetId))
+	add(tableConditions, by(indexID, func(c *pb.Condition) string { return conditionKey(c.GetKind(), c.GetSubject()) }))
+	add(tableEvents, by(indexID, func(e *pb.ConditionEvent) string { return numberKey(e.GetSequence()) }))
+	add(tableChannels, by(indexID, (*pb.Channel).GetName))
+	add(tableNotify, by(indexID, func(*pb.NotifyMark) string { return onlyRow }))
 }
 
 // present says whether a source is where its agent says.

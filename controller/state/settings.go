@@ -12,7 +12,7 @@ func (w *writer) setSchedule(c *pb.SetSchedule) error {
 	if s.GetNextFireAt() != nil && !valid(s.GetNextFireAt()) {
 		return bad("schedule %s: the next fire time is out of range", s.GetId())
 	}
-	w.put(tableSchedules, s)
+	w.putSchedule(s)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/baktainer/baktainer/internal/schedule"
 	"github.com/baktainer/baktainer/internal/source"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -84,5 +85,27 @@ func checkSource(s *pb.Source) error {
 	default:
 		return bad("source %.40q: it is in no known state", name)
 	}
+	return CheckOrders(s)
+}
+
+// CheckOrders bounds what an agent tells of a source's schedules. What they say
+// is for the scheduler to read.
+func CheckOrders(s *pb.Source) error {
+	if len(s.GetSchedules()) > schedule.MaxPerSource || len(s.GetDependsOn()) > maxUpstream {
+		return bad("source %.40q: it has too many schedules, or depends on too many others", s.GetName())
+	}
+	for _, name := range s.GetDependsOn() {
+		if err := source.CheckName(name); err != nil {
+			return bad("source %.40q: it depends on %.40q: %v", s.GetName(), name, err)
+		}
+	}
+	for _, o := range s.GetSchedules() {
+		if schedule.CheckName(o.GetName()) != nil || proto.Size(o) > 2*maxScheduleText {
+			return bad("source %.40q: a schedule's name is wrong, or what it says too long", s.GetName())
+		}
+	}
 	return nil
 }
+
+// maxUpstream is how many sources one may depend on.
+const maxUpstream = 32

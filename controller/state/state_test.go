@@ -57,6 +57,16 @@ func TestCommands(t *testing.T) {
 		{"end a queued one", []*pb.Command{queue("r1", "shop", 0)}, end("r1", 0, pb.RunState_RUN_STATE_FAILED), ""},
 		{"end a backup as a success", running, end("r1", 1, pb.RunState_RUN_STATE_SUCCEEDED), state.ReasonBadCommand},
 		{"end as queued", running, end("r1", 1, pb.RunState_RUN_STATE_QUEUED), state.ReasonBadCommand},
+		{"end by its agent", running, endBy("a1", "r1", 1), ""},
+		{"end by its agent, twice", append(running, endBy("a1", "r1", 1)), endBy("a1", "r1", 1), ""},
+		{"end by another agent", running, endBy("a2", "r1", 1), state.ReasonStaleEpoch},
+		{"end by an agent whose lease has passed", append(running, release("r1", 1, nil)), endBy("a1", "r1", 1), state.ReasonStaleEpoch},
+		{"try again", running, retry("a1", "r1", 1, 50), ""},
+		{"try again, twice told", append(running, retry("a1", "r1", 1, 50)), retry("a1", "r1", 1, 50), ""},
+		{"try again, by another agent", running, retry("a2", "r1", 1, 50), state.ReasonStaleEpoch},
+		{"try again, a stale epoch", append(running, release("r1", 1, nil), grant("r1", 2)), retry("a1", "r1", 1, 50), state.ReasonStaleEpoch},
+		{"try again what has ended", append(running, endBy("a1", "r1", 1)), retry("a1", "r1", 1, 50), state.ReasonRunEnded},
+		{"try again a restore", append(done, queueRestore("r2", "shop", "shop"), grant("r2", 2)), retry("a1", "r2", 1, 50), state.ReasonBadCommand},
 		{"end a stale epoch", running, end("r1", 2, pb.RunState_RUN_STATE_FAILED), state.ReasonStaleEpoch},
 		{"cancel", running, cancel("r1"), ""},
 		{"cancel what is queued, twice", []*pb.Command{queue("r1", "shop", 0), cancel("r1")}, cancel("r1"), ""},
@@ -260,5 +270,24 @@ func TestChanged(t *testing.T) {
 	<-refused.Changed()
 	if len(before.ActiveRuns()) != 0 || len(l.state.View().ActiveRuns()) != 1 {
 		t.Error("an old view changed, or the new one did not")
+	}
+}
+
+// An attempt that fails leaves its mark until the run ends, and the snapshot of
+// the next one is another.
+func TestARunIsTriedAgain(t *testing.T) {
+	l := newLog(t).must(queue("r1", "shop", 0), grant("r1", 1), retry("a1", "r1", 1, 50))
+	r, _ := l.state.View().Run("r1")
+	if r.GetState() != pb.RunState_RUN_STATE_QUEUED || r.GetFailedAttempts() != 1 || r.GetAgent() != "" || r.GetSnapshot() != "" ||
+		!proto.Equal(r.GetNotBefore(), at(50)) || r.GetFailure().GetMessage() != "no" || len(r.GetLogs()) != 1 || r.GetLeaseExpiresAt() != nil {
+		t.Errorf("between attempts: %v", r)
+	}
+	l.must(grant("r1", 2), retry("a1", "r1", 2, 60), grant("r1", 3), commit("r1", 3, "shop", 3))
+	if r, _ = l.state.View().Run("r1"); r.GetState() != pb.RunState_RUN_STATE_SUCCEEDED || r.GetFailedAttempts() != 2 || r.GetFailure() != nil {
+		t.Errorf("in the end: %v", r)
+	}
+	l = newLog(t).must(queue("r1", "shop", 0), grant("r1", 1), cancel("r1"), retry("a1", "r1", 1, 50))
+	if r, _ = l.state.View().Run("r1"); r.GetState() != pb.RunState_RUN_STATE_CANCELLED {
+		t.Errorf("one that was cancelled meanwhile: %v", r)
 	}
 }

@@ -53,7 +53,7 @@ func (t *Tables) Apply(index uint64, cmd *pb.Command) error {
 	defer t.mu.Unlock()
 
 	remember := cmd.GetRequestId() != "" && cmd.GetRenewLeases() == nil // renewing twice is harmless
-	w := &writer{table: table{t.db.Txn(true)}, index: index, at: cmd.GetProposedAt()}
+	w := &writer{table: table{t.db.Txn(true)}, index: index, version: cmd.GetVersion(), at: cmd.GetProposedAt()}
 	if remember {
 		if seen, ok := first[*pb.AppliedRequest](w.table, tableApplied, indexID, cmd.GetRequestId()); ok {
 			w.txn.Abort()
@@ -64,7 +64,7 @@ func (t *Tables) Apply(index uint64, cmd *pb.Command) error {
 	if refusal != nil { // drop whatever was written before the refusal
 		w.txn.Abort()
 		w.txn = t.db.Txn(true)
-		w.sources = false
+		w.sources, w.definitions = false, false
 	}
 	if remember {
 		w.remember(cmd.GetRequestId(), refusal)
@@ -77,6 +77,9 @@ func (t *Tables) Apply(index uint64, cmd *pb.Command) error {
 	next := newView(t.db, index)
 	if next.sources = t.View().sources; w.sources {
 		next.sources = index
+	}
+	if next.definitions = t.View().definitions; w.definitions {
+		next.definitions = index
 	}
 	if refusal != nil { // nobody who waits for news has any
 		next.changed = t.View().changed
@@ -96,10 +99,15 @@ func (t *Tables) publish(next *View) {
 type writer struct {
 	table
 	index uint64
-	at    *timestamp
+	// version of the command: what is done since a later one must not be done, or
+	// members of that version would have another state.
+	version uint32
+	at      *timestamp
 	// sources says that one of them was written to; a refusal drops that again.
 	sources bool
-	broken  error // first failure of the tables themselves: a defect of ours
+	// definitions says so of what a schedule says.
+	definitions bool
+	broken      error // first failure of the tables themselves: a defect of ours
 }
 
 func (w *writer) put(table string, row any) {
@@ -153,6 +161,8 @@ func (w *writer) apply(cmd *pb.Command) error {
 		return w.commitRun(c.CommitRun)
 	case *pb.Command_EndRun:
 		return w.endRun(c.EndRun)
+	case *pb.Command_RetryRun:
+		return w.retryRun(c.RetryRun)
 	case *pb.Command_RequestCancel:
 		return w.requestCancel(c.RequestCancel)
 	case *pb.Command_SetSchedule:
@@ -163,6 +173,20 @@ func (w *writer) apply(cmd *pb.Command) error {
 		return w.registerStore(c.RegisterStore)
 	case *pb.Command_SetCluster:
 		return w.setCluster(c.SetCluster)
+	}
+	return w.applySchedules(cmd)
+}
+
+func (w *writer) applySchedules(cmd *pb.Command) error {
+	switch c := cmd.GetCommand().(type) {
+	case *pb.Command_FireSchedules:
+		return w.fireSchedules(c.FireSchedules)
+	case *pb.Command_SetSchedules:
+		return w.setSchedules(c.SetSchedules)
+	case *pb.Command_PauseSchedules:
+		return w.pauseSchedules(c.PauseSchedules)
+	case *pb.Command_DeferRuns:
+		return w.deferRuns(c.DeferRuns)
 	}
 	return w.applyRetention(cmd)
 }
@@ -179,6 +203,10 @@ func (w *writer) applyRetention(cmd *pb.Command) error {
 		return w.endPrune(c.EndPrune)
 	case *pb.Command_RecordDamage:
 		return w.recordDamage(c.RecordDamage)
+	case *pb.Command_SetHold:
+		return w.setHold(c.SetHold)
+	case *pb.Command_SetTags:
+		return w.setTags(c.SetTags)
 	}
 	return w.applyCluster(cmd)
 }
@@ -207,6 +235,16 @@ func (w *writer) applyCluster(cmd *pb.Command) error {
 		return w.setMember(c.SetMember)
 	case *pb.Command_DropMember:
 		return w.dropMember(c.DropMember)
+	}
+	return w.applyNotify(cmd)
+}
+
+func (w *writer) applyNotify(cmd *pb.Command) error {
+	switch c := cmd.GetCommand().(type) {
+	case *pb.Command_RecordConditions:
+		return w.recordConditions(c.RecordConditions)
+	case *pb.Command_SettleChannels:
+		return w.settleChannels(c.SettleChannels)
 	}
 	return bad("the command is of no kind known here")
 }

@@ -12,7 +12,9 @@ type View struct {
 	table
 	index   uint64
 	sources uint64 // index of the newest command that changed one
-	changed chan struct{}
+	// definitions is the index of the newest command that changed what a schedule says.
+	definitions uint64
+	changed     chan struct{}
 }
 
 func newView(db *memdb.MemDB, index uint64) *View {
@@ -49,16 +51,6 @@ func (v *View) Source(name string) (*pb.Source, bool) {
 // SourcesOf lists the sources that an agent has, by name, without those that are gone.
 func (v *View) SourcesOf(agent string) []*pb.Source {
 	return collect(rows[*pb.Source](v.table, tableSources, indexAgent, sourceKey(agent), false), 0)
-}
-
-// Schedules lists the schedules by id.
-func (v *View) Schedules() []*pb.Schedule {
-	return collect(rows[*pb.Schedule](v.table, tableSchedules, indexID, "", false), 0)
-}
-
-// Schedule returns one schedule.
-func (v *View) Schedule(id string) (*pb.Schedule, bool) {
-	return first[*pb.Schedule](v.table, tableSchedules, indexID, id)
 }
 
 // Run returns one run.

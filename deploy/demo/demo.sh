@@ -44,7 +44,7 @@ hash() { cat "$run/$1/$2.hash"; }
 list_ours() { grep -E "^(SOURCE|SNAPSHOT) |$prefix"; }
 
 # sums SOURCE: name and SHA-256 of every stream in its newest snapshot, as the ledger has them.
-sums() { "$program" snapshot show "$1" | awk 'rows { print $1, $NF } $1 == "STREAM" { rows = 1 }'; }
+sums() { "$program" snapshot show "$1" | awk '/^$/ { rows = 0 } rows { print $1, $NF } $1 == "STREAM" { rows = 1 }'; }
 
 back_up() {
 	show backup "${sources[@]}"

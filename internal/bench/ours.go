@@ -222,7 +222,7 @@ func (o *baktainer) prune(ctx context.Context) (cost, error) {
 	if len(snapshots) < 2 {
 		return cost{}, fmt.Errorf("there are only %d snapshots", len(snapshots))
 	}
-	forget, err := o.ask(ctx, "forget", append([]string{"snapshot", "forget"}, snapshots[1:]...)...)
+	forget, err := o.ask(ctx, "forget", append([]string{"snapshot", "forget", "--undo=0"}, snapshots[1:]...)...)
 	if err != nil {
 		return cost{}, err
 	}

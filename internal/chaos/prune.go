@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -21,7 +23,7 @@ const (
 // only they needed. That what stays is whole is checked like everything else.
 func (r *Rig) prune(ctx context.Context) {
 	for _, d := range r.databases {
-		gone, err := r.pruneSource(ctx, d.Name)
+		kept, gone, err := r.pruneSource(ctx, d.Name)
 		if err != nil && ctx.Err() == nil {
 			r.figures.Wrong = append(r.figures.Wrong, fmt.Sprintf("prune %s: %v", d.Name, err))
 		}
@@ -30,37 +32,41 @@ func (r *Rig) prune(ctx context.Context) {
 			r.forgotten[id] = true
 			r.figures.Pruned++
 		}
+		// What stays of it is read again: the deletion may have taken too much.
+		for _, id := range kept {
+			delete(r.read, id)
+		}
 	}
-	// What stays is read again: the deletion may have taken too much.
-	clear(r.read)
 	r.figures.Wrong = append(r.figures.Wrong, r.compare(ctx)...)
 	r.say("pruned: %d snapshots in all", r.figures.Pruned)
 }
 
-func (r *Rig) pruneSource(ctx context.Context, source string) ([]string, error) {
-	var old []string
+// pruneSource says which snapshots it has kept, and which not.
+func (r *Rig) pruneSource(ctx context.Context, source string) (kept, old []string, _ error) {
 	err := r.ask(ctx, func(ctx context.Context, a apis) error {
 		resp, err := a.admin.ListSnapshots(ctx, &pb.ListSnapshotsRequest{Source: source, Limit: listLimit})
-		old = nil
+		kept, old = nil, nil
 		for i, s := range resp.GetSnapshots() { // newest first
 			if i >= prunedKeep {
 				old = append(old, s.GetId())
+			} else {
+				kept = append(kept, s.GetId())
 			}
 		}
 		return err
 	})
 	if err != nil || len(old) == 0 {
-		return nil, err
+		return kept, nil, err
 	}
 	err = r.ask(ctx, func(ctx context.Context, a apis) error {
-		_, err := a.admin.ForgetSnapshots(ctx, &pb.ForgetSnapshotsRequest{Snapshots: old})
+		_, err := a.admin.ForgetSnapshots(ctx, &pb.ForgetSnapshotsRequest{Snapshots: old, Undo: durationpb.New(0)})
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return kept, nil, err
 	}
 	// From here on they may be gone, whatever is answered.
-	return old, r.ask(ctx, func(ctx context.Context, a apis) error {
+	return kept, old, r.ask(ctx, func(ctx context.Context, a apis) error {
 		stream, err := a.admin.Prune(ctx, &pb.PruneRequest{Source: source})
 		if err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/baktainer/baktainer/internal/bench/measure"
 	"github.com/baktainer/baktainer/internal/chaos/check"
+	"github.com/baktainer/baktainer/internal/chaos/disks"
 	"github.com/baktainer/baktainer/internal/chaos/figures"
 	"github.com/baktainer/baktainer/internal/chaos/load"
 	"github.com/baktainer/baktainer/internal/chaos/network"
@@ -129,13 +130,16 @@ func Run(ctx context.Context, o Options) (_ *figures.Figures, err error) {
 			break
 		}
 		out := r.round(ctx, f)
+		if ctx.Err() != nil { // somebody broke it off: it shows nothing
+			break
+		}
 		r.figures.Faults = append(r.figures.Faults, out)
 		r.tell(out)
-		if ctx.Err() == nil && !r.sound(out) {
+		if !r.sound(out) {
 			r.figures.Wrong = append(r.figures.Wrong, "the run was broken off: the cluster did not come back by itself")
 			break
 		}
-		if ctx.Err() == nil && len(r.figures.Faults)%pruneEvery == 0 {
+		if len(r.figures.Faults)%pruneEvery == 0 {
 			r.prune(ctx)
 		}
 	}
@@ -177,6 +181,9 @@ func (r *Rig) up(ctx context.Context) error {
 		return err
 	}
 	if err := r.net.Up(ctx); err != nil {
+		return err
+	}
+	if err := disks.Share(ctx, r.dir, command); err != nil {
 		return err
 	}
 	started := make(chan error, 1)

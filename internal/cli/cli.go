@@ -41,6 +41,9 @@ type Roof struct {
 	// DialController connects to a controller over TLS. It renews the certificate of
 	// a login when it is time, and keeps what controllers there are.
 	DialController func(ctx context.Context, r Remote) (conn grpc.ClientConnInterface, hangUp func(), err error)
+	// CheckSettings says what is wrong with what settings name: files and URLs that
+	// are read at the start alone. It may be nil.
+	CheckSettings func(config.Config) error
 	// PlanRecovery looks into the data folder of a controller that does not run, and
 	// says what a recovery with the members in a peers.json would do. It changes nothing.
 	PlanRecovery func(ctx context.Context, c config.Config, peers []byte) (Recovery, error)
@@ -124,10 +127,10 @@ func (a *app) root() *cobra.Command {
 	}
 	root := group("baktainer", "Back up labelled database containers, and bring them back", about,
 		a.upCommand(), a.controllerCommand(), a.agentCommand(), a.loginCommand(), a.logoutCommand(),
-		a.rescueCommand(), a.keyCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
-	root.AddCommand(asking(a.statusCommand(), a.sourceCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
-		a.restoreCommand(), a.dumpCommand(), a.pruneCommand(), a.storeCommand(),
-		a.clusterCommand(), a.tokenCommand(), a.identityCommand(), a.authorityCommand(), a.auditCommand())...)
+		a.healthCommand(), a.rescueCommand(), a.keyCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(asking(a.statusCommand(), a.coverageCommand(), a.sourceCommand(), a.scheduleCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
+		a.restoreCommand(), a.dumpCommand(), a.pruneCommand(), a.retentionCommand(), a.storeCommand(),
+		a.clusterCommand(), a.tokenCommand(), a.identityCommand(), a.authorityCommand(), a.auditCommand(), a.notifyCommand())...)
 	root.Version = version.String()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetIn(a.in)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,17 @@ func TestGolden(t *testing.T) {
 	version.Version = "v1.2.3"
 	failed := map[string]*pb.Run{"wiki": {State: pb.RunState_RUN_STATE_FAILED, Failure: wrongPassword("wiki")}}
 	allFailed := map[string]*pb.Run{"wiki": failed["wiki"], "shop/db": {State: pb.RunState_RUN_STATE_CANCELLED}}
+	gaps := &pb.GetCoverageResponse{
+		Sources: []*pb.SourceCoverage{
+			{Source: "shop/db", State: pb.SourceState_SOURCE_STATE_READY, Restorable: "01JNG3ZZZZZZZZZZZZZZZZZZZ2", RestorableAt: ago(2 * time.Hour)},
+			{Source: "wiki", State: pb.SourceState_SOURCE_STATE_INVALID, Gaps: []*pb.CoverageGap{
+				{Kind: "invalid", Message: "baktainer.db.engine: there is no such engine\x1b[31m", Hint: "Did you mean postgres?"},
+				{Kind: "never-backed-up", Message: "there is no snapshot of it", Hint: "Back it up."},
+			}},
+		},
+		Unlabelled: []*pb.Unlabelled{{Agent: "a1", Container: &pb.Container{Id: "c0ffee", Name: "cache", Image: "redis:7"}, Engine: "redis"}},
+		Conditions: []*pb.Condition{{Kind: pb.ConditionKind_CONDITION_KIND_AGENT_SILENT, Subject: "a2", OpenedAt: ago(time.Hour), Message: "it is away"}},
+	}
 	for _, tc := range []struct {
 		name string
 		fake *fake
@@ -112,10 +124,24 @@ func TestGolden(t *testing.T) {
 		{"snapshot-ls", &fake{}, "snapshot ls"},
 		{"snapshot-ls-json", &fake{}, "snapshot ls -o json"},
 		{"snapshot-show", &fake{}, "snapshot show shop/db"},
+		{"snapshot-show-json", &fake{}, "snapshot show shop/db -o json"},
+		{"snapshot-show-unreadable", &fake{noContents: problem.New(problem.NotFound, "the manifest is gone")}, "snapshot show shop/db"},
+		{"snapshot-show-unsupported", &fake{old: true}, "snapshot show shop/db"},
+		{"snapshot-diff", &fake{}, "snapshot diff 01JNG0 shop/db@latest"},
+		{"snapshot-diff-json", &fake{}, "snapshot diff 01JNG0 shop/db@latest -o json"},
+		{"snapshot-diff-same", &fake{}, "snapshot diff shop/db@latest shop/db"},
+		{"snapshot-diff-unreadable", &fake{noContents: problem.New(problem.NotFound, "the manifest is gone")}, "snapshot diff 01JNG0 shop/db@latest"},
+		{"snapshot-diff-one", &fake{}, "snapshot diff shop/db"},
 		{"snapshot-show-missing", &fake{}, "snapshot show nothing"},
 		{"snapshot-verify-all", &fake{}, "snapshot verify --all"},
 		{"snapshot-verify-damaged", &fake{findings: map[string][]*pb.Failure{"01JNG1ZZZZZZZZZZZZZZZZZZZ1": {{Message: "pack 12 is missing", Code: "corrupt"}}}}, "snapshot verify --all"},
 		{"snapshot-verify-json", &fake{}, "snapshot verify wiki@latest -o json"},
+		{"coverage", &fake{coverage: gaps}, "coverage"},
+		{"coverage-verbose", &fake{coverage: gaps}, "coverage -v"},
+		{"coverage-quiet", &fake{coverage: gaps}, "coverage -q"},
+		{"coverage-json", &fake{coverage: gaps}, "coverage -o json"},
+		{"coverage-full", &fake{coverage: &pb.GetCoverageResponse{Sources: gaps.GetSources()[:1]}}, "coverage"},
+		{"coverage-none", &fake{}, "coverage"},
 		{"status", &fake{}, "status"},
 		{"status-json", &fake{}, "status -o json"},
 		{"status-not-ready", &fake{problems: []string{"the store is full"}}, "status -q"},
@@ -183,13 +209,14 @@ func TestWrongSettingsAreBadInput(t *testing.T) {
 
 func TestConfigShow(t *testing.T) {
 	t.Setenv("BT_THREADS", "7")
-	t.Setenv("BT_RETENTION_DAYS", "7")
+	t.Setenv("BT_KEY_ROTATION_ENABLED", "true")
 	r := cli(t, Roof{}, "", "config", "show", "--schedule", "off", "--data-dir", "/d")
-	if r.status != 0 || !strings.Contains(r.err, "warning: BT_RETENTION_DAYS: nothing is deleted") {
+	if r.status != 0 || !strings.Contains(r.err, "warning: BT_KEY_ROTATION_ENABLED: keys are not rotated") {
 		t.Errorf("%+v", r)
 	}
-	for _, want := range []string{"concurrency       7                            BT_THREADS\n", "schedule          off                          --schedule\n", "store             /d/store                     default\n"} {
-		if !strings.Contains(r.out, want) {
+	rows := regexp.MustCompile(" +").ReplaceAllString(r.out, " ")
+	for _, want := range []string{"concurrency 7 BT_THREADS\n", "schedule off --schedule\n", "store /d/store default\n"} {
+		if !strings.Contains(rows, want) {
 			t.Errorf("%q is not in\n%s", want, r.out)
 		}
 	}
@@ -259,7 +286,7 @@ func TestUp(t *testing.T) {
 		got, warned = c, warnings
 		return problem.New(problem.Conflict, "it runs already")
 	}}
-	t.Setenv("BT_RETENTION_DAYS", "7")
+	t.Setenv("BT_KEY_ROTATION_ENABLED", "true")
 	r := cli(t, roof, "", "up", "--concurrency", "9")
 	if r.status != 1 || got.Concurrency != 9 || len(warned) != 1 || r.err != "error: it runs already\n" {
 		t.Errorf("%+v, %+v, %q", r, got, warned)

@@ -29,6 +29,13 @@ func (a *app) withCluster(cmd *cobra.Command, work func(context.Context, pb.Clus
 	})
 }
 
+// withRetention is withController for what is kept, and how long.
+func (a *app) withRetention(cmd *cobra.Command, work func(context.Context, pb.RetentionServiceClient) error) error {
+	return a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		return work(ctx, pb.NewRetentionServiceClient(conn))
+	})
+}
+
 func (a *app) connected(cmd *cobra.Command, work func(context.Context, grpc.ClientConnInterface) error) error {
 	c, _, err := a.settings(cmd)
 	if err != nil {

@@ -27,10 +27,15 @@ func (a *app) configCheck() *cobra.Command {
 		Use: "check", Short: "Check all settings without starting anything", Args: arguments(0, 0),
 		Long: "Check flags, variables and the settings file, and tell all that is wrong.\n\nExit status: 0 all is right, 2 something is wrong.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, warnings, err := a.settings(cmd)
+			c, warnings, err := a.settings(cmd)
 			a.warn(warnings)
 			if err != nil {
 				return err
+			}
+			if a.roof.CheckSettings != nil {
+				if err := a.roof.CheckSettings(c); err != nil {
+					return err
+				}
 			}
 			a.say("All settings are right.")
 			return nil

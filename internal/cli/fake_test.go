@@ -42,6 +42,11 @@ type fake struct {
 	// What each snapshot's verification finds.
 	findings map[string][]*pb.Failure
 	problems []string
+	// noContents is why nobody can tell what is in snapshots.
+	noContents error
+	coverage   *pb.GetCoverageResponse
+	// old is a controller of before GetContents.
+	old bool
 	// drops is how many times WatchRun breaks off before it answers.
 	drops int
 	// gone is closed to leave runs unfinished for ever.
@@ -212,7 +217,8 @@ func (f *fake) ListSnapshots(_ context.Context, req *pb.ListSnapshotsRequest) (*
 }
 
 func (f *fake) GetSnapshot(_ context.Context, req *pb.GetSnapshotRequest) (*pb.GetSnapshotResponse, error) {
-	for _, s := range snapshots() {
+	older := &pb.Snapshot{Id: "01JNG0ZZZZZZZZZZZZZZZZZZZ0", Source: "shop/db", CommittedAt: ago(26 * time.Hour), RawBytes: 13 << 20} // no listing has it
+	for _, s := range append(snapshots(), older) {
 		if strings.HasPrefix(s.GetId(), req.GetSnapshot()) || s.GetSource()+"@latest" == req.GetSnapshot() {
 			return &pb.GetSnapshotResponse{Snapshot: s}, nil
 		}
@@ -227,6 +233,44 @@ func (f *fake) VerifySnapshot(req *pb.VerifySnapshotRequest, s grpc.ServerStream
 	return s.Send(&pb.VerifySnapshotResponse{BytesDone: 2, BytesTotal: 2, Report: &pb.VerifyReport{
 		Packs: 3, StoredBytes: 2 << 20, Chunks: 700, RawBytes: 12 << 20, Problems: f.findings[req.GetSnapshot()],
 	}})
+}
+
+func (f *fake) GetCoverage(context.Context, *pb.GetCoverageRequest) (*pb.GetCoverageResponse, error) {
+	return f.coverage, nil
+}
+
+// GetContents tells of the newer snapshot in two parts, and has nothing to tell
+// of any snapshot when its manifest is gone.
+func (f *fake) GetContents(req *pb.GetContentsRequest, s grpc.ServerStreamingServer[pb.GetContentsResponse]) error {
+	switch {
+	case f.noContents != nil:
+		return f.noContents
+	case f.old:
+		return f.UnimplementedAdminServiceServer.GetContents(req, s)
+	}
+	object := func(kind, name string, rows int64) *pb.ContentsObject {
+		return &pb.ContentsObject{Kind: kind, Name: name, Rows: rows}
+	}
+	parts := []*pb.GetContentsResponse{{Stream: "wiki.db", Objects: []*pb.ContentsObject{object("file", "wiki.db", -1)}}}
+	switch req.GetSnapshot() {
+	case snapshots()[0].GetId():
+		parts = []*pb.GetContentsResponse{
+			{Stream: "globals.sql", Objects: []*pb.ContentsObject{object("role", "shop", -1)}},
+			{Stream: "shop.sql", Objects: []*pb.ContentsObject{object("table", "public.customers", 70)}, Notes: []string{"dumped by pg_dump version 15.18"}},
+			{Stream: "shop.sql", Objects: []*pb.ContentsObject{object("table", "public.orders\x1b[31m", 12), object("table", "public.invoices", 5)}},
+		}
+	case "01JNG0ZZZZZZZZZZZZZZZZZZZ0":
+		parts = []*pb.GetContentsResponse{
+			{Stream: "globals.sql", Objects: []*pb.ContentsObject{object("role", "shop", -1)}},
+			{Stream: "shop.sql", Objects: []*pb.ContentsObject{object("table", "public.customers", 700), object("table", "public.carts", 3), object("table", "public.invoices", 4)}},
+		}
+	}
+	for _, p := range parts {
+		if err := s.Send(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *fake) DumpSnapshot(req *pb.DumpSnapshotRequest, s grpc.ServerStreamingServer[pb.DumpSnapshotResponse]) error {
@@ -271,6 +315,15 @@ func serve(t *testing.T, f pb.AdminServiceServer) string {
 	pb.RegisterAdminServiceServer(server, f)
 	if f, ok := f.(pb.ClusterServiceServer); ok {
 		pb.RegisterClusterServiceServer(server, f)
+	}
+	if f, ok := f.(pb.NotifyServiceServer); ok {
+		pb.RegisterNotifyServiceServer(server, f)
+	}
+	if f, ok := f.(pb.RetentionServiceServer); ok {
+		pb.RegisterRetentionServiceServer(server, f)
+	}
+	if f, ok := f.(pb.ScheduleServiceServer); ok {
+		pb.RegisterScheduleServiceServer(server, f)
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {

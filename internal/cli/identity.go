@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -99,7 +99,7 @@ token. A controller of the cluster is shut out with ` + "`baktainer cluster remo
 // revoke shuts an identity out.
 func (a *app) revoke(cmd *cobra.Command, role pb.Role, name string, assent bool) error {
 	who := viewRole(role) + "/" + name
-	if err := config.CheckName(name); err != nil {
+	if err := pki.CheckName(name); err != nil {
 		return problem.Wrap(problem.InvalidInput, err, "%.80q is no identity", who).WithHint("`baktainer identity ls` lists them.")
 	}
 	if err := a.sure(assent, "This shuts "+who+" out at once; it gets in again only with a new token."); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/source"
 )
@@ -99,7 +100,7 @@ func (a *app) loginRequest(c config.Config, ask bool, name string) (r LoginReque
 			r.Name = u.Username
 		}
 	}
-	if err := config.CheckName(r.Name); err != nil {
+	if err := pki.CheckName(r.Name); err != nil {
 		return r, problem.Wrap(problem.InvalidInput, err, "the name %.80q", r.Name).WithHint("Say who you are with --name.")
 	}
 	if ask || !c.Token.Given() {

@@ -30,7 +30,7 @@ const (
 
 // stateColours paint the words for states wherever they stand in a table.
 var stateColours = map[string]colour{
-	"ready": green, "succeeded": green, "connected": green, "fine": green, "good": green, "done": green,
+	"ready": green, "active": green, "paused": yellow, "resting": grey, "off": grey, "broken": red, "succeeded": green, "connected": green, "fine": green, "good": green, "done": green,
 	"invalid": red, "revoked": red, "expired": grey, "used": grey, "drained": yellow, "open": yellow, "failed": red, "problem": red, "damaged": red, "away": red,
 	"running": yellow, "queued": yellow, "stopped": yellow, "cancelled": yellow, "gone": grey,
 }

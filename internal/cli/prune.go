@@ -48,7 +48,7 @@ func (a *app) pruneCommand() *cobra.Command {
 		Long: `Delete from the store what forgotten snapshots alone need, and what failed runs have left.
 
 It shows first what goes, and why, and asks. What is deleted is what was shown: when things have changed
-meanwhile it refuses. A snapshot that is not forgotten never loses anything. A source is not backed up
+meanwhile it refuses. A snapshot that is not forgotten, or can be taken back, never loses anything. A source is not backed up
 while it is pruned, nor pruned while it is backed up or restored. A prune that is interrupted goes on when the
 controller is back.
 

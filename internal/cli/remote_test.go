@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/transport"
 )
@@ -211,7 +212,7 @@ func TestLogin(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	kept("bob")
-	if u, err := user.Current(); err == nil && config.CheckName(u.Username) == nil {
+	if u, err := user.Current(); err == nil && pki.CheckName(u.Username) == nil {
 		r := cli(t, roof, "", "login", "--controller", "c1:8468", "-q")
 		if r.status != 0 || r.out != "admin/"+u.Username+"\n" {
 			t.Errorf("without a name: %+v", r)

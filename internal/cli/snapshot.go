@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,8 @@ import (
 )
 
 func (a *app) snapshotCommand() *cobra.Command {
-	return group("snapshot", "What can be restored", "", a.snapshotList(), a.snapshotShow(), a.snapshotVerify(), a.snapshotForget(), a.snapshotUnforget())
+	return group("snapshot", "What can be restored", "", a.snapshotList(), a.snapshotShow(), a.snapshotDiff(), a.snapshotVerify(), a.snapshotForget(), a.snapshotUndelete(),
+		a.snapshotHold(), a.snapshotUnhold(), a.snapshotTag())
 }
 
 func (a *app) snapshotList() *cobra.Command {
@@ -40,7 +42,7 @@ func (a *app) snapshotList() *cobra.Command {
 					ids[i] = s.ID
 					rows[i] = []string{
 						s.ID, s.Source, a.when(s.CommittedAt), size(s.RawBytes), size(s.NewBytes), strconv.Itoa(len(s.Streams)),
-						cmp.Or(s.Server, s.Engine), a.proof(s), a.when(s.ForgottenAt),
+						cmp.Or(s.Server, s.Engine), a.proof(s), a.when(s.HoldUntil), strings.Join(s.Tags, ","), a.when(s.ForgottenAt), a.undo(s),
 					}
 				}
 				return a.print(all, ids, func() {
@@ -48,7 +50,7 @@ func (a *app) snapshotList() *cobra.Command {
 						a.say("%s", map[bool]string{true: "No snapshot is forgotten.", false: "No snapshot yet."}[forgotten])
 						return
 					}
-					a.table([]string{"SNAPSHOT", "SOURCE", "MADE", "SIZE", "NEW", "STREAMS", "SERVER", "VERIFIED", "FORGOTTEN"}, rows)
+					a.table([]string{"SNAPSHOT", "SOURCE", "MADE", "SIZE", "NEW", "STREAMS", "SERVER", "VERIFIED", "HELD UNTIL", "TAGS", "FORGOTTEN", "UNDO UNTIL"}, rows)
 				})
 			})
 		},
@@ -68,7 +70,7 @@ func (a *app) proof(s *snapshotView) string {
 
 func (a *app) snapshotShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show SNAPSHOT", Short: "Show one snapshot and its streams", Args: arguments(1, 1), ValidArgsFunction: a.completeSnapshots,
+		Use: "show SNAPSHOT", Short: "Show one snapshot, its streams and what is in them", Args: arguments(1, 1), ValidArgsFunction: a.completeSnapshots,
 		Example: examples("baktainer snapshot show shop/db@latest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
@@ -77,6 +79,13 @@ func (a *app) snapshotShow() *cobra.Command {
 					return err
 				}
 				v := viewSnapshot(snap)
+				h, ok, err := a.readContents(ctx, client, v.ID)
+				if err != nil {
+					return err
+				}
+				if ok {
+					v.Contents, v.Notes = h.views(), list(h.notes)
+				}
 				return a.print(v, []string{v.ID}, func() { a.showSnapshot(v) })
 			})
 		},
@@ -86,7 +95,8 @@ func (a *app) snapshotShow() *cobra.Command {
 func (a *app) showSnapshot(s *snapshotView) {
 	a.facts(
 		"snapshot", s.ID, "source", s.Source, "engine", s.Engine, "server", s.Server, "image", s.Image, "run", s.Run,
-		"made", a.at(s.CommittedAt), "took", lasted(s.StartedAt, s.CommittedAt), "verified", cmp.Or(a.at(s.VerifiedAt), "never"), "damaged", a.at(s.DamagedAt), "forgotten", a.at(s.ForgottenAt),
+		"made", a.at(s.CommittedAt), "took", lasted(s.StartedAt, s.CommittedAt), "verified", cmp.Or(a.at(s.VerifiedAt), "never"), "damaged", a.at(s.DamagedAt), "forgotten", a.at(s.ForgottenAt), "because", s.ForgetReason, "undo until", a.at(s.UndoUntil),
+		"on hold until", a.at(s.HoldUntil), "held for", s.HoldReason, "held by", s.HoldBy, "tags", strings.Join(s.Tags, ", "),
 		"size", size(s.RawBytes), "new", size(s.NewBytes), "stores", strings.Join(s.Stores, ", "), "ledger", strconv.FormatUint(s.LedgerIndex, 10),
 	)
 	rows := make([][]string, len(s.Streams))
@@ -94,4 +104,18 @@ func (a *app) showSnapshot(s *snapshotView) {
 		rows[i] = []string{st.Name, st.Kind, st.Database, size(st.Size), st.SHA256}
 	}
 	a.table([]string{"STREAM", "KIND", "DATABASE", "SIZE", "SHA-256"}, rows)
+	if len(s.Contents) > 0 {
+		fmt.Fprintln(a.out)
+		rows = make([][]string, len(s.Contents))
+		for i, o := range s.Contents {
+			rows[i] = []string{o.Kind, o.Name, rowsText(o.Rows), o.Stream}
+		}
+		a.table([]string{"KIND", "NAME", "ROWS", "STREAM"}, rows)
+	}
+	for i, n := range s.Notes {
+		if i == 0 {
+			fmt.Fprintln(a.out)
+		}
+		fmt.Fprintln(a.out, printable(n))
+	}
 }

@@ -128,7 +128,7 @@ func tokenRequest(role, name string, ttl time.Duration, uses int32) (*pb.CreateT
 		return nil, err
 	}
 	if name != "" {
-		if err := config.CheckName(name); err != nil {
+		if err := pki.CheckName(name); err != nil {
 			return bad("--name %.80q: %v", name, err)
 		}
 	}

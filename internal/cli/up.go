@@ -73,6 +73,7 @@ const (
 func (a *app) upNow(ctx context.Context, c config.Config, warnings []string) error {
 	upCtx, stop := context.WithCancel(ctx)
 	defer stop()
+	c.Notify.Digest, c.Notify.Interval = 0, 0 // it is over before anything else could be gathered
 	up := make(chan error, 1)
 	workCtx, giveUp := context.WithCancel(ctx)
 	defer giveUp()
@@ -103,7 +104,22 @@ func (a *app) backupOnce(ctx context.Context, socket string) error {
 	if err := a.untilSettled(ctx, client); err != nil {
 		return err
 	}
-	return a.backup(ctx, client, &pb.StartBackupRequest{All: true, RequestId: rand.Text()}, false)
+	err = a.backup(ctx, client, &pb.StartBackupRequest{All: true, RequestId: rand.Text()}, false)
+	a.untilTold(ctx, pb.NewNotifyServiceClient(conn))
+	return err
+}
+
+// toldPolls is how often it is asked whether all is told that is to be told. What
+// is not told then is told at the next start.
+const toldPolls = 300
+
+func (a *app) untilTold(ctx context.Context, client pb.NotifyServiceClient) {
+	for range toldPolls {
+		resp, err := client.ListConditions(ctx, &pb.ListConditionsRequest{})
+		if err != nil || len(resp.GetChannels()) == 0 || resp.GetSettled() || clock.Sleep(ctx, min(a.retryAfter, pollEvery)) != nil {
+			return
+		}
+	}
 }
 
 // untilSettled waits until the controller answers, an agent with a working

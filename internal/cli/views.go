@@ -99,6 +99,13 @@ type snapshotView struct {
 	VerifiedAt     *time.Time   `json:"verified_at,omitempty" doc:"when its bytes were last re-read and found right"`
 	DamagedAt      *time.Time   `json:"damaged_at,omitempty" doc:"when some of it was found damaged or missing"`
 	ForgottenAt    *time.Time   `json:"forgotten_at,omitempty" doc:"when it was forgotten"`
+	ForgetReason   string       `json:"forget_reason,omitempty" doc:"why its policy let it go; absent when somebody asked for it"`
+	UndoUntil      *time.Time   `json:"undo_until,omitempty" doc:"until when it is sure that a forgotten one can be taken back"`
+	HoldUntil      *time.Time   `json:"hold_until,omitempty" doc:"until when a hold keeps it"`
+	HoldReason     string       `json:"hold_reason,omitempty" doc:"what the hold is for"`
+	HoldBy         string       `json:"hold_by,omitempty" doc:"who put it on hold"`
+	Tags           []string     `json:"tags" doc:"words that a policy may keep it for"`
+	Schedule       string       `json:"schedule,omitempty" doc:"the schedule that it comes from; absent when somebody asked for it"`
 	Streams        []streamView `json:"streams" doc:"its dumps: name, kind, database, format, size, sha256 (of the dump as the tool wrote it)"`
 	RawBytes       int64        `json:"raw_bytes" doc:"size of all its dumps"`
 	NewBytes       int64        `json:"new_bytes" doc:"what it added to the store"`
@@ -108,6 +115,8 @@ type snapshotView struct {
 	Stores         []string     `json:"stores" doc:"the stores that hold it"`
 	LedgerIndex    uint64       `json:"ledger_index" doc:"its place in the ledger"`
 	Hash           string       `json:"hash" doc:"hash of its ledger entry"`
+	Contents       []objectView `json:"contents,omitempty" doc:"with snapshot show, what is in it: stream, kind, name, rows (absent where nobody counted)"`
+	Notes          []string     `json:"notes,omitempty" doc:"with snapshot show, what else was seen in its streams"`
 }
 
 type streamView struct {
@@ -173,7 +182,9 @@ func viewSnapshot(s *pb.Snapshot) *snapshotView {
 	v := &snapshotView{
 		ID: s.GetId(), Source: s.GetSource(), Run: s.GetRun(), Engine: s.GetEngine(), Server: s.GetServer(), Image: s.GetImage(),
 		FireTime: moment(s.GetFireTime()), StartedAt: moment(s.GetStartedAt()), CommittedAt: moment(s.GetCommittedAt()),
-		VerifiedAt: moment(s.GetVerifiedAt()), DamagedAt: moment(s.GetDamagedAt()), ForgottenAt: moment(s.GetForgottenAt()), Streams: []streamView{}, RawBytes: s.GetRawBytes(), NewBytes: s.GetNewBytes(),
+		VerifiedAt: moment(s.GetVerifiedAt()), DamagedAt: moment(s.GetDamagedAt()), ForgottenAt: moment(s.GetForgottenAt()),
+		ForgetReason: s.GetForgetReason(), UndoUntil: moment(s.GetUndoUntil()), HoldUntil: moment(s.GetHoldUntil()), HoldReason: s.GetHoldReason(), HoldBy: s.GetHoldBy(),
+		Tags: list(s.GetTags()), Schedule: s.GetSchedule(), Streams: []streamView{}, RawBytes: s.GetRawBytes(), NewBytes: s.GetNewBytes(),
 		ManifestSHA256: hex.EncodeToString(s.GetManifestSha256()), ManifestSize: s.GetManifestSize(),
 		Root: hex.EncodeToString(s.GetRoot()), Stores: list(s.GetStores()), LedgerIndex: s.GetLedgerIndex(), Hash: hex.EncodeToString(s.GetHash()),
 	}

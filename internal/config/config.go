@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/schedule"
 	"github.com/baktainer/baktainer/internal/source"
 	"github.com/baktainer/baktainer/internal/transport"
 )
@@ -38,13 +39,17 @@ type Config struct {
 	IdentityFile   string
 
 	// Schedule is a cron expression, empty when nothing is backed up by itself.
-	Schedule    string
+	Schedule string
+	// Schedules are those of the settings file, of several sources each.
+	Schedules   []schedule.Several
 	Zone        *time.Location
 	Concurrency int
 	// Compress is for sources whose labels do not say.
 	Compress source.Compression
 	// Cache is how many bytes of packs the agent keeps on its disk, 0 for none.
 	Cache int64
+
+	Retention Retention
 
 	LogLevel slog.Level
 	// LogFormat is auto, text or json.
@@ -73,8 +78,19 @@ type Config struct {
 	LoginDir string
 	// Memory is Go's soft limit, in bytes: 0 when the command chooses, NoLimit for none.
 	Memory int64
+	// Attempts is how often a scheduled backup is tried, TimeLimit how long one
+	// attempt may take; 0: as long as it wants.
+	Attempts  int
+	TimeLimit time.Duration
+	// Bandwidth is what an agent sends at most, in bytes a second, and CPUs how many
+	// processors the process uses; 0: as many as there are.
+	Bandwidth int64
+	CPUs      int
 	// LeaseDuration is how long an agent may go unheard before its runs are given to another.
 	LeaseDuration time.Duration
+
+	// Notify says who is told what.
+	Notify Notify
 
 	// File is the file that was read, empty when there was none.
 	File string
@@ -147,11 +163,13 @@ type loader struct {
 	defaultFile string
 	wrong       []string
 	warnings    []string
+	// fileSchedules wait until the policies are known that they name.
+	fileSchedules []fileSchedule
 }
 
 func (l *loader) load(o LoadOptions) (Config, []string, error) {
 	c := Config{Origins: map[string]string{}}
-	variables, legacy := l.variables(), l.legacy()
+	variables, legacy := l.variables(), l.legacy(&c)
 	for _, s := range settings {
 		l.apply(&c, given{s, s.defaultValue(circumstances{l.env, o.Root, o.Command}), "default"})
 	}
@@ -161,6 +179,8 @@ func (l *loader) load(o LoadOptions) (Config, []string, error) {
 		}
 	}
 	l.complete(&c)
+	l.retention(&c)
+	l.schedules(&c)
 	l.wire(&c, o.Command)
 	l.required(c, o.Command)
 	if len(l.wrong) > 0 {
@@ -212,6 +232,9 @@ func (l *loader) oneKey(c *Config) {
 	}
 }
 
+// AgentSocket is where an agent that is a process of its own is asked how it is.
+func (c Config) AgentSocket() string { return filepath.Join(c.DataDir, "agent", "agent.sock") }
+
 // complete derives what depends on other settings and checks what only makes
 // sense together.
 func (l *loader) complete(c *Config) {
@@ -226,6 +249,7 @@ func (l *loader) complete(c *Config) {
 		c.LoginDir = filepath.Join(dir, "login")
 	}
 	l.oneKey(c)
+	l.notify(c)
 	for path, name := range map[*string]string{&c.Socket: "baktainer.sock", &c.KeyFile: "repository.key", &c.Store: "store"} {
 		if *path == "" {
 			*path = filepath.Join(c.DataDir, name)

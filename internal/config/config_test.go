@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/schedule"
 	"github.com/baktainer/baktainer/internal/source"
 )
 
@@ -43,7 +44,11 @@ func TestDefaults(t *testing.T) {
 		"schedule": "0 0 * * *", "timezone": "Local", "concurrency": "4", "cache": "1GiB", "compress": "default", "log-level": "info",
 		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
 		"docker-ca": "", "docker-cert": "", "docker-key": "", "agent-id": "", "lease-duration": "1m0s",
-		"listen": ":8468", "name": "", "advertise": "", "join": "", "join-token-file": "", "bootstrap-expect": "1", "controller": "", "token-file": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "", "passphrase-file": "", "identity-file": "",
+		"listen": ":8468", "name": "", "advertise": "", "join": "", "join-token-file": "", "bootstrap-expect": "1", "controller": "", "token-file": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "", "attempts": "3", "time-limit": "off", "bandwidth": "off", "cpus": "all", "passphrase-file": "", "identity-file": "",
+		"notify-file": "", "notify-secret-file": "", "notify-events": "failure,recovery,missed,size,stale,damaged,retention,space,paused,store,agent", "notify-failures": "1", "notify-stale": "auto",
+		"notify-size": "50-200", "notify-silent": "10m0s", "notify-digest": "1m0s", "notify-interval": "5m0s", "notify-template": "",
+		"retention": "off", "retention-policies": "", "retention-least": "last=3 daily=7", "undo-window": "3d", "retention-freeze": "2", "retention-verify": "1d", "compact-below": "30%",
+		"free-space-notify": "10%", "free-space-prune": "5%", "free-space-pause": "off",
 	}
 	for _, s := range Settings() {
 		if got := s.Value(c); got != want[s.Name] {
@@ -249,7 +254,7 @@ func TestLegacyVariablesWithoutAMeaningAreWarnedOf(t *testing.T) {
 	if strings.Contains(all, "hunter2") {
 		t.Error("a warning shows a value")
 	}
-	for _, want := range []string{"BT_RETENTION_DAYS: nothing is deleted automatically in this version", "BT_CA: has no effect unless BT_SSL"} {
+	for _, want := range []string{"BT_KEY_ROTATION_ENABLED: keys are not rotated", "BT_CA: has no effect unless BT_SSL"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no warning says %q:\n%s", want, all)
 		}
@@ -442,11 +447,12 @@ func FuzzYAML(f *testing.F) {
 	for _, seed := range []string{
 		"", "---\n", "concurrency: 4\n", "a: b: c", "schedule: \"0 0 * * *\"\nstore: [a]\n", "&a data-dir: *a", "- x", "? {a: b}\n: c",
 		"<<: {store: /x}", "store: !!binary aGk=", "--- a\n--- b", "docker-key: |\n  -----BEGIN X\n", "\x00", "store: &a\n  - *a\n", "!!set {a, b}",
+		"schedules:\n  n:\n    cron: '@daily'\n    sources: [a, b/*]\n", "schedules: {n: {cron: x, splay: [1], sources: *a}}", "schedules: [&a {a: *a}]",
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		values, wrong := parseYAML("b.yaml", text)
+		values, schedules, wrong := parseYAML("b.yaml", text)
 		for _, v := range values {
 			if v.setting == nil || !slices.Contains(Settings(), v.setting) {
 				t.Fatalf("a value for no setting: %+v", v)
@@ -456,6 +462,11 @@ func FuzzYAML(f *testing.F) {
 				_ = v.setting.Value(c)
 			}
 			_ = v.setting.shown(v.text)
+		}
+		for _, s := range schedules {
+			if schedule.CheckName(s.Name) != nil || len(s.Sources) > schedule.MaxPatterns {
+				t.Fatalf("%+v", s)
+			}
 		}
 		for _, w := range wrong {
 			if !strings.HasPrefix(w, "b.yaml:") {

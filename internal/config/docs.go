@@ -26,7 +26,8 @@ The first of these that says something counts:
 
 Every variable has a twin that ends in ` + "`_FILE`" + ` and names a file that holds the value, for secrets that are
 mounted: ` + "`BAKTAINER_DOCKER_KEY_FILE=/run/secrets/docker-key`" + `. (` + "`BAKTAINER_CONFIG`" + ` has none;
-those of ` + "`BAKTAINER_PASSPHRASE`, `BAKTAINER_TOKEN` and `BAKTAINER_JOIN_TOKEN`" + ` are settings below.) An empty variable
+those of ` + "`BAKTAINER_PASSPHRASE`, `BAKTAINER_TOKEN`, `BAKTAINER_JOIN_TOKEN`, `BAKTAINER_NOTIFY` and `BAKTAINER_NOTIFY_SECRET`" + ` are
+settings below.) An empty variable
 counts as not set.
 
 An unknown key in the file, and an unknown variable that begins with ` + "`BAKTAINER_`" + ` or ` + "`BT_`" + `, is an error. All
@@ -40,6 +41,10 @@ that is wrong is told at once, also values that another place overrides, and not
 ` + "`baktainer config check`" + ` looks without starting anything; ` + "`baktainer config show`" + ` prints what holds and where it was found.
 
 A setting that only some commands use says so; the others pass over it, so that controller and agent may share a file.
+
+## Schedules
+
+The YAML file may have one section more, ` + "`schedules`" + `, with schedules of several sources: see [schedules.md](schedules.md#in-the-settings-file).
 
 ## Settings
 `

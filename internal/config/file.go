@@ -33,8 +33,8 @@ func (l *loader) file(c *Config, named string) []given {
 		return nil
 	}
 	c.File = cmp.Or(name, l.defaultFile)
-	values, wrong := parseYAML(c.File, text)
-	l.wrong = append(l.wrong, wrong...)
+	values, schedules, wrong := parseYAML(c.File, text)
+	l.wrong, l.fileSchedules = append(l.wrong, wrong...), schedules
 	return values
 }
 
@@ -54,38 +54,38 @@ func readFile(name string) ([]byte, error) {
 	return b, nil
 }
 
-// parseYAML reads one mapping of settings to single values. It tells all that
-// is wrong with its structure, with line numbers; the values are checked by the settings.
-func parseYAML(file string, text []byte) (values []given, wrong []string) {
+// parseYAML reads one mapping of settings to single values, and the section of
+// schedules. It tells all that is wrong with its structure, with line numbers; the values
+// are checked by the settings.
+func parseYAML(file string, text []byte) (values []given, schedules []fileSchedule, wrong []string) {
 	say := func(line int, format string, args ...any) {
 		wrong = append(wrong, fmt.Sprintf("%s:%d: %s", file, line, fmt.Sprintf(format, args...)))
 	}
 	top, err := document(text)
 	switch {
 	case err != nil:
-		return nil, []string{fmt.Sprintf("%s: %v", file, err)}
+		return nil, nil, []string{fmt.Sprintf("%s: %v", file, err)}
 	case top == nil:
-		return nil, nil
+		return nil, nil, nil
 	case top.Kind != yaml.MappingNode:
 		say(top.Line, "want lines of the form NAME: VALUE")
-		return nil, wrong
+		return nil, nil, wrong
 	}
 	seen := map[string]int{}
 	for i := 0; i+1 < len(top.Content); i += 2 {
-		key, value := top.Content[i], top.Content[i+1]
-		for value.Kind == yaml.AliasNode && value.Alias != nil {
-			value = value.Alias
-		}
+		key, value := top.Content[i], resolved(top.Content[i+1])
 		s := find(key.Value)
 		first, again := seen[key.Value]
 		seen[key.Value] = key.Line
 		switch {
 		case key.Kind != yaml.ScalarNode:
 			say(key.Line, "a name of a setting has to be a plain word")
+		case again && (s != nil || key.Value == sectionSchedules):
+			say(key.Line, "%s: is set in line %d already", key.Value, first)
+		case key.Value == sectionSchedules:
+			schedules = section{file, say}.read(value)
 		case s == nil:
 			say(key.Line, "%.80q: there is no such setting%s", key.Value, didYouMean(key.Value, names()))
-		case again:
-			say(key.Line, "%s: is set in line %d already", s.Name, first)
 		case value.Kind != yaml.ScalarNode:
 			say(value.Line, "%s: want a single value, not a list or mapping", s.Name)
 		case value.ShortTag() == "!!null":
@@ -94,7 +94,7 @@ func parseYAML(file string, text []byte) (values []given, wrong []string) {
 			values = append(values, given{s, value.Value, fmt.Sprintf("%s:%d: %s", file, key.Line, s.Name)})
 		}
 	}
-	return values, wrong
+	return values, schedules, wrong
 }
 
 // document returns the top of the only document in text, nil when there is none.
@@ -126,5 +126,5 @@ func names() []string {
 	for i, s := range settings {
 		all[i] = s.Name
 	}
-	return all
+	return append(all, sectionSchedules)
 }

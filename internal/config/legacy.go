@@ -23,25 +23,21 @@ var legacyNames = map[string]string{
 var legacyOthers = []string{
 	"BT_COMPRESS", "BT_SSL", "BT_CA", "BT_CERT", "BT_KEY",
 	"BT_HEALTH_SERVER_ENABLED", "BT_HEALTH_PORT", "BT_HEALTH_BIND",
+	"BT_ROTATION_ENABLED", "BT_RETENTION_DAYS", "BT_RETENTION_COUNT", "BT_MIN_FREE_SPACE_GB",
 }
 
 // unusedLegacy are those without a meaning today, and why. The order is that of the documentation.
 var unusedLegacy = []struct{ names, why string }{
-	{"BT_ROTATION_ENABLED BT_RETENTION_DAYS BT_RETENTION_COUNT BT_MIN_FREE_SPACE_GB",
-		"nothing is deleted automatically in this version: every snapshot is kept until you remove it"},
 	{"BT_ENCRYPTION_ENABLED BT_ENCRYPTION_KEY BT_ENCRYPTION_KEY_FILE BT_ENCRYPTION_PASSPHRASE",
 		"snapshots are always encrypted, with the key in key-file; files of the earlier format are not read"},
 	{"BT_KEY_ROTATION_ENABLED", "keys are not rotated in this version"},
-	{"BT_NOTIFICATION_CHANNELS BT_NOTIFY_SUCCESS BT_NOTIFY_FAILURES BT_NOTIFY_WARNINGS BT_NOTIFY_HEALTH BT_NOTIFY_SUMMARY " +
-		"BT_SLACK_WEBHOOK_URL BT_DISCORD_WEBHOOK_URL BT_TEAMS_WEBHOOK_URL BT_WEBHOOK_URL",
-		"nobody is notified in this version: watch /metrics or `baktainer run ls`"},
 }
 
 // legacy collects what the variables BT_… say, warns of those that have no
 // meaning any more, and finds unknown ones.
-func (l *loader) legacy() []given {
+func (l *loader) legacy(c *Config) []given {
 	var values []given
-	known := slices.Concat(legacyOthers, slices.Sorted(maps.Keys(legacyNames)))
+	known := slices.Concat(legacyOthers, legacyNotifyNames(), slices.Sorted(maps.Keys(legacyNames)))
 	for _, name := range slices.Sorted(maps.Keys(legacyNames)) {
 		if text, origin, ok := l.variable(name); ok {
 			values = append(values, given{find(legacyNames[name]), text, origin})
@@ -61,6 +57,9 @@ func (l *loader) legacy() []given {
 	l.unknown("BT_", known)
 	values = append(values, l.legacyCompress()...)
 	values = append(values, l.legacyTLS()...)
+	values = append(values, l.legacyNotify(c)...)
+	values = append(values, l.legacyRetention()...)
+	values = append(values, l.legacySpace()...)
 	return append(values, l.legacyHealth()...)
 }
 

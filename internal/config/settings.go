@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/baktainer/baktainer/internal/source"
@@ -84,7 +85,7 @@ var (
 	apart     = []string{"controller", "agent"}
 )
 
-var settings = slices.Concat(ownSettings, wireSettings)
+var settings = slices.Concat(ownSettings, retentionSettings, notifySettings, wireSettings)
 
 // ownSettings are about one process and its work.
 var ownSettings = []*Setting{
@@ -145,6 +146,31 @@ var ownSettings = []*Setting{
 		get: getConcurrency,
 	},
 	{
+		Name: "attempts", Kind: "number", Commands: remembers, Default: "3",
+		Doc: "How often a scheduled backup is tried in all when it fails for a reason that may pass, from 1 to 20; the pauses between grow from half a minute to a quarter of an hour. " +
+			"Sources whose label baktainer.backup.attempts says otherwise have that. What was asked for by hand is tried once.",
+		set: setAttempts,
+		get: func(c *Config) string { return strconv.Itoa(c.Attempts) },
+	},
+	{
+		Name: "time-limit", Kind: "duration", Commands: remembers, Default: "off",
+		Doc: "How long one attempt of a backup may take, such as 90m or 6h, or off. Sources whose label baktainer.backup.time_limit says otherwise have that.",
+		set: setTimeLimit,
+		get: getTimeLimit,
+	},
+	{
+		Name: "bandwidth", Kind: "size", Commands: works, Default: "off",
+		Doc: "How much an agent sends in a second, over all of its backups: such as 10MiB, from 256KiB on, or off. What it holds back, the dump tools feel, and wait.",
+		set: size(leastBandwidth, 0, func(c *Config, n int64) { c.Bandwidth = n }),
+		get: func(c *Config) string { return sizeText(c.Bandwidth, 0) },
+	},
+	{
+		Name: "cpus", Kind: "number", Commands: []string{"up", "controller", "agent"}, Default: "all",
+		Doc: "How many processors this process uses at once, or all. Dump tools are in their own containers, and have those containers' limits.",
+		set: setCPUs,
+		get: getCPUs,
+	},
+	{
 		Name: "compress", Kind: "choice", Commands: works, Default: string(source.CompressDefault), Legacy: "BT_COMPRESS (true: default, false: off)",
 		Doc: "Compression for sources whose label baktainer.compress says nothing: default, off, fast or better.",
 		set: choice(func(c *Config, v string) { c.Compress = source.Compression(v) },
@@ -157,7 +183,7 @@ var ownSettings = []*Setting{
 			"New data is compressed against what it replaces, as far as that is there: a day of scattered changes then takes a small part of the room in the store. " +
 			"Give it about the size that the stored databases of this host have in the store; what was used longest ago goes first. " +
 			"Where agent and store share a disk, as with `up`, it comes on top of the store's size.",
-		set: size(0, func(c *Config, n int64) { c.Cache = n }),
+		set: size(leastSize, 0, func(c *Config, n int64) { c.Cache = n }),
 		get: func(c *Config) string { return sizeText(c.Cache, 0) },
 	},
 	{
@@ -221,7 +247,7 @@ var ownSettings = []*Setting{
 		Doc: "Memory that the program tries to stay under, such as 96MiB or 1GiB, or off. Near it, memory is freed sooner, for some CPU; " +
 			"no work is ever refused for it. It counts what the program allocates; its own code, some 20 MiB, comes on top. " +
 			"The variable GOMEMLIMIT, when set, holds instead.",
-		set: size(NoLimit, func(c *Config, n int64) { c.Memory = n }),
+		set: size(leastSize, NoLimit, func(c *Config, n int64) { c.Memory = n }),
 		get: getMemory,
 	},
 	{

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/baktainer/baktainer/internal/pki"
+	"github.com/baktainer/baktainer/internal/run"
 	"github.com/baktainer/baktainer/internal/schedule"
 )
 
@@ -68,6 +69,58 @@ func setZone(c *Config, text string) error {
 	return nil
 }
 
+func setAttempts(c *Config, text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > run.MaxAttempts {
+		return fmt.Errorf("want a whole number from 1 to %d", run.MaxAttempts)
+	}
+	c.Attempts = n
+	return nil
+}
+
+func setTimeLimit(c *Config, text string) error {
+	c.TimeLimit = 0
+	if strings.EqualFold(text, "off") {
+		return nil
+	}
+	d, err := schedule.ParseDuration(text)
+	if err != nil {
+		return errors.New("want a length of time such as 90m, 2h or 1d, or off")
+	}
+	c.TimeLimit = d
+	return nil
+}
+
+func getTimeLimit(c *Config) string {
+	if c.TimeLimit == 0 {
+		return "off"
+	}
+	return schedule.FormatDuration(c.TimeLimit)
+}
+
+// maxCPUs bounds cpus: no machine has more.
+const maxCPUs = 4096
+
+func setCPUs(c *Config, text string) error {
+	c.CPUs = 0
+	if strings.EqualFold(text, "all") {
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxCPUs {
+		return errors.New("want a whole number from 1 on, or all")
+	}
+	c.CPUs = n
+	return nil
+}
+
+func getCPUs(c *Config) string {
+	if c.CPUs == 0 {
+		return "all"
+	}
+	return strconv.Itoa(c.CPUs)
+}
+
 func setConcurrency(c *Config, text string) error {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > 50 {
@@ -95,14 +148,19 @@ func setLogLevel(c *Config, text string) error {
 // would be done but freeing memory, and a cache of one pack.
 const leastSize = 16 << 20
 
+// leastBandwidth is that at which what is sent still arrives before anybody
+// takes the sender for lost.
+const leastBandwidth = 256 << 10
+
 // units are those of sizes, the largest first.
 var units = []struct {
 	name  string
 	bytes int64
 }{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
-// size is for settings that are a number of bytes, or off, which is none.
-func size(none int64, put func(*Config, int64)) func(*Config, string) error {
+// size is for settings that are a number of bytes, at least the least, or off,
+// which is none.
+func size(least, none int64, put func(*Config, int64)) func(*Config, string) error {
 	return func(c *Config, text string) error {
 		if strings.EqualFold(text, "off") {
 			put(c, none)
@@ -114,13 +172,13 @@ func size(none int64, put func(*Config, int64)) func(*Config, string) error {
 				continue
 			}
 			n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-			if err != nil || n < 0 || n > NoLimit/u.bytes || n*u.bytes < leastSize {
+			if err != nil || n < 0 || n > NoLimit/u.bytes || n*u.bytes < least {
 				break
 			}
 			put(c, n*u.bytes)
 			return nil
 		}
-		return errors.New("want a size from 16MiB on, such as 96MiB or 1GiB, or off")
+		return fmt.Errorf("want a size from %s on, such as 96MiB or 1GiB, or off", sizeText(least, none))
 	}
 }
 
@@ -180,19 +238,9 @@ func pem(set func(*Config, string)) func(*Config, string) error {
 	}
 }
 
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
-
-// CheckName says what is wrong with the name of an agent, a controller or an operator, if anything.
-func CheckName(text string) error {
-	if !nameForm.MatchString(text) {
-		return errors.New("want 1 to 64 letters, digits, '_', '.' and '-', first a letter or digit")
-	}
-	return nil
-}
-
 func name(field func(*Config) *string) func(*Config, string) error {
 	return func(c *Config, text string) error {
-		if err := CheckName(text); err != nil {
+		if err := pki.CheckName(text); err != nil {
 			return err
 		}
 		*field(c) = text

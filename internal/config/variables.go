@@ -39,7 +39,7 @@ func environ(list []string) map[string]string {
 // variables collects what the variables BAKTAINER_… say, and finds unknown ones.
 func (l *loader) variables() []given {
 	var values []given
-	known := []string{FileVariable, PassphraseVariable, TokenVariable, JoinTokenVariable}
+	known := []string{FileVariable, PassphraseVariable, TokenVariable, JoinTokenVariable, NotifyVariable, NotifySecretVariable}
 	for _, s := range settings {
 		known = append(known, s.Variable(), s.Variable()+"_FILE")
 		if text, origin, ok := l.variable(s.Variable()); ok {

@@ -56,17 +56,6 @@ func FuzzAddresses(f *testing.F) {
 	})
 }
 
-func TestNames(t *testing.T) {
-	for name, good := range map[string]bool{
-		"c1": true, "web-1.example_2": true, strings.Repeat("a", 64): true,
-		"": false, "-c": false, ".": false, "a/b": false, "a b": false, "ä": false, strings.Repeat("a", 65): false,
-	} {
-		if err := CheckName(name); (err == nil) != good {
-			t.Errorf("%q: %v", name, err)
-		}
-	}
-}
-
 // loadFor loads settings as a command would.
 func loadFor(t *testing.T, command string, env ...string) (Config, []string, error) {
 	t.Helper()

@@ -77,9 +77,9 @@ func (p *Proxy) allow(r *http.Request) error {
 	case free:
 		return nil
 	case labelled, newExec:
-		return p.mustCarry(r.Context(), s.id, false)
-	case helper:
-		return p.mustCarry(r.Context(), s.id, true)
+		return p.mustCarry(r.Context(), s.id, labelled)
+	case companion, helper:
+		return p.mustCarry(r.Context(), s.id, s.kind)
 	case knownExec:
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *Proxy) mayCreate(r *http.Request) error {
 		return err
 	}
 	for _, c := range sees {
-		if err := p.mustCarry(r.Context(), c, false); err != nil {
+		if err := p.mustCarry(r.Context(), c, labelled); err != nil {
 			return err
 		}
 	}
@@ -113,9 +113,9 @@ func (p *Proxy) mayCreate(r *http.Request) error {
 	return nil
 }
 
-// mustCarry says whether a container is a helper, or (unless only helpers will
-// do) labelled for backup.
-func (p *Proxy) mustCarry(ctx context.Context, container string, helperOnly bool) error {
+// mustCarry says whether a container is a helper or, unless only that will do, a
+// companion or, unless only these will do, labelled for backup.
+func (p *Proxy) mustCarry(ctx context.Context, container string, want check) error {
 	target := url.URL{Scheme: "http", Host: "docker", Path: "/containers/" + container + "/json"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
@@ -138,8 +138,12 @@ func (p *Proxy) mustCarry(ctx context.Context, container string, helperOnly bool
 	switch labels := c.Config.Labels; {
 	case labels[label.KeyHelper] != "":
 		return nil
-	case helperOnly:
+	case want == helper:
 		return fmt.Errorf("container %s is not a helper of Baktainer", container)
+	case labels[label.KeyCompanion] != "":
+		return nil
+	case want == companion:
+		return fmt.Errorf("container %s does not carry %s", container, label.KeyCompanion)
 	case !label.Asks(labels):
 		return fmt.Errorf("container %s does not carry baktainer.backup=true", container)
 	}

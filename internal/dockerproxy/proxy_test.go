@@ -83,6 +83,10 @@ func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 		{"GET", "/v1.41/containers/shop/json", "", true},
 		{"GET", "/v1.41/containers/web/json", "", false}, // would show its environment
 		{"GET", "/v1.41/containers/off/json", "", false},
+		{"GET", "/v1.41/containers/shop/top?ps_args=-eo+pid%2Cstat", "", true},
+		{"GET", "/v1.41/containers/web/top?ps_args=-eo+pid%2Cstat", "", false},
+		{"GET", "/v1.41/containers/shop/top?ps_args=e", "", false}, // would show variables
+		{"GET", "/v1.41/containers/shop/top", "", false},
 		{"POST", "/v1.41/containers/shop/exec", `{}`, true},
 		{"POST", "/v1.41/containers/web/exec", `{}`, false},
 		{"POST", "/v1.41/exec/e0/start", "", false}, // not created through the proxy

@@ -29,7 +29,8 @@ type check int
 const (
 	denied    check = iota
 	free            // passes as it is
-	labelled        // container id must carry baktainer.backup=true or be a helper
+	labelled        // container id must carry baktainer.backup=true, be a companion or a helper
+	companion       // container id must be a companion or a helper
 	helper          // container id must be a helper
 	knownExec       // exec id must have been created through this proxy
 	creation        // the body must describe a helper
@@ -53,6 +54,7 @@ var rules = []rule{
 	{methods: "GET", path: path(`/(version|info|events)`), kind: free},
 	{methods: "GET", path: path(`/containers/json`), kind: free},
 	{methods: "GET", path: path(`/containers/` + id + `/json`), kind: labelled},
+	{methods: "GET", path: path(`/containers/` + id + `/top`), kind: labelled, query: asksForStates},
 	{methods: "GET HEAD", path: path(`/containers/` + id + `/archive`), kind: labelled},
 	{methods: "POST", path: path(`/containers/` + id + `/exec`), kind: newExec},
 	{methods: "POST", path: path(`/exec/` + id + `/start`), kind: knownExec},
@@ -60,7 +62,8 @@ var rules = []rule{
 	{methods: "GET", path: path(`/images/(.+)/json`), kind: free},
 	{methods: "POST", path: path(`/images/create`), kind: free, query: importsHelper},
 	{methods: "POST", path: path(`/containers/create`), kind: creation},
-	{methods: "POST", path: path(`/containers/` + id + `/(?:start|attach|wait|kill)`), kind: helper},
+	{methods: "POST", path: path(`/containers/` + id + `/(?:start|stop|pause|unpause)`), kind: companion},
+	{methods: "POST", path: path(`/containers/` + id + `/(?:attach|wait|kill)`), kind: helper},
 	{methods: "DELETE", path: path(`/containers/` + id), kind: helper},
 }
 
@@ -83,6 +86,11 @@ func classify(method, urlPath string, query url.Values) subject {
 		return s
 	}
 	return subject{}
+}
+
+// asksForStates: other columns would show commands and variables.
+func asksForStates(q url.Values) bool {
+	return len(q["ps_args"]) == 1 && q.Get("ps_args") == "-eo pid,stat"
 }
 
 // importsHelper: an image may be made from the bytes sent, under the helper's

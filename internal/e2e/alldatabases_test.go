@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -68,6 +69,26 @@ func allOfPostgres(t *testing.T, u *up) {
 	query(t, c, "shop", `DROP TABLE meanwhile`)
 	if after := all(); after != before {
 		t.Errorf("it is not what was backed up:\n%s\nit was:\n%s", after, before)
+	}
+
+	// What two snapshots hold can be compared without a restore.
+	query(t, c, "Büro; 2", `DELETE FROM ledger WHERE i > 1000; DROP OWNED BY clerks; CREATE TABLE meanwhile AS SELECT 1 AS x`)
+	query(t, c, "postgres", `DROP ROLE clerks`)
+	second := u.backup(t, c)
+	type change struct {
+		Kind, Name, Change string
+		Before             *int64 `json:"rows_before"`
+		After              *int64 `json:"rows_after"`
+	}
+	diff := decode[struct{ Changes []change }](t, u.ok(t, "snapshot", "diff", s.ID, second.ID, "-o", "json")).Changes
+	rows := func(n int64) *int64 { return &n }
+	want := []change{
+		{"role", "clerks", "gone", nil, nil},
+		{"table", "public.ledger", "fewer", rows(10000), rows(1000)},
+		{"table", "public.meanwhile", "new", nil, rows(1)},
+	}
+	if !reflect.DeepEqual(diff, want) {
+		t.Errorf("what changed:\n%s", u.ok(t, "snapshot", "diff", s.ID, second.ID))
 	}
 }
 

@@ -82,6 +82,16 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
+// health waits until `baktainer health` says what is wanted, with this exit status.
+func (h half) health(t *testing.T, want string, status int) {
+	t.Helper()
+	eventually(t, h.name+"'s health: "+want, func() (bool, string) {
+		// The variable is what an agent's container has: it must not lead the check away.
+		r := command(t, nil, append(plainEnvironment(), "BAKTAINER_CONTROLLER=far.example:8468"), h.binary, "health", "--data-dir", h.dir)
+		return r.status == status && strings.Contains(r.stdout+r.stderr, want), r.text()
+	})
+}
+
 // startController starts a controller and gives the address of its agents' port.
 func startController(t *testing.T, files certs.Files) (half, string) {
 	t.Helper()
@@ -124,9 +134,14 @@ func TestControllerAndAgentApart(t *testing.T) {
 	}
 	actsAsAnother(t, address, db2, controller.runs(t, c.source())[0].ID)
 
+	controller.health(t, "ready", 0)
+	agent.health(t, "connected", 0)
 	controller.stop(t)
+	controller.health(t, "nothing runs here", 1)
+	agent.health(t, "alone", 0) // to restart it would cost a dump and help nobody
 	controller.start(t)
 	controller.ready(t)
+	agent.health(t, "connected", 0)
 	controller.verify(t, controller.backup(t, c))
 	t.Logf("peak of memory: controller %s, agent %s", controller.peak(t), agent.peak(t))
 	for text, h := range refused {
@@ -136,6 +151,40 @@ func TestControllerAndAgentApart(t *testing.T) {
 		t.Errorf("a stranger got in:\n%s", tail(controller.log.String()))
 	}
 	agent.stop(t)
+	agent.health(t, "nothing runs here", 1)
+}
+
+// A certificate that expires is refused on the connection that it opened, and on
+// any other.
+func TestACertificateExpires(t *testing.T) {
+	needContainers(t)
+	t.Parallel()
+	ca := newAuthority(t)
+	controller, address := startController(t, ca.issue(t, "controller"))
+	ends := time.Now().Add(12 * time.Second)
+	short := ca.until(ends).issue(t, "db1")
+	agent := newHalf(t, "agent", short, "--controller", address)
+	controller.says(t, `"agent":"db1"`)
+	holder, err := transport.OwnPKI(short, clock.System{}, x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, address, holder)
+	if _, err := pb.NewAgentServiceClient(conn).Locate(t.Context(), &pb.LocateRequest{}); err != nil {
+		t.Fatalf("while it is good: %v", err)
+	}
+	eventually(t, "the certificate has expired", func() (bool, string) { return time.Now().After(ends), "" })
+	refusedAll(t, "an expired certificate, on a connection that was open", conn)
+	agent.says(t, "expired")
+	again, err := transport.Dial(address, holder)
+	if err == nil {
+		defer again.Close()
+		_, err = pb.NewAgentServiceClient(again).Locate(t.Context(), &pb.LocateRequest{})
+	}
+	if err == nil || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("a new connection: %v", err)
+	}
+	controller.says(t, "agent disconnected")
 }
 
 // actsAsAnother tries with an agent's certificate what is not that agent's to do.
@@ -219,6 +268,13 @@ type authority struct {
 	dir, file string
 	cert      *x509.Certificate
 	key       *ecdsa.PrivateKey
+	ends      time.Time // of what it issues; zero: when it does itself
+}
+
+// until is the authority when it issues what ends then.
+func (a authority) until(ends time.Time) authority {
+	a.ends = ends
+	return a
 }
 
 func newAuthority(t *testing.T) authority {
@@ -235,8 +291,12 @@ func newAuthority(t *testing.T) authority {
 // issue makes certificate and key of localhost, and of the URIs if there are any.
 func (a authority) issue(t *testing.T, name string, uris ...string) certs.Files {
 	t.Helper()
+	ends := a.cert.NotAfter
+	if !a.ends.IsZero() {
+		ends = a.ends
+	}
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: a.cert.NotBefore, NotAfter: a.cert.NotAfter,
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: a.cert.NotBefore, NotAfter: ends,
 		KeyUsage: x509.KeyUsageDigitalSignature, DNSNames: []string{"localhost"},
 	}
 	for _, text := range uris {

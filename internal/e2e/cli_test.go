@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"testing"
+	"time"
 )
 
 // What -o json prints, as far as these tests read it.
@@ -63,13 +64,14 @@ type failure struct {
 }
 
 type snapshot struct {
-	ID       string   `json:"id"`
-	Source   string   `json:"source"`
-	Run      string   `json:"run"`
-	Engine   string   `json:"engine"`
-	Streams  []stream `json:"streams"`
-	RawBytes int64    `json:"raw_bytes"`
-	NewBytes int64    `json:"new_bytes"`
+	ID         string     `json:"id"`
+	Source     string     `json:"source"`
+	Run        string     `json:"run"`
+	Engine     string     `json:"engine"`
+	Streams    []stream   `json:"streams"`
+	RawBytes   int64      `json:"raw_bytes"`
+	NewBytes   int64      `json:"new_bytes"`
+	VerifiedAt *time.Time `json:"verified_at"`
 }
 
 type stream struct {

@@ -58,6 +58,12 @@ func token(t *testing.T, u *up, args ...string) string {
 // folder for the store in common, as on a disk of the network.
 func startCluster(t *testing.T, n int) []*member {
 	t.Helper()
+	return startClusterOf(t, n, program(t))
+}
+
+// startClusterOf is startCluster with another build of the program.
+func startClusterOf(t *testing.T, n int, binary string) []*member {
+	t.Helper()
 	shared := tempDir(t)
 	common := token(t, newUp(t, upOptions{bare: true}), "generate")
 	members := make([]*member, n)
@@ -68,6 +74,7 @@ func startCluster(t *testing.T, n int) []*member {
 	}
 	for _, m := range members {
 		m.half = half{newUp(t, upOptions{bare: true}), "controller"}
+		m.binary = binary
 		m.flags = []string{
 			"--data-dir", m.dir, "--store", filepath.Join(shared, "store"), "--name", m.id, "--listen", m.address, "--advertise", m.address,
 			"--bootstrap-expect", fmt.Sprint(n), "--join", strings.Join(all, ","), "--join-token-file", common,
@@ -121,18 +128,29 @@ func byID(members []*member, id string) (is *member, others []*member) {
 // joinAgent starts an agent that needs an address and a token, and nothing else.
 func joinAgent(t *testing.T, by *member, id string) half {
 	t.Helper()
+	return joinAgentOf(t, by, id, program(t))
+}
+
+// joinAgentOf is joinAgent with another build of the program.
+func joinAgentOf(t *testing.T, by *member, id, binary string) half {
+	t.Helper()
 	file := token(t, by.up, "create", "--role", "agent")
 	a := half{newUp(t, upOptions{bare: true}), "agent"}
+	a.binary = binary
 	a.flags = []string{"--data-dir", a.dir, "--controller", by.address, "--token-file", file, "--agent-id", id}
 	a.start(t)
 	return a
 }
 
 // pausing is a source whose dump waits in its middle until it may go on, and
-// counts how often it was begun.
-func pausing(t *testing.T) *container {
+// counts how often it was begun. It may have further labels, KEY=VALUE.
+func pausing(t *testing.T, labels ...string) *container {
 	t.Helper()
 	fresh := custom.fresh()
+	for _, l := range labels {
+		key, value, _ := strings.Cut(l, "=")
+		fresh.labels[key] = value
+	}
 	fresh.labels["baktainer.command"] = "pausing"
 	c := custom.startWith(t, fresh)
 	c.script(t, `head -c 40000000 /dev/urandom >/srv/bulk
@@ -319,7 +337,7 @@ func refusedAll(t *testing.T, who string, conn grpc.ClientConnInterface, service
 					allowed++
 					continue
 				}
-				if err := callEmpty(t, conn, m); problems.CodeOf(err) != problems.Denied && grpcstatus.Code(err) != codes.PermissionDenied && grpcstatus.Code(err) != codes.Unauthenticated {
+				if err := callEmpty(t, conn, m); !refused(err) {
 					t.Errorf("%s calls %s: %v", who, m.FullName(), err)
 				}
 			}
@@ -330,6 +348,13 @@ func refusedAll(t *testing.T, who string, conn grpc.ClientConnInterface, service
 		t.Fatalf("%d methods, %d of them allowed: the looking is broken", methods, allowed)
 	}
 	t.Logf("%s: refused at %d of %d methods", who, methods-allowed, methods)
+}
+
+// refused says whether a call failed because of who made it.
+func refused(err error) bool {
+	return err != nil && (problems.CodeOf(err) == problems.Denied ||
+		slices.Contains([]codes.Code{codes.PermissionDenied, codes.Unauthenticated}, grpcstatus.Code(err)) ||
+		strings.Contains(err.Error(), "the controller refuses this certificate"))
 }
 
 func callEmpty(t *testing.T, conn grpc.ClientConnInterface, m protoreflect.MethodDescriptor) error {
@@ -343,4 +368,56 @@ func callEmpty(t *testing.T, conn grpc.ClientConnInterface, m protoreflect.Metho
 	_ = s.SendMsg(dynamicpb.NewMessage(m.Input())) // why it ended early, the answer says
 	_ = s.CloseSend()
 	return s.RecvMsg(dynamicpb.NewMessage(m.Output()))
+}
+
+// The API is anybody's: after a login grpcurl asks a follower, as the manual has it,
+// and what only the leader may do is passed on.
+func TestGrpcurlAsksAFollower(t *testing.T) {
+	needContainers(t)
+	members := startCluster(t, 3)
+	leader, followers := byID(members, members[0].settled(t, 3))
+	follower := followers[0]
+	home := tempDir(t)
+	login := func(role string) string {
+		t.Helper()
+		dir := filepath.Join(home, role)
+		file := token(t, follower.up, "create", "--role", role)
+		env := append(plainEnvironment(), "XDG_CONFIG_HOME="+dir)
+		must(t, command(t, nil, env, follower.binary, "login", "--controller", follower.address, "--token-file", file, "--name", "alice"), "login")
+		return filepath.Join(dir, "baktainer", "login", "identity.pem")
+	}
+	admin, viewer := login("admin"), login("viewer")
+	tool := filepath.Join(moduleRoot, ".tools", "grpcurl")
+	ask := func(me string, args ...string) result {
+		t.Helper()
+		return command(t, nil, nil, append([]string{tool, "-cacert", me, "-cert", me, "-key", me, "-authority", "controller.baktainer.internal"}, args...)...)
+	}
+	limits := `{"limits":{"total":7}}`
+	for _, step := range []struct {
+		as, data, method, want string
+		fails                  bool
+	}{
+		{viewer, "", "baktainer.v1.ClusterService/GetCluster", leader.id, false},
+		{viewer, limits, "baktainer.v1.ClusterService/SetLimits", "PermissionDenied", true},
+		{admin, limits, "baktainer.v1.ClusterService/SetLimits", "{", false},
+		{viewer, "", "baktainer.v1.ClusterService/GetCluster", "7", false},
+		{admin, "", "baktainer.v1.AgentService/Locate", "PermissionDenied", true},
+	} {
+		args := []string{follower.address, step.method}
+		if step.data != "" {
+			args = append([]string{"-d", step.data}, args...)
+		}
+		r := ask(step.as, args...)
+		t.Logf("$ grpcurl … %s\n%s", strings.Join(args, " "), r.text())
+		if (r.status != 0) != step.fails || !strings.Contains(r.text(), step.want) {
+			t.Errorf("%s: want %q in\n%s", step.method, step.want, r.text())
+		}
+	}
+	audit := leader.ok(t, "audit", "ls", "--match", "SetLimits", "-o", "json")
+	if !strings.Contains(audit, "admin/alice") || !strings.Contains(audit, `"result": "done"`) || !strings.Contains(audit, "127.0.0.1") {
+		t.Errorf("the audit does not say who asked:\n%s", audit)
+	}
+	if r := command(t, nil, nil, tool, "-insecure", follower.address, "baktainer.v1.ClusterService/GetCluster"); r.status == 0 {
+		t.Errorf("without a certificate:\n%s", r.text())
+	}
 }

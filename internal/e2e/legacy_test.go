@@ -58,8 +58,8 @@ func TestLegacyUser(t *testing.T) {
 	if local := next.Local(); !long() && (local.Hour() != 3 || local.Minute() != 17) {
 		t.Errorf("the next backup is at %v, want 03:17", local)
 	}
-	if !strings.Contains(u.log.String(), "BT_RETENTION_DAYS") {
-		t.Errorf("nothing is said of BT_RETENTION_DAYS, which has no effect yet:\n%s", u.log.String())
+	if r := u.ok(t, "retention", "preview", c.source(), "-o", "json"); !strings.Contains(r, `"policy": "within=7d"`) || !strings.Contains(r, "at least: ") {
+		t.Errorf("baktainer.backup.retention.days=7 is not what is kept:\n%s", r)
 	}
 	if long() {
 		have := len(u.snapshots(t, c.source()))

@@ -106,7 +106,17 @@ func TestPrune(t *testing.T) {
 		t.Errorf("nothing is forgotten, and this would be pruned: %s", sprintJSON(p))
 	}
 	u.verify(t, made[4])
-	u.ok(t, "snapshot", "forget", made[0].ID, made[1].ID, made[2].ID)
+	u.ok(t, "snapshot", "forget", made[0].ID)
+	if p := u.plan(t, c); p.Objects != 0 {
+		t.Errorf("what can be taken back would be pruned: %s", sprintJSON(p))
+	}
+	u.ok(t, "snapshot", "undelete", made[0].ID)
+	u.ok(t, "snapshot", "hold", made[0].ID, "--until", "1d", "--reason", "a test")
+	if r := u.cli(t, "snapshot", "forget", made[0].ID); r.status != failedStatus || !strings.Contains(r.stderr, "on hold until") {
+		t.Errorf("forget what is on hold:\n%s", r.text())
+	}
+	u.ok(t, "snapshot", "unhold", made[0].ID)
+	u.ok(t, "snapshot", "forget", "--undo", "0", made[0].ID, made[1].ID, made[2].ID)
 	u.ok(t, "snapshot", "unforget", made[1].ID)
 	if got := u.snapshots(t, c.source()); len(got) != 3 || got[0].ID != made[4].ID {
 		t.Errorf("listed: %s", sprintJSON(got))

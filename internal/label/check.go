@@ -3,6 +3,7 @@ package label
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -11,6 +12,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/baktainer/baktainer/internal/retention"
+	"github.com/baktainer/baktainer/internal/run"
+	"github.com/baktainer/baktainer/internal/schedule"
 	"github.com/baktainer/baktainer/internal/source"
 )
 
@@ -21,6 +25,8 @@ const (
 	maxPassword = 4096
 	maxVariable = 256
 	maxCommand  = 16 << 10
+	maxURL      = 2048
+	maxNumber   = 10_000
 	maxShown    = 80 // of a value in a problem, in characters
 )
 
@@ -82,14 +88,54 @@ func (s Schema) check(l Label, raw string) (value, *fault) {
 	case Choice:
 		return checkChoice(l, raw)
 	case Number:
-		if n, err := strconv.Atoi(raw); err != nil || n < 0 {
-			return value{}, refuse("for example "+l.Example, "it is not a whole number from 0 on")
+		if n, err := strconv.Atoi(raw); err != nil || n < 0 || n > maxNumber {
+			f := refuse("for example "+l.Example, "it is not a whole number from 0 to %d: until it is one, every snapshot is kept", maxNumber)
+			f.warning = true
+			return value{text: shorten(raw)}, f
 		}
 		return value{text: raw}, nil
+	case Policy:
+		return checkPolicy(raw)
 	case Internal:
+		return value{text: raw}, nil
+	case Sources:
+		return checkSources(l, raw)
+	case Attempts:
+		if n, err := strconv.Atoi(raw); err != nil || n < 1 || n > run.MaxAttempts {
+			return value{}, refuse("for example "+l.Example, "it is no whole number from 1 to %d", run.MaxAttempts)
+		}
+		return value{text: raw}, nil
+	case Duration, Timeout:
+		d, err := schedule.ParseDuration(raw)
+		if err != nil {
+			return value{}, refuse("for example "+l.Example, "%v", err)
+		}
+		if l.Kind == Timeout && d > source.MaxHookTimeout {
+			return value{}, refuse("for example "+l.Example, "it is longer than %s", schedule.FormatDuration(source.MaxHookTimeout))
+		}
+		return value{text: raw, length: d}, nil
+	case URL:
+		return checkURL(raw)
+	}
+	if parse, ok := parsers[l.Kind]; ok {
+		if err := parse(raw); err != nil {
+			return value{}, refuse("for example "+l.Example, "%v", err)
+		}
 		return value{text: raw}, nil
 	}
 	return value{}, refuse("", "its kind is unknown")
+}
+
+// checkURL never repeats what it was given: a URL may hold a token.
+func checkURL(raw string) (value, *fault) {
+	if f := tooLong(raw, maxURL); f != nil {
+		return value{}, f
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return value{}, refuse("write it whole, as in https://app.example.com/hook", "it is no URL of http or https")
+	}
+	return value{text: raw}, nil
 }
 
 // wellFormed refuses what no value of ours may hold, whatever its kind.
@@ -116,6 +162,23 @@ func tooLong(raw string, limit int) *fault {
 		return refuse("", "it is %d bytes long, more than %d", len(raw), limit)
 	}
 	return nil
+}
+
+// checkPolicy passes on what is no policy either, with a warning: the source is
+// backed up all the same, and the controller, which cannot read it, keeps everything.
+func checkPolicy(raw string) (value, *fault) {
+	if retention.Named(raw) {
+		return value{text: raw}, nil // the controller knows the names
+	}
+	if _, err := retention.Parse(raw); err != nil {
+		f := refuse("for example daily=7 weekly=4", "%v: until it can be read, every snapshot is kept", err)
+		f.warning = true
+		if len(raw) > retention.MaxText { // what is cut may read as another policy
+			raw = "a policy that is too long"
+		}
+		return value{text: raw}, f
+	}
+	return value{text: raw}, nil
 }
 
 func checkBool(raw string) (value, *fault) {

@@ -121,7 +121,7 @@ func checkHostile(t *testing.T, l Label, v string) (refused bool) {
 			t.Errorf("%s=%q: the spec says %q", l.Key, v, text)
 		}
 	case Command:
-		argv := slices.Concat(spec.Command, spec.RestoreCommand)
+		argv := slices.Concat(spec.Command, spec.RestoreCommand, spec.Hooks.Before, spec.Hooks.After)
 		if refused && argv != nil {
 			t.Errorf("%s=%q: refused, and the spec says %q", l.Key, v, argv)
 		}

@@ -57,7 +57,7 @@ type Schema struct {
 func (s Schema) Parse(labels map[string]string) (spec source.Spec, enabled bool, problems []Problem) {
 	for _, l := range schema {
 		raw, given := labels[l.Key]
-		if !given {
+		if !given || l.put != nil {
 			continue
 		}
 		v, f := s.check(l, raw)
@@ -82,6 +82,9 @@ func (s Schema) Parse(labels map[string]string) (spec source.Spec, enabled bool,
 			l.set(&spec, v)
 		}
 	}
+	var wrong []Problem
+	spec.Schedules, wrong = s.schedules(labels)
+	problems = append(problems, wrong...)
 	unknown, asks := s.unknown(labels)
 	problems = append(problems, together(labels, spec)...)
 	problems = append(problems, unknown...)
@@ -134,6 +137,13 @@ func together(labels map[string]string, spec source.Spec) []Problem {
 			Suggestion: "keep one of the two",
 		})
 	}
+	if _, given := labels[keyRetention]; given {
+		for _, key := range []string{keyDays, keyCount} {
+			if raw, also := labels[key]; also {
+				ps = append(ps, Problem{Label: key, Value: Shown(key, raw), Warning: true, Reason: "it has no effect beside " + keyRetention, Suggestion: "remove it"})
+			}
+		}
+	}
 	for _, key := range []string{keyCommand, keyRestore} {
 		raw, given := labels[key]
 		engine, named := labels[keyEngine]
@@ -168,7 +178,9 @@ func (s Schema) unknown(labels map[string]string) (ps []Problem, asks bool) {
 		}
 		// What an unknown label holds may be a password under a misspelt key.
 		p := Problem{Label: shorten(printable(key)), Value: hidden, Reason: "there is no such label", Suggestion: "see docs/labels.md for those there are", Warning: true}
-		if meant := similarKey(key); meant != "" {
+		if meant, ok := similarSchedule(key); ok {
+			p.Warning, p.Suggestion = false, meant
+		} else if meant := similarKey(key); meant != "" {
 			p.Warning = false
 			p.Suggestion = fmt.Sprintf("did you mean %s?", meant)
 			asks = asks || meant == keyBackup

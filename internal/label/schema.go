@@ -1,8 +1,11 @@
 package label
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/baktainer/baktainer/internal/schedule"
 	"github.com/baktainer/baktainer/internal/source"
 )
 
@@ -22,7 +25,21 @@ const (
 	Command  Kind = "command"
 	Choice   Kind = "one of the values allowed"
 	Number   Kind = "whole number from 0 on"
+	Policy   Kind = "policy, or the name of one"
 	Internal Kind = "set by Baktainer itself"
+
+	Cron      Kind = "cron expression"
+	Zone      Kind = "name of a time zone"
+	Splay     Kind = "length of time"
+	Deadline  Kind = "length of time, at least 1m"
+	Windows   Kind = "windows of the week"
+	CatchUp   Kind = "`latest`, `none`, `all` or `all:N`"
+	Retention Kind = "retention policy"
+	Sources   Kind = "names of sources, with commas between"
+	Attempts  Kind = "whole number from 1 to 20"
+	Duration  Kind = "length of time, at least 1s"
+	Timeout   Kind = "length of time, at most 1h"
+	URL       Kind = "URL"
 )
 
 // Label describes one label. The table of them is the only place that knows
@@ -44,6 +61,10 @@ type Label struct {
 	NoEffect string
 
 	set func(*source.Spec, value)
+	// put is set instead of set when the label is of one of the source's schedules:
+	// baktainer.schedule.KEY is of that without a name, baktainer.schedule.NAME.KEY
+	// of another.
+	put func(*schedule.Spec, value)
 }
 
 // value is a checked value, in the form that its kind gives it.
@@ -51,6 +72,9 @@ type value struct {
 	text string
 	yes  bool
 	argv []string
+	list []string
+	// length is that of a length of time.
+	length time.Duration
 }
 
 // Keys that the code names.
@@ -63,6 +87,13 @@ const (
 	keyPasswordEnv  = Prefix + "db.password_env"
 	keyCommand      = Prefix + "command"
 	keyRestore      = Prefix + "restore_command"
+	keySchedule     = Prefix + "schedule"
+
+	// KeyCompanion is on containers that take part in the backups of others.
+	KeyCompanion = Prefix + "companion_of"
+	keyRetention = Prefix + "retention"
+	keyDays      = Prefix + "backup.retention.days"
+	keyCount     = Prefix + "backup.retention.count"
 
 	// KeyHelper marks containers that Baktainer itself made: never sources.
 	KeyHelper = Prefix + "helper"
@@ -72,7 +103,12 @@ const (
 // from: an agent's own program.
 const HelperImage = "baktainer-helper"
 
-const later = "it takes effect with a later version; until then every snapshot is kept"
+// addRule adds a rule to the policy of a source; the number 0 says nothing.
+func addRule(s *source.Spec, rule, number, unit string) {
+	if strings.Trim(number, "0") != "" {
+		s.Retention = strings.TrimSpace(s.Retention + " " + rule + number + unit)
+	}
+}
 
 var schema = []Label{
 	{
@@ -147,17 +183,134 @@ var schema = []Label{
 		NoEffect: "encryption is always on",
 	},
 	{
-		Key: Prefix + "backup.retention.days", Kind: Number, Legacy: true, Example: "30",
-		Doc: "Never had an effect.", NoEffect: later,
+		Key: keyDays, Kind: Number, Legacy: true, Example: "30",
+		Doc: "Keeps snapshots for so many days: `within=30d` in the words of `baktainer.retention`; 0 says nothing. With the next label, what either keeps is kept.",
+		set: func(s *source.Spec, v value) { addRule(s, "within=", v.text, "d") },
 	},
 	{
-		Key: Prefix + "backup.retention.count", Kind: Number, Legacy: true, Example: "7",
-		Doc: "Never had an effect.", NoEffect: later,
+		Key: keyCount, Kind: Number, Legacy: true, Example: "7",
+		Doc: "Keeps so many of the newest snapshots: `last=7` in the words of `baktainer.retention`; 0 says nothing.",
+		set: func(s *source.Spec, v value) { addRule(s, "last=", v.text, "") },
+	},
+	{ // after the two that it overrides
+		Key: keyRetention, Kind: Policy, Default: "the setting `retention`", Example: "daily=7 weekly=4 monthly=12",
+		Doc: "What is kept of this source: see [retention](retention.md). `off` keeps everything. While it cannot be read, everything is kept.",
+		set: func(s *source.Spec, v value) { s.Retention = v.text },
 	},
 	{
-		Key: Prefix + "backup.priority", Kind: Choice, Allowed: []string{"low", "normal", "high", "critical"}, Legacy: true, Example: "high",
-		Doc:      "Never had an effect.",
-		NoEffect: "it takes effect with a later version; until then all sources are equal",
+		Key: Prefix + "backup.priority", Kind: Choice, Allowed: schedule.Priorities, Legacy: true, Default: "normal", Example: "high",
+		Doc: "Of backups that wait, which come first.",
+		set: func(s *source.Spec, v value) { s.Priority = v.text },
+	},
+	{
+		Key: keySchedule, Kind: Cron, Default: "the default schedule", Example: "0 3 * * *",
+		Doc: "When it is backed up, instead of by the default schedule: [schedules](schedules.md). `off`: never by itself. " +
+			"More schedules have names: `baktainer.schedule.NAME.cron`, and `.timezone` and all below likewise.",
+		put: func(s *schedule.Spec, v value) { s.Cron = v.text },
+	},
+	{
+		Key: keySchedule + ".timezone", Kind: Zone, Default: "the setting `timezone`", Example: "Europe/Vienna",
+		Doc: "The time zone of that schedule.",
+		put: func(s *schedule.Spec, v value) { s.Timezone = v.text },
+	},
+	{
+		Key: keySchedule + ".splay", Kind: Splay, Example: "30m",
+		Doc: "Begins up to so much later, spread by source and fire time.",
+		put: func(s *schedule.Spec, v value) { s.Splay = v.text },
+	},
+	{
+		Key: keySchedule + ".blackout", Kind: Windows, Example: "Mon-Fri 08:00-18:00; Sat 22:00-02:00",
+		Doc: "When no backup begins: it waits for the end of the window.",
+		put: func(s *schedule.Spec, v value) { s.Blackout = v.text },
+	},
+	{
+		Key: keySchedule + ".starting_deadline", Kind: Deadline, Default: "none", Example: "2h",
+		Doc: "How late a backup may begin; later it is given up.",
+		put: func(s *schedule.Spec, v value) { s.Deadline = v.text },
+	},
+	{
+		Key: keySchedule + ".catch_up", Kind: CatchUp, Default: "latest", Example: "all:3",
+		Doc: "Which of the fire times are caught up that passed while no controller was there.",
+		put: func(s *schedule.Spec, v value) { s.CatchUp = v.text },
+	},
+	{
+		Key: keySchedule + ".concurrency", Kind: Choice, Allowed: schedule.Policies, Default: "forbid", Example: "queue",
+		Doc: "What happens when it fires while a backup of the source is queued or at work.",
+		put: func(s *schedule.Spec, v value) { s.Concurrency = v.text },
+	},
+	{
+		Key: keySchedule + ".priority", Kind: Choice, Allowed: schedule.Priorities, Default: "`baktainer.backup.priority`", Example: "low",
+		Doc: "The priority of that schedule's backups.",
+		put: func(s *schedule.Spec, v value) { s.Priority = v.text },
+	},
+	{
+		Key: keySchedule + ".retention", Kind: Retention, Example: "daily=7 weekly=4",
+		Doc: "The retention policy of the snapshots that this schedule makes.",
+		put: func(s *schedule.Spec, v value) { s.Retention = v.text },
+	},
+	{
+		Key: Prefix + "depends_on", Kind: Sources, Example: "shop/queue,shop/files",
+		Doc: "Of one fire time, its backup waits until those of these sources have ended.",
+		set: func(s *source.Spec, v value) { s.DependsOn = v.list },
+	},
+	{
+		Key: Prefix + "depends_on.on_failure", Kind: Choice, Allowed: []string{source.UpstreamRun, source.UpstreamSkip}, Default: source.UpstreamRun, Example: source.UpstreamSkip,
+		Doc: "What becomes of its backup when one of those did not succeed.",
+		set: func(s *source.Spec, v value) { s.OnUpstreamFailure = v.text },
+	},
+	{
+		Key: Prefix + "backup.attempts", Kind: Attempts, Default: "the setting `attempts`", Example: "5",
+		Doc: "How often a scheduled backup is tried in all, when it fails for a reason that may pass.",
+		set: func(s *source.Spec, v value) { s.Attempts, _ = strconv.Atoi(v.text) }, // it was checked
+	},
+	{
+		Key: Prefix + "backup.time_limit", Kind: Duration, Default: "the setting `time-limit`", Example: "2h",
+		Doc: "How long one attempt may take; then it is ended, and has failed.",
+		set: func(s *source.Spec, v value) { s.TimeLimit = v.length },
+	},
+	{
+		Key: Prefix + "hook.before", Kind: Command, Example: "redis-cli wait 1 1000",
+		Doc: "A program that is run in this container before the dump. No shell is involved. See [hooks](hooks.md).",
+		set: func(s *source.Spec, v value) { s.Hooks.Before = v.argv },
+	},
+	{
+		Key: Prefix + "hook.after", Kind: Command, Example: "rm -f /var/lib/app/maintenance",
+		Doc: "A program that is run in this container after the dump, whatever came of it.",
+		set: func(s *source.Spec, v value) { s.Hooks.After = v.argv },
+	},
+	{
+		Key: Prefix + "hook.before_url", Kind: URL, Secret: true, Example: "https://app.example.com/maintenance/on",
+		Doc: "A URL that is posted to before the dump.",
+		set: func(s *source.Spec, v value) { s.Hooks.BeforeURL = source.Secret(v.text) },
+	},
+	{
+		Key: Prefix + "hook.after_url", Kind: URL, Secret: true, Example: "https://app.example.com/maintenance/off",
+		Doc: "A URL that is posted to after the dump, whatever came of it.",
+		set: func(s *source.Spec, v value) { s.Hooks.AfterURL = source.Secret(v.text) },
+	},
+	{
+		Key: Prefix + "hook.timeout", Kind: Timeout, Default: "1m", Example: "5m",
+		Doc: "How long each hook may take.",
+		set: func(s *source.Spec, v value) { s.Hooks.Timeout = v.length },
+	},
+	{
+		Key: Prefix + "hook.on_failure", Kind: Choice, Allowed: []string{"fail", "ignore"}, Default: "fail", Example: "ignore",
+		Doc: "What becomes of the backup when what is done before it fails. What is done after it never changes its outcome.",
+		set: func(s *source.Spec, v value) { s.Hooks.IgnoreFailure = v.text == "ignore" },
+	},
+	{
+		Key: KeyCompanion, Kind: Sources, Example: "shop/db",
+		Doc: "This container takes part in the backups of these sources: its hooks are run, and it is paused or stopped meanwhile.",
+		set: func(s *source.Spec, v value) { s.Companion.Of = v.list },
+	},
+	{
+		Key: Prefix + "companion.action", Kind: Choice, Allowed: []string{"none", source.ActionPause, source.ActionStop}, Default: "none", Example: source.ActionPause,
+		Doc: "What is done with a companion while a dump is made. It goes on afterwards, whatever happens.",
+		set: func(s *source.Spec, v value) {
+			if v.text != "none" {
+				s.Companion.Action = v.text
+			}
+		},
 	},
 	{
 		Key: KeyHelper, Kind: Internal, Example: "1",
@@ -177,6 +330,11 @@ func lookUp(key string) (Label, bool) {
 		if l.Key == key {
 			return l, true
 		}
+	}
+	if _, base, ok := named(key); ok {
+		l, known := lookUp(base)
+		l.Key = key
+		return l, known && l.put != nil
 	}
 	return Label{}, false
 }

@@ -66,7 +66,7 @@ func HasURI(cert *x509.Certificate) bool {
 
 var (
 	nameForm     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
-	errName      = errors.New("a name is 1 to 64 letters, digits, '_', '.' and '-', first a letter or digit")
+	errName      = errors.New("want 1 to 64 letters, digits, '_', '.' and '-', first a letter or digit")
 	errNoRole    = errors.New("the role is none of " + strings.Join(roles, ", "))
 	errNoCluster = errors.New("the id of the cluster is not in the form of a name")
 )

@@ -8,7 +8,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"time"
+
+	"github.com/baktainer/baktainer/internal/problem"
 )
+
+// ReasonTimeLimit says that an attempt took longer than it may.
+const ReasonTimeLimit problem.Reason = "time-limit"
+
+// MaxAttempts is the most that a backup may be set to be tried.
+const MaxAttempts = 20
 
 // Kind is what a run does.
 type Kind string

@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"time"
+
+	"github.com/baktainer/baktainer/internal/schedule"
 )
 
 // MaxNameLength bounds a source's name, in bytes. It leaves room in the path
@@ -105,5 +108,59 @@ type Spec struct {
 	// Command and RestoreCommand are for the custom engine: argv, never a shell line.
 	Command        []string
 	RestoreCommand []string
-	Compress       Compression
+	// Retention is a policy, or the name of one; empty: what the controller says.
+	Retention string
+	Compress  Compression
+	// Schedules are those of this source, by name; none: the usual one.
+	Schedules []schedule.Spec
+	// DependsOn names sources whose backups of the same fire time come first, and
+	// OnUpstreamFailure what becomes of this one's when one of theirs did not
+	// succeed: UpstreamRun or UpstreamSkip.
+	DependsOn         []string
+	OnUpstreamFailure string
+	// Priority is one of schedule.Priorities.
+	Priority string
+	// Attempts is how often a scheduled backup is tried in all, and TimeLimit how
+	// long one attempt may take; 0: as the controllers have it.
+	Attempts  int
+	TimeLimit time.Duration
+	Hooks     Hooks
+	Companion Companion
 }
+
+// Hooks are what is done before and after a backup: a program in the container
+// that carries the labels, a request to a URL.
+type Hooks struct {
+	Before, After []string // argv, never a shell line
+	// BeforeURL and AfterURL may hold a token.
+	BeforeURL, AfterURL Secret
+	// Timeout is how long each may take; 0: DefaultHookTimeout.
+	Timeout time.Duration
+	// IgnoreFailure lets the backup go on when what is done before it fails.
+	IgnoreFailure bool
+}
+
+// DefaultHookTimeout and MaxHookTimeout bound how long a hook may take.
+const (
+	DefaultHookTimeout = time.Minute
+	MaxHookTimeout     = time.Hour
+)
+
+// Companion says that a container takes part in the backups of sources that are
+// elsewhere: its hooks are carried out, and it is paused or stopped meanwhile.
+type Companion struct {
+	Of     []string
+	Action string // one of Actions; empty: it goes on
+}
+
+// What is done with a companion while a dump is made.
+const (
+	ActionPause = "pause"
+	ActionStop  = "stop"
+)
+
+// What becomes of a backup when one that it depends on did not succeed.
+const (
+	UpstreamRun  = "run"
+	UpstreamSkip = "skip"
+)

@@ -137,7 +137,7 @@ func TestEnrolmentFailsWithAReason(t *testing.T) {
 		"an unknown token":      {n.address, asking(unknown), "", problem.Denied, "Make a new one."},
 		"an expired token":      {n.address, asking(d.token("token-expired")), "token-expired", problem.Denied, "the token is not good"},
 		"a used token":          {n.address, asking(d.token("token-used")), "token-used", problem.Denied, "enrol with the controller at " + n.address},
-		"a name that is bad":    {n.address, named("a/b"), "", problem.InvalidInput, "a name is"},
+		"a name that is bad":    {n.address, named("a/b"), "", problem.InvalidInput, "want 1 to 64 letters"},
 		"nobody there":          {gone.Addr().String(), asking(d.token("")), transport.ReasonNoAnswer, problem.Unavailable, "connection refused"},
 		"no address":            {"host", asking(d.token("")), "", problem.InvalidInput, "HOST:PORT"},
 		"a clock that is wrong": {n.address, late, "", problem.Denied, "clock"},

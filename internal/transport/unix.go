@@ -30,6 +30,10 @@ func CheckSocketPath(path string) error {
 	return nil
 }
 
+// AgentSession is the service of an agent's own socket by which a health check
+// learns whether the agent has a session with a controller.
+const AgentSession = "agent-session"
+
 // ListenUnix listens on a unix socket that only this user may use. A socket
 // that nobody listens on any more is replaced; one that answers, or a file of
 // another kind, is left alone and the result is a problem. Closing the listener

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/baktainer/baktainer/agent/provider/docker/mark"
+	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 )
@@ -144,8 +147,41 @@ func (e *execution) refused(ctx context.Context, cause error) error {
 	return startFailure(cause, "%s", e.what())
 }
 
+// lives says whether the program is still there. It says no when nobody can tell:
+// behind a filter that does not let that through, or on a host without ps.
+func (e *execution) lives(ctx context.Context) bool {
+	s, err := e.state(ctx)
+	if err != nil || !s.Running || s.Pid == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, callPatience)
+	defer cancel()
+	top, err := e.p.client.ContainerTop(ctx, e.container, []string{"-eo", "pid,stat"})
+	if err != nil {
+		return false
+	}
+	pid, stat := slices.Index(top.Titles, "PID"), slices.Index(top.Titles, "STAT")
+	return pid >= 0 && stat >= 0 && slices.ContainsFunc(top.Processes, func(p []string) bool {
+		return len(p) > max(pid, stat) && p[pid] == strconv.Itoa(s.Pid) && !strings.HasPrefix(p[stat], "Z")
+	})
+}
+
+// cut says whether the program outlives its output. An Engine ends both together;
+// a connection that was lost half-way, to a proxy for example, looks like the end
+// of the output, while the program writes the rest into nothing and then succeeds.
+func (e *execution) cut(ctx context.Context) bool {
+	if e.killed.Load() || !e.lives(ctx) {
+		return false
+	}
+	const moment = 50 * time.Millisecond // for one that is ending
+	return clock.Sleep(ctx, moment) == nil && e.lives(ctx)
+}
+
 // ended implements program.
 func (e *execution) ended(ctx context.Context, head []byte) (int, error) {
+	if e.cut(ctx) {
+		return 0, e.lost(ctx, errors.New("its output ended before the program did"))
+	}
 	var s execState
 	var err error
 	look := func() bool {

@@ -28,11 +28,23 @@ type fake struct {
 	started   atomic.Int32      // how often the container has been started, from 1; 0: not running
 	list      func() []any      // of containers
 	events    func(io.Writer)   // writes events until the stream shall end
+	top       func() string     // what ps says of process 77; nil: nobody may ask
 	server    *httptest.Server
 }
 
 func ended(status int) func() (int, any) {
 	return func() (int, any) { return 200, map[string]any{"Running": false, "ExitCode": status, "Pid": 77} }
+}
+
+// outlives is a program that ends well, a few looks after its output has.
+func outlives(looks int32) func() (int, any) {
+	var n atomic.Int32
+	return func() (int, any) {
+		if n.Add(1) <= looks {
+			return 200, map[string]any{"Running": true, "ExitCode": nil, "Pid": 77}
+		}
+		return ended(0)()
+	}
 }
 
 func newFake(t *testing.T, f *fake) *Provider {
@@ -70,6 +82,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n := f.started.Load()
 		answer(200, map[string]any{"Id": path[12:13], "Name": "/" + path[12:13], "Config": map[string]any{"Labels": labelled},
 			"State": map[string]any{"Running": n > 0, "StartedAt": fmt.Sprint("life ", n)}})
+	case path == "/containers/c/top" && f.top != nil:
+		answer(200, map[string]any{"Titles": []string{"PID", "STAT"}, "Processes": [][]string{{"7", "Ss"}, {"77", f.top()}}})
 	case path == "/containers/c/exec":
 		answer(201, map[string]any{"Id": "e"})
 	case path == "/exec/e/json":
@@ -128,6 +142,10 @@ func TestBrokenStreams(t *testing.T) {
 		}, exec: ended(0)}, reason: engine.ReasonStreamLost},
 		"it goes on after the end": {fake: &fake{stream: says(whole), exec: func() (int, any) { return 200, map[string]any{"Running": true, "ExitCode": nil, "Pid": 77} }},
 			reason: engine.ReasonStreamLost, read: "INSERT 1;INSERT 2;"},
+		"it goes on after the cut, and ends well": {fake: &fake{stream: says(whole), exec: outlives(2), top: func() string { return "S+" }}, reason: engine.ReasonStreamLost, read: "INSERT 1;INSERT 2;"},
+		"it is ending":           {fake: &fake{stream: says(whole), exec: outlives(1), top: func() string { return "R" }}, read: "INSERT 1;INSERT 2;"},
+		"it has ended, a zombie": {fake: &fake{stream: says(whole), exec: outlives(2), top: func() string { return "Zs" }}, read: "INSERT 1;INSERT 2;"},
+		"nobody may ask":         {fake: &fake{stream: says(whole), exec: outlives(2)}, read: "INSERT 1;INSERT 2;"},
 		"nobody knows its status": {fake: &fake{stream: says(whole), exec: func() (int, any) { return 200, map[string]any{"Running": false, "ExitCode": nil, "Pid": 0} }},
 			reason: engine.ReasonStreamLost, read: "INSERT 1;INSERT 2;"},
 		"the Engine has forgotten it": {fake: &fake{stream: says(whole), exec: func() (int, any) { return 404, map[string]any{} }}, reason: engine.ReasonStreamLost, read: "INSERT 1;INSERT 2;"},

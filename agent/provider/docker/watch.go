@@ -153,7 +153,8 @@ func (w *watcher) sync(ctx context.Context) error {
 	return nil
 }
 
-// list reads every container whose labels may be meant for us, by name.
+// list gives every container, by name, and reads those whose labels may be meant
+// for us.
 func (p *Provider) list(ctx context.Context) ([]provider.Container, error) {
 	listing, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
@@ -163,7 +164,11 @@ func (p *Provider) list(ctx context.Context) ([]provider.Container, error) {
 	}
 	var found []provider.Container
 	for _, summary := range all {
-		if _, ours := summary.Labels[label.KeyHelper]; ours || !label.Concerns(summary.Labels) {
+		if _, ours := summary.Labels[label.KeyHelper]; ours {
+			continue
+		}
+		if !label.Concerns(summary.Labels) {
+			found = append(found, fromSummary(summary))
 			continue
 		}
 		one, cancel := context.WithTimeout(ctx, callPatience)
@@ -202,7 +207,9 @@ func (p *Provider) healthy(found []provider.Container) {
 	defer p.mu.Unlock()
 	clear(p.known)
 	for _, c := range found {
-		p.known[c.ID] = c
+		if label.Concerns(c.Labels) {
+			p.known[c.ID] = c
+		}
 	}
 	if !p.health.Healthy {
 		p.health = provider.Health{Healthy: true, Since: p.clock.Now()}

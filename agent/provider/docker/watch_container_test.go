@@ -73,7 +73,8 @@ func TestWatch(t *testing.T) {
 		c.Volumes = map[string]struct{}{"/vol": {}}
 	})
 	run(t, p, plain, nil)
-	run(t, p, uniqueName(t)+"-h", map[string]string{"baktainer.backup": "true", label.KeyHelper: "1"})
+	helper := uniqueName(t) + "-h"
+	run(t, p, helper, map[string]string{"baktainer.backup": "true", label.KeyHelper: "1"})
 	w := watch(t, p)
 	until(t, "the first container is there", func() bool { return w.running(first) })
 	c, _ := w.find(first)
@@ -81,8 +82,11 @@ func TestWatch(t *testing.T) {
 		c.Facts.Env["A"] != "b=c" || !slices.Equal(c.Facts.Args, []string{"/probe", "wait"}) || !slices.Equal(c.Facts.Mounts, []string{"/vol"}) {
 		t.Errorf("got %+v", c)
 	}
-	if _, found := w.find(plain); found {
-		t.Error("a container without labels is listed")
+	if c, found := w.find(plain); !found || !c.Facts.Running || c.Facts.Image != probeImage || c.Facts.Env != nil {
+		t.Errorf("a container without labels, of which the list tells enough: %+v", c)
+	}
+	if _, found := w.find(helper); found {
+		t.Error("a helper is listed")
 	}
 	if !p.Health().Healthy {
 		t.Errorf("%+v", p.Health())

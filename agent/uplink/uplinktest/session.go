@@ -80,7 +80,7 @@ func (s *Session) change() *pb.SessionResponse {
 func onWire(a uplink.Assignment) *pb.Assignment {
 	w := &pb.Assignment{
 		Lease: &pb.Lease{Run: a.Lease.Run, Epoch: a.Lease.Epoch}, Source: a.Source,
-		LeaseDuration: durationpb.New(a.Duration), Traceparent: a.Traceparent, SourceKey: a.Key.Secret(), Controllers: a.Controllers,
+		LeaseDuration: durationpb.New(a.Duration), TimeLimit: durationpb.New(a.TimeLimit), Traceparent: a.Traceparent, SourceKey: a.Key.Secret(), Controllers: a.Controllers,
 	}
 	switch {
 	case a.Backup != nil:

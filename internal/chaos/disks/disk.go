@@ -51,6 +51,18 @@ func New(ctx context.Context, folder, name string, size int64, run Runner) (*Dis
 	return d, d.mount(ctx)
 }
 
+// Share makes a folder one in which disks come and go for processes in other mount
+// namespaces too. Without it a process that was started meanwhile keeps a failed
+// disk mounted, and Repair gets the failed one back. Clean undoes it.
+func Share(ctx context.Context, folder string, run Runner) error {
+	for _, args := range [][]string{{"mount", "--bind", folder, folder}, {"mount", "--make-shared", folder}} {
+		if _, err := run(ctx, args...); err != nil {
+			return fmt.Errorf("share the folder of disks: %w", err)
+		}
+	}
+	return nil
+}
+
 func (d *Disk) mount(ctx context.Context) error {
 	if _, err := d.run(ctx, "mount", "-o", "loop,errors=remount-ro", d.image, d.Dir); err != nil {
 		return fmt.Errorf("mount a disk: %w", err)
@@ -166,7 +178,7 @@ func (d *Disk) Remove(ctx context.Context) error {
 }
 
 // Clean thaws and unmounts whatever is mounted in the folder of a rig that may be
-// gone. What was mounted last comes first.
+// gone, and the folder itself if it was shared. What was mounted last comes first.
 func Clean(ctx context.Context, folder string, run Runner) error {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -174,7 +186,9 @@ func Clean(ctx context.Context, folder string, run Runner) error {
 	}
 	var errs []error
 	for _, dir := range slices.Backward(mountedIn(string(mounts), folder)) {
-		_, _ = run(ctx, "fsfreeze", "-u", dir) // fails where nothing is frozen
+		if dir != filepath.Clean(folder) { // that is no disk
+			_, _ = run(ctx, "fsfreeze", "-u", dir) // fails where nothing is frozen
+		}
 		if _, err := run(ctx, "umount", dir); err != nil {
 			errs = append(errs, fmt.Errorf("remove a disk: %w", err))
 		}
@@ -182,11 +196,11 @@ func Clean(ctx context.Context, folder string, run Runner) error {
 	return errors.Join(errs...)
 }
 
-// mountedIn lists what is mounted below a folder, in the order of /proc/mounts.
+// mountedIn lists what is mounted on a folder and below it, in the order of /proc/mounts.
 func mountedIn(mounts, folder string) []string {
 	var dirs []string
 	for line := range strings.Lines(mounts) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], strings.TrimSuffix(folder, "/")+"/") {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1]+"/", strings.TrimSuffix(folder, "/")+"/") {
 			dirs = append(dirs, f[1])
 		}
 	}

@@ -16,8 +16,8 @@ import (
 
 func TestMountedIn(t *testing.T) {
 	t.Parallel()
-	mounts := "/dev/vda / ext4 rw 0 0\n/dev/loop0 /tmp/chaos-1/c1 ext4 rw 0 0\n/dev/loop1 /tmp/chaos-10/c1 ext4 rw 0 0\n/dev/loop2 /tmp/chaos-1/c2 ext4 rw 0 0\nbroken\n"
-	if got := mountedIn(mounts, "/tmp/chaos-1/"); !slices.Equal(got, []string{"/tmp/chaos-1/c1", "/tmp/chaos-1/c2"}) {
+	mounts := "/dev/vda / ext4 rw 0 0\n/dev/vda /tmp/chaos-1 ext4 rw 0 0\n/dev/loop0 /tmp/chaos-1/c1 ext4 rw 0 0\n/dev/loop1 /tmp/chaos-10/c1 ext4 rw 0 0\n/dev/loop2 /tmp/chaos-1/c2 ext4 rw 0 0\nbroken\n"
+	if got := mountedIn(mounts, "/tmp/chaos-1/"); !slices.Equal(got, []string{"/tmp/chaos-1", "/tmp/chaos-1/c1", "/tmp/chaos-1/c2"}) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -88,6 +88,7 @@ func TestRealDisk(t *testing.T) {
 		t.Skip("needs root and BAKTAINER_E2E=1; run make test")
 	}
 	folder := t.TempDir()
+	must(t, Share(t.Context(), folder, command))
 	d, err := New(t.Context(), folder, "c1", 32<<20, command)
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +121,20 @@ func TestRealDisk(t *testing.T) {
 	if err := <-wrote; err != nil {
 		t.Errorf("a write that had to wait: %v", err)
 	}
+
+	// Somebody who was started meanwhile, in a mount namespace of his own as from
+	// `ip netns exec`, is not to keep the failed disk.
+	other := exec.CommandContext(t.Context(), "unshare", "--mount", "--propagation", "slave", "cat")
+	stdin, err := other.StdinPipe()
+	must(t, err)
+	stdout, err := other.StdoutPipe()
+	must(t, err)
+	must(t, other.Start())
+	defer func() { _ = errors.Join(stdin.Close(), other.Wait()) }()
+	_, err = stdin.Write([]byte("x"))
+	must(t, err)
+	_, err = stdout.Read(make([]byte, 1)) // it is there
+	must(t, err)
 
 	open, err := os.OpenFile(file, os.O_WRONLY, 0)
 	must(t, err)

@@ -11,6 +11,7 @@ package baktainerv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1291,6 +1292,414 @@ func (x *GetSnapshotResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
+type GetContentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in GetSnapshotRequest.
+	Snapshot      string `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetContentsRequest) Reset() {
+	*x = GetContentsRequest{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetContentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetContentsRequest) ProtoMessage() {}
+
+func (x *GetContentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetContentsRequest.ProtoReflect.Descriptor instead.
+func (*GetContentsRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetContentsRequest) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+type GetContentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the stream.
+	Stream  string            `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Objects []*ContentsObject `protobuf:"bytes,2,rep,name=objects,proto3" json:"objects,omitempty"`
+	// Further facts about the stream, with its first message.
+	Notes         []string `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetContentsResponse) Reset() {
+	*x = GetContentsResponse{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetContentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetContentsResponse) ProtoMessage() {}
+
+func (x *GetContentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetContentsResponse.ProtoReflect.Descriptor instead.
+func (*GetContentsResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GetContentsResponse) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *GetContentsResponse) GetObjects() []*ContentsObject {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+func (x *GetContentsResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+// ContentsObject is one thing in a stream: a table, a collection, a key space, a role.
+type ContentsObject struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// -1: not known.
+	Rows          int64 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContentsObject) Reset() {
+	*x = ContentsObject{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContentsObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContentsObject) ProtoMessage() {}
+
+func (x *ContentsObject) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContentsObject.ProtoReflect.Descriptor instead.
+func (*ContentsObject) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ContentsObject) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ContentsObject) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ContentsObject) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+type GetCoverageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCoverageRequest) Reset() {
+	*x = GetCoverageRequest{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCoverageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCoverageRequest) ProtoMessage() {}
+
+func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCoverageRequest.ProtoReflect.Descriptor instead.
+func (*GetCoverageRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+type GetCoverageResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Sources []*SourceCoverage      `protobuf:"bytes,1,rep,name=sources,proto3" json:"sources,omitempty"`
+	// Databases that nobody has labelled, on hosts whose agents are connected.
+	Unlabelled []*Unlabelled `protobuf:"bytes,2,rep,name=unlabelled,proto3" json:"unlabelled,omitempty"`
+	// What is wrong with agents and stores.
+	Conditions    []*Condition `protobuf:"bytes,3,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCoverageResponse) Reset() {
+	*x = GetCoverageResponse{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCoverageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCoverageResponse) ProtoMessage() {}
+
+func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCoverageResponse.ProtoReflect.Descriptor instead.
+func (*GetCoverageResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetCoverageResponse) GetSources() []*SourceCoverage {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *GetCoverageResponse) GetUnlabelled() []*Unlabelled {
+	if x != nil {
+		return x.Unlabelled
+	}
+	return nil
+}
+
+func (x *GetCoverageResponse) GetConditions() []*Condition {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+// SourceCoverage says whether a source could be brought back.
+type SourceCoverage struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	State  SourceState            `protobuf:"varint,2,opt,name=state,proto3,enum=baktainer.v1.SourceState" json:"state,omitempty"`
+	// The newest snapshot that was verified and is not damaged; empty: there is none.
+	Restorable string `protobuf:"bytes,3,opt,name=restorable,proto3" json:"restorable,omitempty"`
+	// When that was dumped: what was changed since would be lost.
+	RestorableAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=restorable_at,json=restorableAt,proto3" json:"restorable_at,omitempty"`
+	Gaps          []*CoverageGap         `protobuf:"bytes,5,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceCoverage) Reset() {
+	*x = SourceCoverage{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceCoverage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceCoverage) ProtoMessage() {}
+
+func (x *SourceCoverage) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceCoverage.ProtoReflect.Descriptor instead.
+func (*SourceCoverage) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SourceCoverage) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *SourceCoverage) GetState() SourceState {
+	if x != nil {
+		return x.State
+	}
+	return SourceState_SOURCE_STATE_UNSPECIFIED
+}
+
+func (x *SourceCoverage) GetRestorable() string {
+	if x != nil {
+		return x.Restorable
+	}
+	return ""
+}
+
+func (x *SourceCoverage) GetRestorableAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RestorableAt
+	}
+	return nil
+}
+
+func (x *SourceCoverage) GetGaps() []*CoverageGap {
+	if x != nil {
+		return x.Gaps
+	}
+	return nil
+}
+
+// CoverageGap is something that keeps a source from being covered.
+type CoverageGap struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A stable word, such as never-backed-up, or the event of a condition.
+	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Hint          string `protobuf:"bytes,3,opt,name=hint,proto3" json:"hint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CoverageGap) Reset() {
+	*x = CoverageGap{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoverageGap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoverageGap) ProtoMessage() {}
+
+func (x *CoverageGap) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoverageGap.ProtoReflect.Descriptor instead.
+func (*CoverageGap) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *CoverageGap) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *CoverageGap) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *CoverageGap) GetHint() string {
+	if x != nil {
+		return x.Hint
+	}
+	return ""
+}
+
 type VerifySnapshotRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
@@ -1303,7 +1712,7 @@ type VerifySnapshotRequest struct {
 
 func (x *VerifySnapshotRequest) Reset() {
 	*x = VerifySnapshotRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[24]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1724,7 @@ func (x *VerifySnapshotRequest) String() string {
 func (*VerifySnapshotRequest) ProtoMessage() {}
 
 func (x *VerifySnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[24]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1737,7 @@ func (x *VerifySnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifySnapshotRequest.ProtoReflect.Descriptor instead.
 func (*VerifySnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *VerifySnapshotRequest) GetSnapshot() string {
@@ -1359,7 +1768,7 @@ type VerifySnapshotResponse struct {
 
 func (x *VerifySnapshotResponse) Reset() {
 	*x = VerifySnapshotResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[25]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1780,7 @@ func (x *VerifySnapshotResponse) String() string {
 func (*VerifySnapshotResponse) ProtoMessage() {}
 
 func (x *VerifySnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[25]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1793,7 @@ func (x *VerifySnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifySnapshotResponse.ProtoReflect.Descriptor instead.
 func (*VerifySnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VerifySnapshotResponse) GetBytesDone() int64 {
@@ -1429,7 +1838,7 @@ type VerifyReport struct {
 
 func (x *VerifyReport) Reset() {
 	*x = VerifyReport{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[26]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1850,7 @@ func (x *VerifyReport) String() string {
 func (*VerifyReport) ProtoMessage() {}
 
 func (x *VerifyReport) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[26]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1863,7 @@ func (x *VerifyReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReport.ProtoReflect.Descriptor instead.
 func (*VerifyReport) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *VerifyReport) GetPacks() int64 {
@@ -1503,7 +1912,7 @@ type DumpSnapshotRequest struct {
 
 func (x *DumpSnapshotRequest) Reset() {
 	*x = DumpSnapshotRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[27]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1924,7 @@ func (x *DumpSnapshotRequest) String() string {
 func (*DumpSnapshotRequest) ProtoMessage() {}
 
 func (x *DumpSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[27]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1937,7 @@ func (x *DumpSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*DumpSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DumpSnapshotRequest) GetSnapshot() string {
@@ -1554,7 +1963,7 @@ type DumpSnapshotResponse struct {
 
 func (x *DumpSnapshotResponse) Reset() {
 	*x = DumpSnapshotResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[28]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1975,7 @@ func (x *DumpSnapshotResponse) String() string {
 func (*DumpSnapshotResponse) ProtoMessage() {}
 
 func (x *DumpSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[28]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1988,7 @@ func (x *DumpSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*DumpSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DumpSnapshotResponse) GetData() []byte {
@@ -1594,14 +2003,16 @@ type ForgetSnapshotsRequest struct {
 	// Ids, or unique beginnings of ids.
 	Snapshots []string `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
 	// Say what would be done, and change nothing.
-	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// How long they can be taken back for certain; unset: as the controller is set.
+	Undo          *durationpb.Duration `protobuf:"bytes,3,opt,name=undo,proto3" json:"undo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ForgetSnapshotsRequest) Reset() {
 	*x = ForgetSnapshotsRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +2024,7 @@ func (x *ForgetSnapshotsRequest) String() string {
 func (*ForgetSnapshotsRequest) ProtoMessage() {}
 
 func (x *ForgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +2037,7 @@ func (x *ForgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ForgetSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ForgetSnapshotsRequest) GetSnapshots() []string {
@@ -1643,6 +2054,13 @@ func (x *ForgetSnapshotsRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *ForgetSnapshotsRequest) GetUndo() *durationpb.Duration {
+	if x != nil {
+		return x.Undo
+	}
+	return nil
+}
+
 type ForgetSnapshotsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Snapshots     []*Snapshot            `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
@@ -1652,7 +2070,7 @@ type ForgetSnapshotsResponse struct {
 
 func (x *ForgetSnapshotsResponse) Reset() {
 	*x = ForgetSnapshotsResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +2082,7 @@ func (x *ForgetSnapshotsResponse) String() string {
 func (*ForgetSnapshotsResponse) ProtoMessage() {}
 
 func (x *ForgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +2095,7 @@ func (x *ForgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ForgetSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ForgetSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -1697,7 +2115,7 @@ type UnforgetSnapshotsRequest struct {
 
 func (x *UnforgetSnapshotsRequest) Reset() {
 	*x = UnforgetSnapshotsRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +2127,7 @@ func (x *UnforgetSnapshotsRequest) String() string {
 func (*UnforgetSnapshotsRequest) ProtoMessage() {}
 
 func (x *UnforgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +2140,7 @@ func (x *UnforgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnforgetSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*UnforgetSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *UnforgetSnapshotsRequest) GetSnapshots() []string {
@@ -1741,7 +2159,7 @@ type UnforgetSnapshotsResponse struct {
 
 func (x *UnforgetSnapshotsResponse) Reset() {
 	*x = UnforgetSnapshotsResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +2171,7 @@ func (x *UnforgetSnapshotsResponse) String() string {
 func (*UnforgetSnapshotsResponse) ProtoMessage() {}
 
 func (x *UnforgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +2184,7 @@ func (x *UnforgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnforgetSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*UnforgetSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UnforgetSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -1787,7 +2205,7 @@ type PlanPruneRequest struct {
 
 func (x *PlanPruneRequest) Reset() {
 	*x = PlanPruneRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +2217,7 @@ func (x *PlanPruneRequest) String() string {
 func (*PlanPruneRequest) ProtoMessage() {}
 
 func (x *PlanPruneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +2230,7 @@ func (x *PlanPruneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPruneRequest.ProtoReflect.Descriptor instead.
 func (*PlanPruneRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PlanPruneRequest) GetSources() []string {
@@ -1838,7 +2256,7 @@ type PlanPruneResponse struct {
 
 func (x *PlanPruneResponse) Reset() {
 	*x = PlanPruneResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +2268,7 @@ func (x *PlanPruneResponse) String() string {
 func (*PlanPruneResponse) ProtoMessage() {}
 
 func (x *PlanPruneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +2281,7 @@ func (x *PlanPruneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPruneResponse.ProtoReflect.Descriptor instead.
 func (*PlanPruneResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PlanPruneResponse) GetPlans() []*PrunePlan {
@@ -1896,7 +2314,7 @@ type PrunePlan struct {
 
 func (x *PrunePlan) Reset() {
 	*x = PrunePlan{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +2326,7 @@ func (x *PrunePlan) String() string {
 func (*PrunePlan) ProtoMessage() {}
 
 func (x *PrunePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +2339,7 @@ func (x *PrunePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrunePlan.ProtoReflect.Descriptor instead.
 func (*PrunePlan) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PrunePlan) GetSource() string {
@@ -1998,7 +2416,7 @@ type PruneObject struct {
 
 func (x *PruneObject) Reset() {
 	*x = PruneObject{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2428,7 @@ func (x *PruneObject) String() string {
 func (*PruneObject) ProtoMessage() {}
 
 func (x *PruneObject) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2441,7 @@ func (x *PruneObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneObject.ProtoReflect.Descriptor instead.
 func (*PruneObject) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PruneObject) GetName() string {
@@ -2058,7 +2476,7 @@ type PruneRequest struct {
 
 func (x *PruneRequest) Reset() {
 	*x = PruneRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2488,7 @@ func (x *PruneRequest) String() string {
 func (*PruneRequest) ProtoMessage() {}
 
 func (x *PruneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2501,7 @@ func (x *PruneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRequest.ProtoReflect.Descriptor instead.
 func (*PruneRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PruneRequest) GetSource() string {
@@ -2114,7 +2532,7 @@ type PruneResponse struct {
 
 func (x *PruneResponse) Reset() {
 	*x = PruneResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2126,7 +2544,7 @@ func (x *PruneResponse) String() string {
 func (*PruneResponse) ProtoMessage() {}
 
 func (x *PruneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2139,7 +2557,7 @@ func (x *PruneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneResponse.ProtoReflect.Descriptor instead.
 func (*PruneResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PruneResponse) GetObjectsDone() int64 {
@@ -2187,7 +2605,7 @@ type CheckStoreRequest struct {
 
 func (x *CheckStoreRequest) Reset() {
 	*x = CheckStoreRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2617,7 @@ func (x *CheckStoreRequest) String() string {
 func (*CheckStoreRequest) ProtoMessage() {}
 
 func (x *CheckStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2630,7 @@ func (x *CheckStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStoreRequest.ProtoReflect.Descriptor instead.
 func (*CheckStoreRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CheckStoreRequest) GetReadData() bool {
@@ -2237,7 +2655,7 @@ type CheckStoreResponse struct {
 
 func (x *CheckStoreResponse) Reset() {
 	*x = CheckStoreResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2667,7 @@ func (x *CheckStoreResponse) String() string {
 func (*CheckStoreResponse) ProtoMessage() {}
 
 func (x *CheckStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2680,7 @@ func (x *CheckStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStoreResponse.ProtoReflect.Descriptor instead.
 func (*CheckStoreResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CheckStoreResponse) GetObjectsDone() int64 {
@@ -2304,7 +2722,7 @@ type RepairStoreRequest struct {
 
 func (x *RepairStoreRequest) Reset() {
 	*x = RepairStoreRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2316,7 +2734,7 @@ func (x *RepairStoreRequest) String() string {
 func (*RepairStoreRequest) ProtoMessage() {}
 
 func (x *RepairStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2329,7 +2747,7 @@ func (x *RepairStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairStoreRequest.ProtoReflect.Descriptor instead.
 func (*RepairStoreRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RepairStoreRequest) GetReadData() bool {
@@ -2358,7 +2776,7 @@ type RepairStoreResponse struct {
 
 func (x *RepairStoreResponse) Reset() {
 	*x = RepairStoreResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2788,7 @@ func (x *RepairStoreResponse) String() string {
 func (*RepairStoreResponse) ProtoMessage() {}
 
 func (x *RepairStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2801,7 @@ func (x *RepairStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairStoreResponse.ProtoReflect.Descriptor instead.
 func (*RepairStoreResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RepairStoreResponse) GetObjectsDone() int64 {
@@ -2435,7 +2853,7 @@ type StoreReport struct {
 
 func (x *StoreReport) Reset() {
 	*x = StoreReport{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2865,7 @@ func (x *StoreReport) String() string {
 func (*StoreReport) ProtoMessage() {}
 
 func (x *StoreReport) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2878,7 @@ func (x *StoreReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreReport.ProtoReflect.Descriptor instead.
 func (*StoreReport) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *StoreReport) GetStore() string {
@@ -2550,7 +2968,7 @@ type StoreFinding struct {
 
 func (x *StoreFinding) Reset() {
 	*x = StoreFinding{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2980,7 @@ func (x *StoreFinding) String() string {
 func (*StoreFinding) ProtoMessage() {}
 
 func (x *StoreFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +2993,7 @@ func (x *StoreFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreFinding.ProtoReflect.Descriptor instead.
 func (*StoreFinding) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *StoreFinding) GetObject() string {
@@ -2628,7 +3046,7 @@ type SnapshotDamage struct {
 
 func (x *SnapshotDamage) Reset() {
 	*x = SnapshotDamage{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +3058,7 @@ func (x *SnapshotDamage) String() string {
 func (*SnapshotDamage) ProtoMessage() {}
 
 func (x *SnapshotDamage) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +3071,7 @@ func (x *SnapshotDamage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotDamage.ProtoReflect.Descriptor instead.
 func (*SnapshotDamage) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SnapshotDamage) GetSource() string {
@@ -2688,7 +3106,7 @@ var File_baktainer_v1_admin_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x18baktainer/v1/admin.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/options.proto\x1a\x18baktainer/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x18baktainer/v1/admin.proto\x12\fbaktainer.v1\x1a\x19baktainer/v1/notify.proto\x1a\x1abaktainer/v1/options.proto\x1a\x18baktainer/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
 	"\x10GetStatusRequest\"\xcd\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
@@ -2769,7 +3187,38 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\x12GetSnapshotRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\"I\n" +
 	"\x13GetSnapshotResponse\x122\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x16.baktainer.v1.SnapshotR\bsnapshot\"G\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x16.baktainer.v1.SnapshotR\bsnapshot\"0\n" +
+	"\x12GetContentsRequest\x12\x1a\n" +
+	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\"{\n" +
+	"\x13GetContentsResponse\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x126\n" +
+	"\aobjects\x18\x02 \x03(\v2\x1c.baktainer.v1.ContentsObjectR\aobjects\x12\x14\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\"L\n" +
+	"\x0eContentsObject\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04rows\x18\x03 \x01(\x03R\x04rows\"\x14\n" +
+	"\x12GetCoverageRequest\"\xc0\x01\n" +
+	"\x13GetCoverageResponse\x126\n" +
+	"\asources\x18\x01 \x03(\v2\x1c.baktainer.v1.SourceCoverageR\asources\x128\n" +
+	"\n" +
+	"unlabelled\x18\x02 \x03(\v2\x18.baktainer.v1.UnlabelledR\n" +
+	"unlabelled\x127\n" +
+	"\n" +
+	"conditions\x18\x03 \x03(\v2\x17.baktainer.v1.ConditionR\n" +
+	"conditions\"\xe9\x01\n" +
+	"\x0eSourceCoverage\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12/\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x19.baktainer.v1.SourceStateR\x05state\x12\x1e\n" +
+	"\n" +
+	"restorable\x18\x03 \x01(\tR\n" +
+	"restorable\x12?\n" +
+	"\rrestorable_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\frestorableAt\x12-\n" +
+	"\x04gaps\x18\x05 \x03(\v2\x19.baktainer.v1.CoverageGapR\x04gaps\"O\n" +
+	"\vCoverageGap\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
+	"\x04hint\x18\x03 \x01(\tR\x04hint\"G\n" +
 	"\x15VerifySnapshotRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x12\n" +
 	"\x04more\x18\x02 \x03(\tR\x04more\"\xa8\x01\n" +
@@ -2790,10 +3239,11 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x16\n" +
 	"\x06select\x18\x02 \x01(\tR\x06select\"*\n" +
 	"\x14DumpSnapshotResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"O\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"~\n" +
 	"\x16ForgetSnapshotsRequest\x12\x1c\n" +
 	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\x12\x17\n" +
-	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"O\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12-\n" +
+	"\x04undo\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04undo\"O\n" +
 	"\x17ForgetSnapshotsResponse\x124\n" +
 	"\tsnapshots\x18\x01 \x03(\v2\x16.baktainer.v1.SnapshotR\tsnapshots\"8\n" +
 	"\x18UnforgetSnapshotsRequest\x12\x1c\n" +
@@ -2872,7 +3322,7 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1a\n" +
 	"\bsnapshot\x18\x02 \x01(\tR\bsnapshot\x12\x18\n" +
 	"\astreams\x18\x03 \x03(\tR\astreams\x12!\n" +
-	"\fstreams_read\x18\x04 \x01(\bR\vstreamsRead2\xa1\x0e\n" +
+	"\fstreams_read\x18\x04 \x01(\bR\vstreamsRead2\xe1\x0f\n" +
 	"\fAdminService\x12X\n" +
 	"\tGetStatus\x12\x1e.baktainer.v1.GetStatusRequest\x1a\x1f.baktainer.v1.GetStatusResponse\"\n" +
 	"\x8a\xe8\x18\x06\n" +
@@ -2902,6 +3352,11 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\x8a\xe8\x18\x06\n" +
 	"\x02\x03\x04\x18\x01\x12^\n" +
 	"\vGetSnapshot\x12 .baktainer.v1.GetSnapshotRequest\x1a!.baktainer.v1.GetSnapshotResponse\"\n" +
+	"\x8a\xe8\x18\x06\n" +
+	"\x02\x03\x04\x18\x01\x12^\n" +
+	"\vGetContents\x12 .baktainer.v1.GetContentsRequest\x1a!.baktainer.v1.GetContentsResponse\"\b\x8a\xe8\x18\x04\n" +
+	"\x02\x03\x040\x01\x12^\n" +
+	"\vGetCoverage\x12 .baktainer.v1.GetCoverageRequest\x1a!.baktainer.v1.GetCoverageResponse\"\n" +
 	"\x8a\xe8\x18\x06\n" +
 	"\x02\x03\x04\x18\x01\x12h\n" +
 	"\x0eVerifySnapshot\x12#.baktainer.v1.VerifySnapshotRequest\x1a$.baktainer.v1.VerifySnapshotResponse\"\t\x8a\xe8\x18\x05\n" +
@@ -2935,7 +3390,7 @@ func file_baktainer_v1_admin_proto_rawDescGZIP() []byte {
 	return file_baktainer_v1_admin_proto_rawDescData
 }
 
-var file_baktainer_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_baktainer_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_baktainer_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),          // 0: baktainer.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),         // 1: baktainer.v1.GetStatusResponse
@@ -2961,112 +3416,135 @@ var file_baktainer_v1_admin_proto_goTypes = []any{
 	(*ListSnapshotsResponse)(nil),     // 21: baktainer.v1.ListSnapshotsResponse
 	(*GetSnapshotRequest)(nil),        // 22: baktainer.v1.GetSnapshotRequest
 	(*GetSnapshotResponse)(nil),       // 23: baktainer.v1.GetSnapshotResponse
-	(*VerifySnapshotRequest)(nil),     // 24: baktainer.v1.VerifySnapshotRequest
-	(*VerifySnapshotResponse)(nil),    // 25: baktainer.v1.VerifySnapshotResponse
-	(*VerifyReport)(nil),              // 26: baktainer.v1.VerifyReport
-	(*DumpSnapshotRequest)(nil),       // 27: baktainer.v1.DumpSnapshotRequest
-	(*DumpSnapshotResponse)(nil),      // 28: baktainer.v1.DumpSnapshotResponse
-	(*ForgetSnapshotsRequest)(nil),    // 29: baktainer.v1.ForgetSnapshotsRequest
-	(*ForgetSnapshotsResponse)(nil),   // 30: baktainer.v1.ForgetSnapshotsResponse
-	(*UnforgetSnapshotsRequest)(nil),  // 31: baktainer.v1.UnforgetSnapshotsRequest
-	(*UnforgetSnapshotsResponse)(nil), // 32: baktainer.v1.UnforgetSnapshotsResponse
-	(*PlanPruneRequest)(nil),          // 33: baktainer.v1.PlanPruneRequest
-	(*PlanPruneResponse)(nil),         // 34: baktainer.v1.PlanPruneResponse
-	(*PrunePlan)(nil),                 // 35: baktainer.v1.PrunePlan
-	(*PruneObject)(nil),               // 36: baktainer.v1.PruneObject
-	(*PruneRequest)(nil),              // 37: baktainer.v1.PruneRequest
-	(*PruneResponse)(nil),             // 38: baktainer.v1.PruneResponse
-	(*CheckStoreRequest)(nil),         // 39: baktainer.v1.CheckStoreRequest
-	(*CheckStoreResponse)(nil),        // 40: baktainer.v1.CheckStoreResponse
-	(*RepairStoreRequest)(nil),        // 41: baktainer.v1.RepairStoreRequest
-	(*RepairStoreResponse)(nil),       // 42: baktainer.v1.RepairStoreResponse
-	(*StoreReport)(nil),               // 43: baktainer.v1.StoreReport
-	(*StoreFinding)(nil),              // 44: baktainer.v1.StoreFinding
-	(*SnapshotDamage)(nil),            // 45: baktainer.v1.SnapshotDamage
-	(*timestamppb.Timestamp)(nil),     // 46: google.protobuf.Timestamp
-	(*AgentInfo)(nil),                 // 47: baktainer.v1.AgentInfo
-	(*Source)(nil),                    // 48: baktainer.v1.Source
-	(*Snapshot)(nil),                  // 49: baktainer.v1.Snapshot
-	(*Run)(nil),                       // 50: baktainer.v1.Run
-	(*RestoreRequest)(nil),            // 51: baktainer.v1.RestoreRequest
-	(*Failure)(nil),                   // 52: baktainer.v1.Failure
-	(*Prune)(nil),                     // 53: baktainer.v1.Prune
+	(*GetContentsRequest)(nil),        // 24: baktainer.v1.GetContentsRequest
+	(*GetContentsResponse)(nil),       // 25: baktainer.v1.GetContentsResponse
+	(*ContentsObject)(nil),            // 26: baktainer.v1.ContentsObject
+	(*GetCoverageRequest)(nil),        // 27: baktainer.v1.GetCoverageRequest
+	(*GetCoverageResponse)(nil),       // 28: baktainer.v1.GetCoverageResponse
+	(*SourceCoverage)(nil),            // 29: baktainer.v1.SourceCoverage
+	(*CoverageGap)(nil),               // 30: baktainer.v1.CoverageGap
+	(*VerifySnapshotRequest)(nil),     // 31: baktainer.v1.VerifySnapshotRequest
+	(*VerifySnapshotResponse)(nil),    // 32: baktainer.v1.VerifySnapshotResponse
+	(*VerifyReport)(nil),              // 33: baktainer.v1.VerifyReport
+	(*DumpSnapshotRequest)(nil),       // 34: baktainer.v1.DumpSnapshotRequest
+	(*DumpSnapshotResponse)(nil),      // 35: baktainer.v1.DumpSnapshotResponse
+	(*ForgetSnapshotsRequest)(nil),    // 36: baktainer.v1.ForgetSnapshotsRequest
+	(*ForgetSnapshotsResponse)(nil),   // 37: baktainer.v1.ForgetSnapshotsResponse
+	(*UnforgetSnapshotsRequest)(nil),  // 38: baktainer.v1.UnforgetSnapshotsRequest
+	(*UnforgetSnapshotsResponse)(nil), // 39: baktainer.v1.UnforgetSnapshotsResponse
+	(*PlanPruneRequest)(nil),          // 40: baktainer.v1.PlanPruneRequest
+	(*PlanPruneResponse)(nil),         // 41: baktainer.v1.PlanPruneResponse
+	(*PrunePlan)(nil),                 // 42: baktainer.v1.PrunePlan
+	(*PruneObject)(nil),               // 43: baktainer.v1.PruneObject
+	(*PruneRequest)(nil),              // 44: baktainer.v1.PruneRequest
+	(*PruneResponse)(nil),             // 45: baktainer.v1.PruneResponse
+	(*CheckStoreRequest)(nil),         // 46: baktainer.v1.CheckStoreRequest
+	(*CheckStoreResponse)(nil),        // 47: baktainer.v1.CheckStoreResponse
+	(*RepairStoreRequest)(nil),        // 48: baktainer.v1.RepairStoreRequest
+	(*RepairStoreResponse)(nil),       // 49: baktainer.v1.RepairStoreResponse
+	(*StoreReport)(nil),               // 50: baktainer.v1.StoreReport
+	(*StoreFinding)(nil),              // 51: baktainer.v1.StoreFinding
+	(*SnapshotDamage)(nil),            // 52: baktainer.v1.SnapshotDamage
+	(*timestamppb.Timestamp)(nil),     // 53: google.protobuf.Timestamp
+	(*AgentInfo)(nil),                 // 54: baktainer.v1.AgentInfo
+	(*Source)(nil),                    // 55: baktainer.v1.Source
+	(*Snapshot)(nil),                  // 56: baktainer.v1.Snapshot
+	(*Run)(nil),                       // 57: baktainer.v1.Run
+	(*RestoreRequest)(nil),            // 58: baktainer.v1.RestoreRequest
+	(*Unlabelled)(nil),                // 59: baktainer.v1.Unlabelled
+	(*Condition)(nil),                 // 60: baktainer.v1.Condition
+	(SourceState)(0),                  // 61: baktainer.v1.SourceState
+	(*Failure)(nil),                   // 62: baktainer.v1.Failure
+	(*durationpb.Duration)(nil),       // 63: google.protobuf.Duration
+	(*Prune)(nil),                     // 64: baktainer.v1.Prune
 }
 var file_baktainer_v1_admin_proto_depIdxs = []int32{
-	46, // 0: baktainer.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	47, // 1: baktainer.v1.GetStatusResponse.agents:type_name -> baktainer.v1.AgentInfo
+	53, // 0: baktainer.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	54, // 1: baktainer.v1.GetStatusResponse.agents:type_name -> baktainer.v1.AgentInfo
 	2,  // 2: baktainer.v1.GetStatusResponse.stores:type_name -> baktainer.v1.StoreInfo
-	46, // 3: baktainer.v1.GetStatusResponse.next_fire_at:type_name -> google.protobuf.Timestamp
+	53, // 3: baktainer.v1.GetStatusResponse.next_fire_at:type_name -> google.protobuf.Timestamp
 	5,  // 4: baktainer.v1.ListSourcesResponse.sources:type_name -> baktainer.v1.SourceStatus
-	48, // 5: baktainer.v1.SourceStatus.source:type_name -> baktainer.v1.Source
-	49, // 6: baktainer.v1.SourceStatus.last_snapshot:type_name -> baktainer.v1.Snapshot
-	50, // 7: baktainer.v1.SourceStatus.last_run:type_name -> baktainer.v1.Run
-	46, // 8: baktainer.v1.SourceStatus.next_fire_at:type_name -> google.protobuf.Timestamp
+	55, // 5: baktainer.v1.SourceStatus.source:type_name -> baktainer.v1.Source
+	56, // 6: baktainer.v1.SourceStatus.last_snapshot:type_name -> baktainer.v1.Snapshot
+	57, // 7: baktainer.v1.SourceStatus.last_run:type_name -> baktainer.v1.Run
+	53, // 8: baktainer.v1.SourceStatus.next_fire_at:type_name -> google.protobuf.Timestamp
 	5,  // 9: baktainer.v1.GetSourceResponse.source:type_name -> baktainer.v1.SourceStatus
-	50, // 10: baktainer.v1.StartBackupResponse.runs:type_name -> baktainer.v1.Run
-	51, // 11: baktainer.v1.StartRestoreRequest.restore:type_name -> baktainer.v1.RestoreRequest
-	50, // 12: baktainer.v1.StartRestoreResponse.run:type_name -> baktainer.v1.Run
-	50, // 13: baktainer.v1.ListRunsResponse.runs:type_name -> baktainer.v1.Run
-	50, // 14: baktainer.v1.GetRunResponse.run:type_name -> baktainer.v1.Run
-	50, // 15: baktainer.v1.WatchRunResponse.run:type_name -> baktainer.v1.Run
-	50, // 16: baktainer.v1.CancelRunResponse.run:type_name -> baktainer.v1.Run
-	49, // 17: baktainer.v1.ListSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
-	49, // 18: baktainer.v1.GetSnapshotResponse.snapshot:type_name -> baktainer.v1.Snapshot
-	26, // 19: baktainer.v1.VerifySnapshotResponse.report:type_name -> baktainer.v1.VerifyReport
-	52, // 20: baktainer.v1.VerifyReport.problems:type_name -> baktainer.v1.Failure
-	49, // 21: baktainer.v1.ForgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
-	49, // 22: baktainer.v1.UnforgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
-	35, // 23: baktainer.v1.PlanPruneResponse.plans:type_name -> baktainer.v1.PrunePlan
-	36, // 24: baktainer.v1.PrunePlan.delete:type_name -> baktainer.v1.PruneObject
-	52, // 25: baktainer.v1.PrunePlan.failure:type_name -> baktainer.v1.Failure
-	53, // 26: baktainer.v1.PruneResponse.prune:type_name -> baktainer.v1.Prune
-	43, // 27: baktainer.v1.CheckStoreResponse.report:type_name -> baktainer.v1.StoreReport
-	43, // 28: baktainer.v1.RepairStoreResponse.report:type_name -> baktainer.v1.StoreReport
-	44, // 29: baktainer.v1.StoreReport.findings:type_name -> baktainer.v1.StoreFinding
-	45, // 30: baktainer.v1.StoreFinding.damage:type_name -> baktainer.v1.SnapshotDamage
-	0,  // 31: baktainer.v1.AdminService.GetStatus:input_type -> baktainer.v1.GetStatusRequest
-	3,  // 32: baktainer.v1.AdminService.ListSources:input_type -> baktainer.v1.ListSourcesRequest
-	6,  // 33: baktainer.v1.AdminService.GetSource:input_type -> baktainer.v1.GetSourceRequest
-	8,  // 34: baktainer.v1.AdminService.StartBackup:input_type -> baktainer.v1.StartBackupRequest
-	10, // 35: baktainer.v1.AdminService.StartRestore:input_type -> baktainer.v1.StartRestoreRequest
-	12, // 36: baktainer.v1.AdminService.ListRuns:input_type -> baktainer.v1.ListRunsRequest
-	14, // 37: baktainer.v1.AdminService.GetRun:input_type -> baktainer.v1.GetRunRequest
-	16, // 38: baktainer.v1.AdminService.WatchRun:input_type -> baktainer.v1.WatchRunRequest
-	18, // 39: baktainer.v1.AdminService.CancelRun:input_type -> baktainer.v1.CancelRunRequest
-	20, // 40: baktainer.v1.AdminService.ListSnapshots:input_type -> baktainer.v1.ListSnapshotsRequest
-	22, // 41: baktainer.v1.AdminService.GetSnapshot:input_type -> baktainer.v1.GetSnapshotRequest
-	24, // 42: baktainer.v1.AdminService.VerifySnapshot:input_type -> baktainer.v1.VerifySnapshotRequest
-	27, // 43: baktainer.v1.AdminService.DumpSnapshot:input_type -> baktainer.v1.DumpSnapshotRequest
-	29, // 44: baktainer.v1.AdminService.ForgetSnapshots:input_type -> baktainer.v1.ForgetSnapshotsRequest
-	31, // 45: baktainer.v1.AdminService.UnforgetSnapshots:input_type -> baktainer.v1.UnforgetSnapshotsRequest
-	33, // 46: baktainer.v1.AdminService.PlanPrune:input_type -> baktainer.v1.PlanPruneRequest
-	37, // 47: baktainer.v1.AdminService.Prune:input_type -> baktainer.v1.PruneRequest
-	39, // 48: baktainer.v1.AdminService.CheckStore:input_type -> baktainer.v1.CheckStoreRequest
-	41, // 49: baktainer.v1.AdminService.RepairStore:input_type -> baktainer.v1.RepairStoreRequest
-	1,  // 50: baktainer.v1.AdminService.GetStatus:output_type -> baktainer.v1.GetStatusResponse
-	4,  // 51: baktainer.v1.AdminService.ListSources:output_type -> baktainer.v1.ListSourcesResponse
-	7,  // 52: baktainer.v1.AdminService.GetSource:output_type -> baktainer.v1.GetSourceResponse
-	9,  // 53: baktainer.v1.AdminService.StartBackup:output_type -> baktainer.v1.StartBackupResponse
-	11, // 54: baktainer.v1.AdminService.StartRestore:output_type -> baktainer.v1.StartRestoreResponse
-	13, // 55: baktainer.v1.AdminService.ListRuns:output_type -> baktainer.v1.ListRunsResponse
-	15, // 56: baktainer.v1.AdminService.GetRun:output_type -> baktainer.v1.GetRunResponse
-	17, // 57: baktainer.v1.AdminService.WatchRun:output_type -> baktainer.v1.WatchRunResponse
-	19, // 58: baktainer.v1.AdminService.CancelRun:output_type -> baktainer.v1.CancelRunResponse
-	21, // 59: baktainer.v1.AdminService.ListSnapshots:output_type -> baktainer.v1.ListSnapshotsResponse
-	23, // 60: baktainer.v1.AdminService.GetSnapshot:output_type -> baktainer.v1.GetSnapshotResponse
-	25, // 61: baktainer.v1.AdminService.VerifySnapshot:output_type -> baktainer.v1.VerifySnapshotResponse
-	28, // 62: baktainer.v1.AdminService.DumpSnapshot:output_type -> baktainer.v1.DumpSnapshotResponse
-	30, // 63: baktainer.v1.AdminService.ForgetSnapshots:output_type -> baktainer.v1.ForgetSnapshotsResponse
-	32, // 64: baktainer.v1.AdminService.UnforgetSnapshots:output_type -> baktainer.v1.UnforgetSnapshotsResponse
-	34, // 65: baktainer.v1.AdminService.PlanPrune:output_type -> baktainer.v1.PlanPruneResponse
-	38, // 66: baktainer.v1.AdminService.Prune:output_type -> baktainer.v1.PruneResponse
-	40, // 67: baktainer.v1.AdminService.CheckStore:output_type -> baktainer.v1.CheckStoreResponse
-	42, // 68: baktainer.v1.AdminService.RepairStore:output_type -> baktainer.v1.RepairStoreResponse
-	50, // [50:69] is the sub-list for method output_type
-	31, // [31:50] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	57, // 10: baktainer.v1.StartBackupResponse.runs:type_name -> baktainer.v1.Run
+	58, // 11: baktainer.v1.StartRestoreRequest.restore:type_name -> baktainer.v1.RestoreRequest
+	57, // 12: baktainer.v1.StartRestoreResponse.run:type_name -> baktainer.v1.Run
+	57, // 13: baktainer.v1.ListRunsResponse.runs:type_name -> baktainer.v1.Run
+	57, // 14: baktainer.v1.GetRunResponse.run:type_name -> baktainer.v1.Run
+	57, // 15: baktainer.v1.WatchRunResponse.run:type_name -> baktainer.v1.Run
+	57, // 16: baktainer.v1.CancelRunResponse.run:type_name -> baktainer.v1.Run
+	56, // 17: baktainer.v1.ListSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
+	56, // 18: baktainer.v1.GetSnapshotResponse.snapshot:type_name -> baktainer.v1.Snapshot
+	26, // 19: baktainer.v1.GetContentsResponse.objects:type_name -> baktainer.v1.ContentsObject
+	29, // 20: baktainer.v1.GetCoverageResponse.sources:type_name -> baktainer.v1.SourceCoverage
+	59, // 21: baktainer.v1.GetCoverageResponse.unlabelled:type_name -> baktainer.v1.Unlabelled
+	60, // 22: baktainer.v1.GetCoverageResponse.conditions:type_name -> baktainer.v1.Condition
+	61, // 23: baktainer.v1.SourceCoverage.state:type_name -> baktainer.v1.SourceState
+	53, // 24: baktainer.v1.SourceCoverage.restorable_at:type_name -> google.protobuf.Timestamp
+	30, // 25: baktainer.v1.SourceCoverage.gaps:type_name -> baktainer.v1.CoverageGap
+	33, // 26: baktainer.v1.VerifySnapshotResponse.report:type_name -> baktainer.v1.VerifyReport
+	62, // 27: baktainer.v1.VerifyReport.problems:type_name -> baktainer.v1.Failure
+	63, // 28: baktainer.v1.ForgetSnapshotsRequest.undo:type_name -> google.protobuf.Duration
+	56, // 29: baktainer.v1.ForgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
+	56, // 30: baktainer.v1.UnforgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
+	42, // 31: baktainer.v1.PlanPruneResponse.plans:type_name -> baktainer.v1.PrunePlan
+	43, // 32: baktainer.v1.PrunePlan.delete:type_name -> baktainer.v1.PruneObject
+	62, // 33: baktainer.v1.PrunePlan.failure:type_name -> baktainer.v1.Failure
+	64, // 34: baktainer.v1.PruneResponse.prune:type_name -> baktainer.v1.Prune
+	50, // 35: baktainer.v1.CheckStoreResponse.report:type_name -> baktainer.v1.StoreReport
+	50, // 36: baktainer.v1.RepairStoreResponse.report:type_name -> baktainer.v1.StoreReport
+	51, // 37: baktainer.v1.StoreReport.findings:type_name -> baktainer.v1.StoreFinding
+	52, // 38: baktainer.v1.StoreFinding.damage:type_name -> baktainer.v1.SnapshotDamage
+	0,  // 39: baktainer.v1.AdminService.GetStatus:input_type -> baktainer.v1.GetStatusRequest
+	3,  // 40: baktainer.v1.AdminService.ListSources:input_type -> baktainer.v1.ListSourcesRequest
+	6,  // 41: baktainer.v1.AdminService.GetSource:input_type -> baktainer.v1.GetSourceRequest
+	8,  // 42: baktainer.v1.AdminService.StartBackup:input_type -> baktainer.v1.StartBackupRequest
+	10, // 43: baktainer.v1.AdminService.StartRestore:input_type -> baktainer.v1.StartRestoreRequest
+	12, // 44: baktainer.v1.AdminService.ListRuns:input_type -> baktainer.v1.ListRunsRequest
+	14, // 45: baktainer.v1.AdminService.GetRun:input_type -> baktainer.v1.GetRunRequest
+	16, // 46: baktainer.v1.AdminService.WatchRun:input_type -> baktainer.v1.WatchRunRequest
+	18, // 47: baktainer.v1.AdminService.CancelRun:input_type -> baktainer.v1.CancelRunRequest
+	20, // 48: baktainer.v1.AdminService.ListSnapshots:input_type -> baktainer.v1.ListSnapshotsRequest
+	22, // 49: baktainer.v1.AdminService.GetSnapshot:input_type -> baktainer.v1.GetSnapshotRequest
+	24, // 50: baktainer.v1.AdminService.GetContents:input_type -> baktainer.v1.GetContentsRequest
+	27, // 51: baktainer.v1.AdminService.GetCoverage:input_type -> baktainer.v1.GetCoverageRequest
+	31, // 52: baktainer.v1.AdminService.VerifySnapshot:input_type -> baktainer.v1.VerifySnapshotRequest
+	34, // 53: baktainer.v1.AdminService.DumpSnapshot:input_type -> baktainer.v1.DumpSnapshotRequest
+	36, // 54: baktainer.v1.AdminService.ForgetSnapshots:input_type -> baktainer.v1.ForgetSnapshotsRequest
+	38, // 55: baktainer.v1.AdminService.UnforgetSnapshots:input_type -> baktainer.v1.UnforgetSnapshotsRequest
+	40, // 56: baktainer.v1.AdminService.PlanPrune:input_type -> baktainer.v1.PlanPruneRequest
+	44, // 57: baktainer.v1.AdminService.Prune:input_type -> baktainer.v1.PruneRequest
+	46, // 58: baktainer.v1.AdminService.CheckStore:input_type -> baktainer.v1.CheckStoreRequest
+	48, // 59: baktainer.v1.AdminService.RepairStore:input_type -> baktainer.v1.RepairStoreRequest
+	1,  // 60: baktainer.v1.AdminService.GetStatus:output_type -> baktainer.v1.GetStatusResponse
+	4,  // 61: baktainer.v1.AdminService.ListSources:output_type -> baktainer.v1.ListSourcesResponse
+	7,  // 62: baktainer.v1.AdminService.GetSource:output_type -> baktainer.v1.GetSourceResponse
+	9,  // 63: baktainer.v1.AdminService.StartBackup:output_type -> baktainer.v1.StartBackupResponse
+	11, // 64: baktainer.v1.AdminService.StartRestore:output_type -> baktainer.v1.StartRestoreResponse
+	13, // 65: baktainer.v1.AdminService.ListRuns:output_type -> baktainer.v1.ListRunsResponse
+	15, // 66: baktainer.v1.AdminService.GetRun:output_type -> baktainer.v1.GetRunResponse
+	17, // 67: baktainer.v1.AdminService.WatchRun:output_type -> baktainer.v1.WatchRunResponse
+	19, // 68: baktainer.v1.AdminService.CancelRun:output_type -> baktainer.v1.CancelRunResponse
+	21, // 69: baktainer.v1.AdminService.ListSnapshots:output_type -> baktainer.v1.ListSnapshotsResponse
+	23, // 70: baktainer.v1.AdminService.GetSnapshot:output_type -> baktainer.v1.GetSnapshotResponse
+	25, // 71: baktainer.v1.AdminService.GetContents:output_type -> baktainer.v1.GetContentsResponse
+	28, // 72: baktainer.v1.AdminService.GetCoverage:output_type -> baktainer.v1.GetCoverageResponse
+	32, // 73: baktainer.v1.AdminService.VerifySnapshot:output_type -> baktainer.v1.VerifySnapshotResponse
+	35, // 74: baktainer.v1.AdminService.DumpSnapshot:output_type -> baktainer.v1.DumpSnapshotResponse
+	37, // 75: baktainer.v1.AdminService.ForgetSnapshots:output_type -> baktainer.v1.ForgetSnapshotsResponse
+	39, // 76: baktainer.v1.AdminService.UnforgetSnapshots:output_type -> baktainer.v1.UnforgetSnapshotsResponse
+	41, // 77: baktainer.v1.AdminService.PlanPrune:output_type -> baktainer.v1.PlanPruneResponse
+	45, // 78: baktainer.v1.AdminService.Prune:output_type -> baktainer.v1.PruneResponse
+	47, // 79: baktainer.v1.AdminService.CheckStore:output_type -> baktainer.v1.CheckStoreResponse
+	49, // 80: baktainer.v1.AdminService.RepairStore:output_type -> baktainer.v1.RepairStoreResponse
+	60, // [60:81] is the sub-list for method output_type
+	39, // [39:60] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_admin_proto_init() }
@@ -3074,6 +3552,7 @@ func file_baktainer_v1_admin_proto_init() {
 	if File_baktainer_v1_admin_proto != nil {
 		return
 	}
+	file_baktainer_v1_notify_proto_init()
 	file_baktainer_v1_options_proto_init()
 	file_baktainer_v1_types_proto_init()
 	type x struct{}
@@ -3082,7 +3561,7 @@ func file_baktainer_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_admin_proto_rawDesc), len(file_baktainer_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,8 @@ const (
 	AdminService_CancelRun_FullMethodName         = "/baktainer.v1.AdminService/CancelRun"
 	AdminService_ListSnapshots_FullMethodName     = "/baktainer.v1.AdminService/ListSnapshots"
 	AdminService_GetSnapshot_FullMethodName       = "/baktainer.v1.AdminService/GetSnapshot"
+	AdminService_GetContents_FullMethodName       = "/baktainer.v1.AdminService/GetContents"
+	AdminService_GetCoverage_FullMethodName       = "/baktainer.v1.AdminService/GetCoverage"
 	AdminService_VerifySnapshot_FullMethodName    = "/baktainer.v1.AdminService/VerifySnapshot"
 	AdminService_DumpSnapshot_FullMethodName      = "/baktainer.v1.AdminService/DumpSnapshot"
 	AdminService_ForgetSnapshots_FullMethodName   = "/baktainer.v1.AdminService/ForgetSnapshots"
@@ -59,6 +61,11 @@ type AdminServiceClient interface {
 	CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*CancelRunResponse, error)
 	ListSnapshots(ctx context.Context, in *ListSnapshotsRequest, opts ...grpc.CallOption) (*ListSnapshotsResponse, error)
 	GetSnapshot(ctx context.Context, in *GetSnapshotRequest, opts ...grpc.CallOption) (*GetSnapshotResponse, error)
+	// GetContents tells what is in a snapshot, as it was seen while it was dumped: it is read from the manifest, which is
+	// sealed. Each message has a part of what one stream holds, in order.
+	GetContents(ctx context.Context, in *GetContentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetContentsResponse], error)
+	// GetCoverage judges which databases could be brought back now, and from when.
+	GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error)
 	// VerifySnapshot re-reads every byte of snapshots: object hashes, decryption, chunk ids, Merkle root, stream hashes.
 	VerifySnapshot(ctx context.Context, in *VerifySnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifySnapshotResponse], error)
 	// DumpSnapshot sends one stream of a snapshot as the dump tool wrote it. The stream ends with an error, before its
@@ -207,9 +214,38 @@ func (c *adminServiceClient) GetSnapshot(ctx context.Context, in *GetSnapshotReq
 	return out, nil
 }
 
+func (c *adminServiceClient) GetContents(ctx context.Context, in *GetContentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetContentsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_GetContents_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[GetContentsRequest, GetContentsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_GetContentsClient = grpc.ServerStreamingClient[GetContentsResponse]
+
+func (c *adminServiceClient) GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCoverageResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetCoverage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) VerifySnapshot(ctx context.Context, in *VerifySnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifySnapshotResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_VerifySnapshot_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[2], AdminService_VerifySnapshot_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +264,7 @@ type AdminService_VerifySnapshotClient = grpc.ServerStreamingClient[VerifySnapsh
 
 func (c *adminServiceClient) DumpSnapshot(ctx context.Context, in *DumpSnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpSnapshotResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[2], AdminService_DumpSnapshot_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[3], AdminService_DumpSnapshot_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -277,7 +313,7 @@ func (c *adminServiceClient) PlanPrune(ctx context.Context, in *PlanPruneRequest
 
 func (c *adminServiceClient) Prune(ctx context.Context, in *PruneRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PruneResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[3], AdminService_Prune_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[4], AdminService_Prune_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +332,7 @@ type AdminService_PruneClient = grpc.ServerStreamingClient[PruneResponse]
 
 func (c *adminServiceClient) CheckStore(ctx context.Context, in *CheckStoreRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckStoreResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[4], AdminService_CheckStore_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[5], AdminService_CheckStore_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -315,7 +351,7 @@ type AdminService_CheckStoreClient = grpc.ServerStreamingClient[CheckStoreRespon
 
 func (c *adminServiceClient) RepairStore(ctx context.Context, in *RepairStoreRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RepairStoreResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[5], AdminService_RepairStore_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[6], AdminService_RepairStore_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -349,6 +385,11 @@ type AdminServiceServer interface {
 	CancelRun(context.Context, *CancelRunRequest) (*CancelRunResponse, error)
 	ListSnapshots(context.Context, *ListSnapshotsRequest) (*ListSnapshotsResponse, error)
 	GetSnapshot(context.Context, *GetSnapshotRequest) (*GetSnapshotResponse, error)
+	// GetContents tells what is in a snapshot, as it was seen while it was dumped: it is read from the manifest, which is
+	// sealed. Each message has a part of what one stream holds, in order.
+	GetContents(*GetContentsRequest, grpc.ServerStreamingServer[GetContentsResponse]) error
+	// GetCoverage judges which databases could be brought back now, and from when.
+	GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error)
 	// VerifySnapshot re-reads every byte of snapshots: object hashes, decryption, chunk ids, Merkle root, stream hashes.
 	VerifySnapshot(*VerifySnapshotRequest, grpc.ServerStreamingServer[VerifySnapshotResponse]) error
 	// DumpSnapshot sends one stream of a snapshot as the dump tool wrote it. The stream ends with an error, before its
@@ -410,6 +451,12 @@ func (UnimplementedAdminServiceServer) ListSnapshots(context.Context, *ListSnaps
 }
 func (UnimplementedAdminServiceServer) GetSnapshot(context.Context, *GetSnapshotRequest) (*GetSnapshotResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSnapshot not implemented")
+}
+func (UnimplementedAdminServiceServer) GetContents(*GetContentsRequest, grpc.ServerStreamingServer[GetContentsResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetContents not implemented")
+}
+func (UnimplementedAdminServiceServer) GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCoverage not implemented")
 }
 func (UnimplementedAdminServiceServer) VerifySnapshot(*VerifySnapshotRequest, grpc.ServerStreamingServer[VerifySnapshotResponse]) error {
 	return status.Error(codes.Unimplemented, "method VerifySnapshot not implemented")
@@ -647,6 +694,35 @@ func _AdminService_GetSnapshot_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_GetContents_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetContentsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).GetContents(m, &grpc.GenericServerStream[GetContentsRequest, GetContentsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_GetContentsServer = grpc.ServerStreamingServer[GetContentsResponse]
+
+func _AdminService_GetCoverage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCoverageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetCoverage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetCoverage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetCoverage(ctx, req.(*GetCoverageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_VerifySnapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(VerifySnapshotRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -804,6 +880,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AdminService_GetSnapshot_Handler,
 		},
 		{
+			MethodName: "GetCoverage",
+			Handler:    _AdminService_GetCoverage_Handler,
+		},
+		{
 			MethodName: "ForgetSnapshots",
 			Handler:    _AdminService_ForgetSnapshots_Handler,
 		},
@@ -820,6 +900,11 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchRun",
 			Handler:       _AdminService_WatchRun_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "GetContents",
+			Handler:       _AdminService_GetContents_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -565,7 +565,9 @@ type Assignment struct {
 	// Generation of source_key; 0 means 1.
 	KeyGeneration uint32 `protobuf:"varint,8,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
 	// Ids of the controllers to send objects to and to read them from, best first. Any other does too.
-	Controllers   []string `protobuf:"bytes,9,rep,name=controllers,proto3" json:"controllers,omitempty"`
+	Controllers []string `protobuf:"bytes,9,rep,name=controllers,proto3" json:"controllers,omitempty"`
+	// Longest time that the work may take; unset: no limit.
+	TimeLimit     *durationpb.Duration `protobuf:"bytes,10,opt,name=time_limit,json=timeLimit,proto3" json:"time_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -670,6 +672,13 @@ func (x *Assignment) GetKeyGeneration() uint32 {
 func (x *Assignment) GetControllers() []string {
 	if x != nil {
 		return x.Controllers
+	}
+	return nil
+}
+
+func (x *Assignment) GetTimeLimit() *durationpb.Duration {
+	if x != nil {
+		return x.TimeLimit
 	}
 	return nil
 }
@@ -1098,8 +1107,10 @@ type ReportInventoryRequest struct {
 	Session string                 `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
 	Sources []*Source              `protobuf:"bytes,3,rep,name=sources,proto3" json:"sources,omitempty"`
 	// Only what has changed since the report before in this session: sources are new or changed, removed are gone.
-	Partial       bool     `protobuf:"varint,4,opt,name=partial,proto3" json:"partial,omitempty"`
-	Removed       []string `protobuf:"bytes,5,rep,name=removed,proto3" json:"removed,omitempty"`
+	Partial bool     `protobuf:"varint,4,opt,name=partial,proto3" json:"partial,omitempty"`
+	Removed []string `protobuf:"bytes,5,rep,name=removed,proto3" json:"removed,omitempty"`
+	// Databases that run and carry no label of ours: all of them, in a partial report too. At most 500 count.
+	Unlabelled    []*Unlabelled `protobuf:"bytes,6,rep,name=unlabelled,proto3" json:"unlabelled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1165,6 +1176,13 @@ func (x *ReportInventoryRequest) GetPartial() bool {
 func (x *ReportInventoryRequest) GetRemoved() []string {
 	if x != nil {
 		return x.Removed
+	}
+	return nil
+}
+
+func (x *ReportInventoryRequest) GetUnlabelled() []*Unlabelled {
+	if x != nil {
+		return x.Unlabelled
 	}
 	return nil
 }
@@ -1861,7 +1879,7 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12)\n" +
 	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\x12\n" +
-	"\x10SendLogsResponse\"\x8e\x03\n" +
+	"\x10SendLogsResponse\"\xc8\x03\n" +
 	"\n" +
 	"Assignment\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x16\n" +
@@ -1873,7 +1891,10 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x06backup\x18\x06 \x01(\v2\x18.baktainer.v1.BackupWorkH\x00R\x06backup\x125\n" +
 	"\arestore\x18\a \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\arestore\x12%\n" +
 	"\x0ekey_generation\x18\b \x01(\rR\rkeyGeneration\x12 \n" +
-	"\vcontrollers\x18\t \x03(\tR\vcontrollersB\x06\n" +
+	"\vcontrollers\x18\t \x03(\tR\vcontrollers\x128\n" +
+	"\n" +
+	"time_limit\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\ttimeLimitB\x06\n" +
 	"\x04work\"\xb1\x01\n" +
 	"\n" +
 	"BackupWork\x12\x1a\n" +
@@ -1904,13 +1925,16 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x11HeartbeatResponse\x121\n" +
 	"\x06period\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06period\x12-\n" +
 	"\arenewed\x18\x02 \x03(\v2\x13.baktainer.v1.LeaseR\arenewed\x12'\n" +
-	"\x04lost\x18\x03 \x03(\v2\x13.baktainer.v1.LeaseR\x04lost\"\xac\x01\n" +
+	"\x04lost\x18\x03 \x03(\v2\x13.baktainer.v1.LeaseR\x04lost\"\xe6\x01\n" +
 	"\x16ReportInventoryRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12.\n" +
 	"\asources\x18\x03 \x03(\v2\x14.baktainer.v1.SourceR\asources\x12\x18\n" +
 	"\apartial\x18\x04 \x01(\bR\apartial\x12\x18\n" +
-	"\aremoved\x18\x05 \x03(\tR\aremoved\"\x19\n" +
+	"\aremoved\x18\x05 \x03(\tR\aremoved\x128\n" +
+	"\n" +
+	"unlabelled\x18\x06 \x03(\v2\x18.baktainer.v1.UnlabelledR\n" +
+	"unlabelled\"\x19\n" +
 	"\x17ReportInventoryResponse\"i\n" +
 	"\x13UploadObjectRequest\x124\n" +
 	"\x06header\x18\x01 \x01(\v2\x1a.baktainer.v1.ObjectHeaderH\x00R\x06header\x12\x14\n" +
@@ -2022,8 +2046,9 @@ var file_baktainer_v1_agent_proto_goTypes = []any{
 	(*ProviderHealth)(nil),          // 33: baktainer.v1.ProviderHealth
 	(*Progress)(nil),                // 34: baktainer.v1.Progress
 	(*Source)(nil),                  // 35: baktainer.v1.Source
-	(*Snapshot)(nil),                // 36: baktainer.v1.Snapshot
-	(*Failure)(nil),                 // 37: baktainer.v1.Failure
+	(*Unlabelled)(nil),              // 36: baktainer.v1.Unlabelled
+	(*Snapshot)(nil),                // 37: baktainer.v1.Snapshot
+	(*Failure)(nil),                 // 38: baktainer.v1.Failure
 }
 var file_baktainer_v1_agent_proto_depIdxs = []int32{
 	28, // 0: baktainer.v1.LocateResponse.controllers:type_name -> baktainer.v1.ControllerInfo
@@ -2038,53 +2063,55 @@ var file_baktainer_v1_agent_proto_depIdxs = []int32{
 	30, // 9: baktainer.v1.Assignment.lease_duration:type_name -> google.protobuf.Duration
 	10, // 10: baktainer.v1.Assignment.backup:type_name -> baktainer.v1.BackupWork
 	11, // 11: baktainer.v1.Assignment.restore:type_name -> baktainer.v1.RestoreWork
-	31, // 12: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
-	12, // 13: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
-	12, // 14: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
-	32, // 15: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
-	14, // 16: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
-	33, // 17: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
-	3,  // 18: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
-	34, // 19: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
-	29, // 20: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
-	30, // 21: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
-	3,  // 22: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
-	3,  // 23: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
-	35, // 24: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
-	19, // 25: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
-	3,  // 26: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
-	21, // 27: baktainer.v1.UploadObjectResponse.receipt:type_name -> baktainer.v1.Receipt
-	3,  // 28: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
-	36, // 29: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
-	29, // 30: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
-	21, // 31: baktainer.v1.CommitSnapshotRequest.receipts:type_name -> baktainer.v1.Receipt
-	3,  // 32: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
-	37, // 33: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
-	29, // 34: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
-	3,  // 35: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
-	1,  // 36: baktainer.v1.AgentService.Locate:input_type -> baktainer.v1.LocateRequest
-	4,  // 37: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
-	13, // 38: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
-	16, // 39: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
-	18, // 40: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
-	22, // 41: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
-	24, // 42: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
-	7,  // 43: baktainer.v1.AgentService.SendLogs:input_type -> baktainer.v1.SendLogsRequest
-	26, // 44: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
-	2,  // 45: baktainer.v1.AgentService.Locate:output_type -> baktainer.v1.LocateResponse
-	5,  // 46: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
-	15, // 47: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
-	17, // 48: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
-	20, // 49: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
-	23, // 50: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
-	25, // 51: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
-	8,  // 52: baktainer.v1.AgentService.SendLogs:output_type -> baktainer.v1.SendLogsResponse
-	27, // 53: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
-	45, // [45:54] is the sub-list for method output_type
-	36, // [36:45] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	30, // 12: baktainer.v1.Assignment.time_limit:type_name -> google.protobuf.Duration
+	31, // 13: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
+	12, // 14: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
+	12, // 15: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
+	32, // 16: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
+	14, // 17: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
+	33, // 18: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
+	3,  // 19: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
+	34, // 20: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
+	29, // 21: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
+	30, // 22: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
+	3,  // 23: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
+	3,  // 24: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
+	35, // 25: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
+	36, // 26: baktainer.v1.ReportInventoryRequest.unlabelled:type_name -> baktainer.v1.Unlabelled
+	19, // 27: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
+	3,  // 28: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
+	21, // 29: baktainer.v1.UploadObjectResponse.receipt:type_name -> baktainer.v1.Receipt
+	3,  // 30: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
+	37, // 31: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
+	29, // 32: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
+	21, // 33: baktainer.v1.CommitSnapshotRequest.receipts:type_name -> baktainer.v1.Receipt
+	3,  // 34: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
+	38, // 35: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
+	29, // 36: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
+	3,  // 37: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
+	1,  // 38: baktainer.v1.AgentService.Locate:input_type -> baktainer.v1.LocateRequest
+	4,  // 39: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
+	13, // 40: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
+	16, // 41: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
+	18, // 42: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
+	22, // 43: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
+	24, // 44: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
+	7,  // 45: baktainer.v1.AgentService.SendLogs:input_type -> baktainer.v1.SendLogsRequest
+	26, // 46: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
+	2,  // 47: baktainer.v1.AgentService.Locate:output_type -> baktainer.v1.LocateResponse
+	5,  // 48: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
+	15, // 49: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
+	17, // 50: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
+	20, // 51: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
+	23, // 52: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
+	25, // 53: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
+	8,  // 54: baktainer.v1.AgentService.SendLogs:output_type -> baktainer.v1.SendLogsResponse
+	27, // 55: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
+	47, // [47:56] is the sub-list for method output_type
+	38, // [38:47] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_agent_proto_init() }

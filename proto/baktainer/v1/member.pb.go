@@ -33,9 +33,11 @@ type JoinRequest struct {
 	// It has no key of the repository yet and wants one of its own.
 	WantsKey bool `protobuf:"varint,4,opt,name=wants_key,json=wantsKey,proto3" json:"wants_key,omitempty"`
 	// The cluster whose state it has; empty: it has none.
-	Cluster       string `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cluster string `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// The newest version of commands that it understands; 0 means 1.
+	CommandVersion uint32 `protobuf:"varint,6,opt,name=command_version,json=commandVersion,proto3" json:"command_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *JoinRequest) Reset() {
@@ -101,6 +103,13 @@ func (x *JoinRequest) GetCluster() string {
 		return x.Cluster
 	}
 	return ""
+}
+
+func (x *JoinRequest) GetCommandVersion() uint32 {
+	if x != nil {
+		return x.CommandVersion
+	}
+	return 0
 }
 
 type JoinResponse struct {
@@ -931,13 +940,14 @@ var File_baktainer_v1_member_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_member_proto_rawDesc = "" +
 	"\n" +
-	"\x19baktainer/v1/member.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n" +
+	"\x19baktainer/v1/member.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x01\n" +
 	"\vJoinRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x1b\n" +
 	"\twants_key\x18\x04 \x01(\bR\bwantsKey\x12\x18\n" +
-	"\acluster\x18\x05 \x01(\tR\acluster\"H\n" +
+	"\acluster\x18\x05 \x01(\tR\acluster\x12'\n" +
+	"\x0fcommand_version\x18\x06 \x01(\rR\x0ecommandVersion\"H\n" +
 	"\fJoinResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1e\n" +
 	"\bkey_file\x18\x02 \x01(\fB\x03\x80\x01\x01R\akeyFile\"*\n" +

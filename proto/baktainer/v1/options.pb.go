@@ -164,12 +164,29 @@ var file_baktainer_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "bytes,50817,opt,name=access",
 		Filename:      "baktainer/v1/options.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*uint32)(nil),
+		Field:         50818,
+		Name:          "baktainer.v1.since",
+		Tag:           "varint,50818,opt,name=since",
+		Filename:      "baktainer/v1/options.proto",
+	},
 }
 
 // Extension fields to descriptorpb.MethodOptions.
 var (
 	// optional baktainer.v1.Access access = 50817;
 	E_Access = &file_baktainer_v1_options_proto_extTypes[0]
+)
+
+// Extension fields to descriptorpb.FieldOptions.
+var (
+	// In what goes through Raft: the version of commands that the field came with; unset: the first. While a controller of
+	// an older version is a member, the field is left out, and a command of that kind refused.
+	//
+	// optional uint32 since = 50818;
+	E_Since = &file_baktainer_v1_options_proto_extTypes[1]
 )
 
 var File_baktainer_v1_options_proto protoreflect.FileDescriptor
@@ -190,7 +207,8 @@ const file_baktainer_v1_options_proto_rawDesc = "" +
 	"\n" +
 	"ROLE_ADMIN\x10\x03\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x04:Q\n" +
-	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\x81\x8d\x03 \x01(\v2\x14.baktainer.v1.AccessR\x06access\x88\x01\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
+	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\x81\x8d\x03 \x01(\v2\x14.baktainer.v1.AccessR\x06access\x88\x01\x01:8\n" +
+	"\x05since\x12\x1d.google.protobuf.FieldOptions\x18\x82\x8d\x03 \x01(\rR\x05since\x88\x01\x01B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
 
 var (
 	file_baktainer_v1_options_proto_rawDescOnce sync.Once
@@ -210,15 +228,17 @@ var file_baktainer_v1_options_proto_goTypes = []any{
 	(Role)(0),                          // 0: baktainer.v1.Role
 	(*Access)(nil),                     // 1: baktainer.v1.Access
 	(*descriptorpb.MethodOptions)(nil), // 2: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),  // 3: google.protobuf.FieldOptions
 }
 var file_baktainer_v1_options_proto_depIdxs = []int32{
 	0, // 0: baktainer.v1.Access.roles:type_name -> baktainer.v1.Role
 	2, // 1: baktainer.v1.access:extendee -> google.protobuf.MethodOptions
-	1, // 2: baktainer.v1.access:type_name -> baktainer.v1.Access
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	2, // [2:3] is the sub-list for extension type_name
-	1, // [1:2] is the sub-list for extension extendee
+	3, // 2: baktainer.v1.since:extendee -> google.protobuf.FieldOptions
+	1, // 3: baktainer.v1.access:type_name -> baktainer.v1.Access
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	3, // [3:4] is the sub-list for extension type_name
+	1, // [1:3] is the sub-list for extension extendee
 	0, // [0:1] is the sub-list for field type_name
 }
 
@@ -234,7 +254,7 @@ func file_baktainer_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_options_proto_rawDesc), len(file_baktainer_v1_options_proto_rawDesc)),
 			NumEnums:      1,
 			NumMessages:   1,
-			NumExtensions: 1,
+			NumExtensions: 2,
 			NumServices:   0,
 		},
 		GoTypes:           file_baktainer_v1_options_proto_goTypes,

@@ -12,6 +12,7 @@ package baktainerv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -24,6 +25,62 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// ScheduleOrigin says where a schedule comes from. What comes from the API goes before all else.
+type ScheduleOrigin int32
+
+const (
+	// The setting "schedule".
+	ScheduleOrigin_SCHEDULE_ORIGIN_UNSPECIFIED ScheduleOrigin = 0
+	// The labels of its source.
+	ScheduleOrigin_SCHEDULE_ORIGIN_LABEL ScheduleOrigin = 1
+	// The section "schedules" of the settings file.
+	ScheduleOrigin_SCHEDULE_ORIGIN_CONFIG ScheduleOrigin = 2
+	ScheduleOrigin_SCHEDULE_ORIGIN_API    ScheduleOrigin = 3
+)
+
+// Enum value maps for ScheduleOrigin.
+var (
+	ScheduleOrigin_name = map[int32]string{
+		0: "SCHEDULE_ORIGIN_UNSPECIFIED",
+		1: "SCHEDULE_ORIGIN_LABEL",
+		2: "SCHEDULE_ORIGIN_CONFIG",
+		3: "SCHEDULE_ORIGIN_API",
+	}
+	ScheduleOrigin_value = map[string]int32{
+		"SCHEDULE_ORIGIN_UNSPECIFIED": 0,
+		"SCHEDULE_ORIGIN_LABEL":       1,
+		"SCHEDULE_ORIGIN_CONFIG":      2,
+		"SCHEDULE_ORIGIN_API":         3,
+	}
+)
+
+func (x ScheduleOrigin) Enum() *ScheduleOrigin {
+	p := new(ScheduleOrigin)
+	*p = x
+	return p
+}
+
+func (x ScheduleOrigin) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ScheduleOrigin) Descriptor() protoreflect.EnumDescriptor {
+	return file_baktainer_v1_state_proto_enumTypes[0].Descriptor()
+}
+
+func (ScheduleOrigin) Type() protoreflect.EnumType {
+	return &file_baktainer_v1_state_proto_enumTypes[0]
+}
+
+func (x ScheduleOrigin) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ScheduleOrigin.Descriptor instead.
+func (ScheduleOrigin) EnumDescriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{0}
+}
 
 // Command is one entry of the Raft log. The proposer stamps time and ids; applying it reads no clock.
 type Command struct {
@@ -65,6 +122,15 @@ type Command struct {
 	//	*Command_EndAudit
 	//	*Command_SetMember
 	//	*Command_DropMember
+	//	*Command_RecordConditions
+	//	*Command_SettleChannels
+	//	*Command_RetryRun
+	//	*Command_FireSchedules
+	//	*Command_SetSchedules
+	//	*Command_PauseSchedules
+	//	*Command_DeferRuns
+	//	*Command_SetHold
+	//	*Command_SetTags
 	Command       isCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -394,6 +460,87 @@ func (x *Command) GetDropMember() *DropMember {
 	return nil
 }
 
+func (x *Command) GetRecordConditions() *RecordConditions {
+	if x != nil {
+		if x, ok := x.Command.(*Command_RecordConditions); ok {
+			return x.RecordConditions
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSettleChannels() *SettleChannels {
+	if x != nil {
+		if x, ok := x.Command.(*Command_SettleChannels); ok {
+			return x.SettleChannels
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRetryRun() *RetryRun {
+	if x != nil {
+		if x, ok := x.Command.(*Command_RetryRun); ok {
+			return x.RetryRun
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFireSchedules() *FireSchedules {
+	if x != nil {
+		if x, ok := x.Command.(*Command_FireSchedules); ok {
+			return x.FireSchedules
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetSchedules() *SetSchedules {
+	if x != nil {
+		if x, ok := x.Command.(*Command_SetSchedules); ok {
+			return x.SetSchedules
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPauseSchedules() *PauseSchedules {
+	if x != nil {
+		if x, ok := x.Command.(*Command_PauseSchedules); ok {
+			return x.PauseSchedules
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeferRuns() *DeferRuns {
+	if x != nil {
+		if x, ok := x.Command.(*Command_DeferRuns); ok {
+			return x.DeferRuns
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetHold() *SetHold {
+	if x != nil {
+		if x, ok := x.Command.(*Command_SetHold); ok {
+			return x.SetHold
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetTags() *SetTags {
+	if x != nil {
+		if x, ok := x.Command.(*Command_SetTags); ok {
+			return x.SetTags
+		}
+	}
+	return nil
+}
+
 type isCommand_Command interface {
 	isCommand_Command()
 }
@@ -510,6 +657,42 @@ type Command_DropMember struct {
 	DropMember *DropMember `protobuf:"bytes,37,opt,name=drop_member,json=dropMember,proto3,oneof"`
 }
 
+type Command_RecordConditions struct {
+	RecordConditions *RecordConditions `protobuf:"bytes,60,opt,name=record_conditions,json=recordConditions,proto3,oneof"`
+}
+
+type Command_SettleChannels struct {
+	SettleChannels *SettleChannels `protobuf:"bytes,61,opt,name=settle_channels,json=settleChannels,proto3,oneof"`
+}
+
+type Command_RetryRun struct {
+	RetryRun *RetryRun `protobuf:"bytes,65,opt,name=retry_run,json=retryRun,proto3,oneof"`
+}
+
+type Command_FireSchedules struct {
+	FireSchedules *FireSchedules `protobuf:"bytes,50,opt,name=fire_schedules,json=fireSchedules,proto3,oneof"`
+}
+
+type Command_SetSchedules struct {
+	SetSchedules *SetSchedules `protobuf:"bytes,51,opt,name=set_schedules,json=setSchedules,proto3,oneof"`
+}
+
+type Command_PauseSchedules struct {
+	PauseSchedules *PauseSchedules `protobuf:"bytes,52,opt,name=pause_schedules,json=pauseSchedules,proto3,oneof"`
+}
+
+type Command_DeferRuns struct {
+	DeferRuns *DeferRuns `protobuf:"bytes,53,opt,name=defer_runs,json=deferRuns,proto3,oneof"`
+}
+
+type Command_SetHold struct {
+	SetHold *SetHold `protobuf:"bytes,55,opt,name=set_hold,json=setHold,proto3,oneof"`
+}
+
+type Command_SetTags struct {
+	SetTags *SetTags `protobuf:"bytes,56,opt,name=set_tags,json=setTags,proto3,oneof"`
+}
+
 func (*Command_ReportSources) isCommand_Command() {}
 
 func (*Command_QueueRuns) isCommand_Command() {}
@@ -565,6 +748,24 @@ func (*Command_EndAudit) isCommand_Command() {}
 func (*Command_SetMember) isCommand_Command() {}
 
 func (*Command_DropMember) isCommand_Command() {}
+
+func (*Command_RecordConditions) isCommand_Command() {}
+
+func (*Command_SettleChannels) isCommand_Command() {}
+
+func (*Command_RetryRun) isCommand_Command() {}
+
+func (*Command_FireSchedules) isCommand_Command() {}
+
+func (*Command_SetSchedules) isCommand_Command() {}
+
+func (*Command_PauseSchedules) isCommand_Command() {}
+
+func (*Command_DeferRuns) isCommand_Command() {}
+
+func (*Command_SetHold) isCommand_Command() {}
+
+func (*Command_SetTags) isCommand_Command() {}
 
 // SetAuthority replaces the authority. Refused unless the version is the one after the present one.
 type SetAuthority struct {
@@ -1241,12 +1442,14 @@ func (x *SetMember) GetMember() *MemberRecord {
 }
 
 type MemberRecord struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Version string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// The newest version of commands that it understands; 0 means 1.
+	CommandVersion uint32 `protobuf:"varint,4,opt,name=command_version,json=commandVersion,proto3" json:"command_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *MemberRecord) Reset() {
@@ -1298,6 +1501,13 @@ func (x *MemberRecord) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *MemberRecord) GetCommandVersion() uint32 {
+	if x != nil {
+		return x.CommandVersion
+	}
+	return 0
 }
 
 type DropMember struct {
@@ -1785,13 +1995,16 @@ func (x *CommitRun) GetLogs() []*LogLine {
 
 // EndRun ends a run that commits no snapshot.
 type EndRun struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	State         RunState               `protobuf:"varint,3,opt,name=state,proto3,enum=baktainer.v1.RunState" json:"state,omitempty"`
-	Failure       *Failure               `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
-	Report        []string               `protobuf:"bytes,5,rep,name=report,proto3" json:"report,omitempty"`
-	Logs          []*LogLine             `protobuf:"bytes,6,rep,name=logs,proto3" json:"logs,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Run     string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	State   RunState               `protobuf:"varint,3,opt,name=state,proto3,enum=baktainer.v1.RunState" json:"state,omitempty"`
+	Failure *Failure               `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	Report  []string               `protobuf:"bytes,5,rep,name=report,proto3" json:"report,omitempty"`
+	Logs    []*LogLine             `protobuf:"bytes,6,rep,name=logs,proto3" json:"logs,omitempty"`
+	// Who says so, when it is the agent that holds the run: refused once the lease is not its any more, though the epoch
+	// is still the same while the run waits to be leased again.
+	Agent         string `protobuf:"bytes,7,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1868,6 +2081,99 @@ func (x *EndRun) GetLogs() []*LogLine {
 	return nil
 }
 
+func (x *EndRun) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+// RetryRun takes a run whose attempt has failed back to queued, to be leased again once its time has come. Refused unless
+// the agent holds it.
+type RetryRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Agent         string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
+	Failure       *Failure               `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	NotBefore     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	Logs          []*LogLine             `protobuf:"bytes,6,rep,name=logs,proto3" json:"logs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryRun) Reset() {
+	*x = RetryRun{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRun) ProtoMessage() {}
+
+func (x *RetryRun) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRun.ProtoReflect.Descriptor instead.
+func (*RetryRun) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RetryRun) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *RetryRun) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RetryRun) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *RetryRun) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *RetryRun) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *RetryRun) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
 type RequestCancel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -1877,7 +2183,7 @@ type RequestCancel struct {
 
 func (x *RequestCancel) Reset() {
 	*x = RequestCancel{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[24]
+	mi := &file_baktainer_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +2195,7 @@ func (x *RequestCancel) String() string {
 func (*RequestCancel) ProtoMessage() {}
 
 func (x *RequestCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[24]
+	mi := &file_baktainer_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +2208,7 @@ func (x *RequestCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCancel.ProtoReflect.Descriptor instead.
 func (*RequestCancel) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RequestCancel) GetRun() string {
@@ -1922,7 +2228,7 @@ type SetSchedule struct {
 
 func (x *SetSchedule) Reset() {
 	*x = SetSchedule{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[25]
+	mi := &file_baktainer_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2240,7 @@ func (x *SetSchedule) String() string {
 func (*SetSchedule) ProtoMessage() {}
 
 func (x *SetSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[25]
+	mi := &file_baktainer_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2253,7 @@ func (x *SetSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSchedule.ProtoReflect.Descriptor instead.
 func (*SetSchedule) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{25}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetSchedule) GetSchedule() *Schedule {
@@ -1957,20 +2263,45 @@ func (x *SetSchedule) GetSchedule() *Schedule {
 	return nil
 }
 
+// Schedule is a standing order. What it says is text as a user writes it, empty for the defaults: docs/schedules.md.
 type Schedule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "default" is the one for sources that have none of their own.
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Cron          string                 `protobuf:"bytes,2,opt,name=cron,proto3" json:"cron,omitempty"`
-	Timezone      string                 `protobuf:"bytes,3,opt,name=timezone,proto3" json:"timezone,omitempty"`
-	NextFireAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=next_fire_at,json=nextFireAt,proto3" json:"next_fire_at,omitempty"`
+	// "default" is the one for sources that have none of their own, NAME one of several sources, SOURCE:NAME one of a source.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Empty for a one-shot.
+	Cron     string `protobuf:"bytes,2,opt,name=cron,proto3" json:"cron,omitempty"`
+	Timezone string `protobuf:"bytes,3,opt,name=timezone,proto3" json:"timezone,omitempty"`
+	// Compared and set by each fire; unset: it does not fire.
+	NextFireAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=next_fire_at,json=nextFireAt,proto3" json:"next_fire_at,omitempty"`
+	// The source that it is of; empty: of several.
+	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	// A policy for the snapshots that it makes, which is only carried here: one line.
+	Retention string         `protobuf:"bytes,6,opt,name=retention,proto3" json:"retention,omitempty"`
+	Origin    ScheduleOrigin `protobuf:"varint,7,opt,name=origin,proto3,enum=baktainer.v1.ScheduleOrigin" json:"origin,omitempty"`
+	// Of which sources it is, when it is of several: names in which '*' and '?' stand for others.
+	Patterns         []string `protobuf:"bytes,8,rep,name=patterns,proto3" json:"patterns,omitempty"`
+	Splay            string   `protobuf:"bytes,9,opt,name=splay,proto3" json:"splay,omitempty"`
+	Blackout         string   `protobuf:"bytes,10,opt,name=blackout,proto3" json:"blackout,omitempty"`
+	StartingDeadline string   `protobuf:"bytes,11,opt,name=starting_deadline,json=startingDeadline,proto3" json:"starting_deadline,omitempty"`
+	CatchUp          string   `protobuf:"bytes,12,opt,name=catch_up,json=catchUp,proto3" json:"catch_up,omitempty"`
+	Concurrency      string   `protobuf:"bytes,13,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	Priority         string   `protobuf:"bytes,14,opt,name=priority,proto3" json:"priority,omitempty"`
+	// The only fire time of a one-shot.
+	OnceAt     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=once_at,json=onceAt,proto3" json:"once_at,omitempty"`
+	PausedAt   *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=paused_at,json=pausedAt,proto3" json:"paused_at,omitempty"`
+	PausedBy   string                 `protobuf:"bytes,17,opt,name=paused_by,json=pausedBy,proto3" json:"paused_by,omitempty"`
+	LastFireAt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=last_fire_at,json=lastFireAt,proto3" json:"last_fire_at,omitempty"`
+	// What was passed over lately, oldest first; at most 16.
+	Skipped []*SkippedFire `protobuf:"bytes,19,rep,name=skipped,proto3" json:"skipped,omitempty"`
+	// Its source is gone: it does not fire until that is back.
+	Resting       bool `protobuf:"varint,20,opt,name=resting,proto3" json:"resting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[26]
+	mi := &file_baktainer_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2313,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[26]
+	mi := &file_baktainer_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2326,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{26}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Schedule) GetId() string {
@@ -2026,6 +2357,614 @@ func (x *Schedule) GetNextFireAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Schedule) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Schedule) GetRetention() string {
+	if x != nil {
+		return x.Retention
+	}
+	return ""
+}
+
+func (x *Schedule) GetOrigin() ScheduleOrigin {
+	if x != nil {
+		return x.Origin
+	}
+	return ScheduleOrigin_SCHEDULE_ORIGIN_UNSPECIFIED
+}
+
+func (x *Schedule) GetPatterns() []string {
+	if x != nil {
+		return x.Patterns
+	}
+	return nil
+}
+
+func (x *Schedule) GetSplay() string {
+	if x != nil {
+		return x.Splay
+	}
+	return ""
+}
+
+func (x *Schedule) GetBlackout() string {
+	if x != nil {
+		return x.Blackout
+	}
+	return ""
+}
+
+func (x *Schedule) GetStartingDeadline() string {
+	if x != nil {
+		return x.StartingDeadline
+	}
+	return ""
+}
+
+func (x *Schedule) GetCatchUp() string {
+	if x != nil {
+		return x.CatchUp
+	}
+	return ""
+}
+
+func (x *Schedule) GetConcurrency() string {
+	if x != nil {
+		return x.Concurrency
+	}
+	return ""
+}
+
+func (x *Schedule) GetPriority() string {
+	if x != nil {
+		return x.Priority
+	}
+	return ""
+}
+
+func (x *Schedule) GetOnceAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OnceAt
+	}
+	return nil
+}
+
+func (x *Schedule) GetPausedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PausedAt
+	}
+	return nil
+}
+
+func (x *Schedule) GetPausedBy() string {
+	if x != nil {
+		return x.PausedBy
+	}
+	return ""
+}
+
+func (x *Schedule) GetLastFireAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastFireAt
+	}
+	return nil
+}
+
+func (x *Schedule) GetSkipped() []*SkippedFire {
+	if x != nil {
+		return x.Skipped
+	}
+	return nil
+}
+
+func (x *Schedule) GetResting() bool {
+	if x != nil {
+		return x.Resting
+	}
+	return false
+}
+
+// SkippedFire is a fire, or several, of which there is no run.
+type SkippedFire struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The fire time, of several the latest.
+	FireTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=fire_time,json=fireTime,proto3" json:"fire_time,omitempty"`
+	// Empty: of all its sources.
+	Source        string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	Fires         int64  `protobuf:"varint,3,opt,name=fires,proto3" json:"fires,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SkippedFire) Reset() {
+	*x = SkippedFire{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SkippedFire) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SkippedFire) ProtoMessage() {}
+
+func (x *SkippedFire) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SkippedFire.ProtoReflect.Descriptor instead.
+func (*SkippedFire) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SkippedFire) GetFireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FireTime
+	}
+	return nil
+}
+
+func (x *SkippedFire) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *SkippedFire) GetFires() int64 {
+	if x != nil {
+		return x.Fires
+	}
+	return 0
+}
+
+func (x *SkippedFire) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// FireSchedules makes the runs of schedules that are due. It is refused unless each of them is still due then. A run
+// whose id exists already is left as it is, and so is a source that has a run or a snapshot of that fire time.
+type FireSchedules struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Schedules []*ScheduleFire        `protobuf:"bytes,1,rep,name=schedules,proto3" json:"schedules,omitempty"`
+	Runs      []*Run                 `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Runs that give way to these; those that have ended are left as they are.
+	Cancel        []string `protobuf:"bytes,3,rep,name=cancel,proto3" json:"cancel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FireSchedules) Reset() {
+	*x = FireSchedules{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FireSchedules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FireSchedules) ProtoMessage() {}
+
+func (x *FireSchedules) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FireSchedules.ProtoReflect.Descriptor instead.
+func (*FireSchedules) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *FireSchedules) GetSchedules() []*ScheduleFire {
+	if x != nil {
+		return x.Schedules
+	}
+	return nil
+}
+
+func (x *FireSchedules) GetRuns() []*Run {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *FireSchedules) GetCancel() []string {
+	if x != nil {
+		return x.Cancel
+	}
+	return nil
+}
+
+type ScheduleFire struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Schedule string                 `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// Its next fire time as it stands.
+	DueAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
+	// All its runs are queued with this command: it moves on. A one-shot is removed.
+	Done bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// Where it moves to; unset: it fires no more.
+	NextFireAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=next_fire_at,json=nextFireAt,proto3" json:"next_fire_at,omitempty"`
+	LastFireAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_fire_at,json=lastFireAt,proto3" json:"last_fire_at,omitempty"`
+	Skipped       []*SkippedFire         `protobuf:"bytes,6,rep,name=skipped,proto3" json:"skipped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduleFire) Reset() {
+	*x = ScheduleFire{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleFire) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleFire) ProtoMessage() {}
+
+func (x *ScheduleFire) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleFire.ProtoReflect.Descriptor instead.
+func (*ScheduleFire) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ScheduleFire) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *ScheduleFire) GetDueAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueAt
+	}
+	return nil
+}
+
+func (x *ScheduleFire) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *ScheduleFire) GetNextFireAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextFireAt
+	}
+	return nil
+}
+
+func (x *ScheduleFire) GetLastFireAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastFireAt
+	}
+	return nil
+}
+
+func (x *ScheduleFire) GetSkipped() []*SkippedFire {
+	if x != nil {
+		return x.Skipped
+	}
+	return nil
+}
+
+// SetSchedules sets, replaces and removes schedules. One from the API is replaced by another from the API only. That a
+// schedule is paused stays; its next fire time, too, unless the expression, the zone or its rest changes.
+type SetSchedules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Set   []*Schedule            `protobuf:"bytes,1,rep,name=set,proto3" json:"set,omitempty"`
+	// Ids.
+	Remove []string `protobuf:"bytes,2,rep,name=remove,proto3" json:"remove,omitempty"`
+	// Remove those from the API, too.
+	Operator      bool `protobuf:"varint,3,opt,name=operator,proto3" json:"operator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSchedules) Reset() {
+	*x = SetSchedules{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSchedules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSchedules) ProtoMessage() {}
+
+func (x *SetSchedules) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSchedules.ProtoReflect.Descriptor instead.
+func (*SetSchedules) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SetSchedules) GetSet() []*Schedule {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *SetSchedules) GetRemove() []string {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *SetSchedules) GetOperator() bool {
+	if x != nil {
+		return x.Operator
+	}
+	return false
+}
+
+// PauseSchedules pauses or resumes, all or none.
+type PauseSchedules struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Schedules     []*SchedulePause       `protobuf:"bytes,1,rep,name=schedules,proto3" json:"schedules,omitempty"`
+	Resume        bool                   `protobuf:"varint,2,opt,name=resume,proto3" json:"resume,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseSchedules) Reset() {
+	*x = PauseSchedules{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseSchedules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseSchedules) ProtoMessage() {}
+
+func (x *PauseSchedules) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseSchedules.ProtoReflect.Descriptor instead.
+func (*PauseSchedules) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *PauseSchedules) GetSchedules() []*SchedulePause {
+	if x != nil {
+		return x.Schedules
+	}
+	return nil
+}
+
+func (x *PauseSchedules) GetResume() bool {
+	if x != nil {
+		return x.Resume
+	}
+	return false
+}
+
+func (x *PauseSchedules) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type SchedulePause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Of one that is resumed.
+	NextFireAt    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=next_fire_at,json=nextFireAt,proto3" json:"next_fire_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchedulePause) Reset() {
+	*x = SchedulePause{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchedulePause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchedulePause) ProtoMessage() {}
+
+func (x *SchedulePause) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchedulePause.ProtoReflect.Descriptor instead.
+func (*SchedulePause) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SchedulePause) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SchedulePause) GetNextFireAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextFireAt
+	}
+	return nil
+}
+
+// DeferRuns moves the beginning of queued runs; others are left as they are.
+type DeferRuns struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Runs          []*RunDeferral         `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeferRuns) Reset() {
+	*x = DeferRuns{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeferRuns) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeferRuns) ProtoMessage() {}
+
+func (x *DeferRuns) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeferRuns.ProtoReflect.Descriptor instead.
+func (*DeferRuns) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *DeferRuns) GetRuns() []*RunDeferral {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+type RunDeferral struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	NotBefore     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunDeferral) Reset() {
+	*x = RunDeferral{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunDeferral) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunDeferral) ProtoMessage() {}
+
+func (x *RunDeferral) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunDeferral.ProtoReflect.Descriptor instead.
+func (*RunDeferral) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RunDeferral) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *RunDeferral) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
 type RecordVerification struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot      string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
@@ -2036,7 +2975,7 @@ type RecordVerification struct {
 
 func (x *RecordVerification) Reset() {
 	*x = RecordVerification{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[27]
+	mi := &file_baktainer_v1_state_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2987,7 @@ func (x *RecordVerification) String() string {
 func (*RecordVerification) ProtoMessage() {}
 
 func (x *RecordVerification) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[27]
+	mi := &file_baktainer_v1_state_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +3000,7 @@ func (x *RecordVerification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordVerification.ProtoReflect.Descriptor instead.
 func (*RecordVerification) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{27}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RecordVerification) GetSnapshot() string {
@@ -2088,7 +3027,7 @@ type RecordDamage struct {
 
 func (x *RecordDamage) Reset() {
 	*x = RecordDamage{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[28]
+	mi := &file_baktainer_v1_state_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +3039,7 @@ func (x *RecordDamage) String() string {
 func (*RecordDamage) ProtoMessage() {}
 
 func (x *RecordDamage) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[28]
+	mi := &file_baktainer_v1_state_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +3052,7 @@ func (x *RecordDamage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDamage.ProtoReflect.Descriptor instead.
 func (*RecordDamage) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{28}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RecordDamage) GetSnapshots() []string {
@@ -2124,18 +3063,25 @@ func (x *RecordDamage) GetSnapshots() []string {
 }
 
 // ForgetSnapshots marks snapshots, all or none. Refused for the newest snapshot of a source, and when a source that has
-// verified snapshots would be left without one; all refusals are named. One that is forgotten already is left as it is.
+// verified snapshots would be left without one, or with fewer than at_least; and while a hold on a snapshot has not
+// ended. All refusals are named. One that is forgotten already is left as it is.
 type ForgetSnapshots struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whole ids.
-	Snapshots     []string `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Snapshots []string `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// How long they can be taken back for certain; unset: until the next prune.
+	Undo *durationpb.Duration `protobuf:"bytes,2,opt,name=undo,proto3" json:"undo,omitempty"`
+	// How many verified snapshots a source keeps at least; 0 is 1.
+	AtLeast int32 `protobuf:"varint,3,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
+	// Why, one for each of snapshots; may be left out.
+	Reasons       []string `protobuf:"bytes,4,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ForgetSnapshots) Reset() {
 	*x = ForgetSnapshots{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[29]
+	mi := &file_baktainer_v1_state_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +3093,7 @@ func (x *ForgetSnapshots) String() string {
 func (*ForgetSnapshots) ProtoMessage() {}
 
 func (x *ForgetSnapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[29]
+	mi := &file_baktainer_v1_state_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,12 +3106,165 @@ func (x *ForgetSnapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSnapshots.ProtoReflect.Descriptor instead.
 func (*ForgetSnapshots) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{29}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ForgetSnapshots) GetSnapshots() []string {
 	if x != nil {
 		return x.Snapshots
+	}
+	return nil
+}
+
+func (x *ForgetSnapshots) GetUndo() *durationpb.Duration {
+	if x != nil {
+		return x.Undo
+	}
+	return nil
+}
+
+func (x *ForgetSnapshots) GetAtLeast() int32 {
+	if x != nil {
+		return x.AtLeast
+	}
+	return 0
+}
+
+func (x *ForgetSnapshots) GetReasons() []string {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+// SetHold puts a hold on snapshots that are not forgotten, or replaces it, all or none; without until it ends it.
+type SetHold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whole ids.
+	Snapshots     []string               `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetHold) Reset() {
+	*x = SetHold{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetHold) ProtoMessage() {}
+
+func (x *SetHold) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetHold.ProtoReflect.Descriptor instead.
+func (*SetHold) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *SetHold) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+func (x *SetHold) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *SetHold) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SetHold) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// SetTags gives snapshots tags and takes tags away, all or none.
+type SetTags struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whole ids.
+	Snapshots     []string `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Add           []string `protobuf:"bytes,2,rep,name=add,proto3" json:"add,omitempty"`
+	Remove        []string `protobuf:"bytes,3,rep,name=remove,proto3" json:"remove,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetTags) Reset() {
+	*x = SetTags{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetTags) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetTags) ProtoMessage() {}
+
+func (x *SetTags) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetTags.ProtoReflect.Descriptor instead.
+func (*SetTags) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *SetTags) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+func (x *SetTags) GetAdd() []string {
+	if x != nil {
+		return x.Add
+	}
+	return nil
+}
+
+func (x *SetTags) GetRemove() []string {
+	if x != nil {
+		return x.Remove
 	}
 	return nil
 }
@@ -2180,7 +3279,7 @@ type UnforgetSnapshots struct {
 
 func (x *UnforgetSnapshots) Reset() {
 	*x = UnforgetSnapshots{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[30]
+	mi := &file_baktainer_v1_state_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +3291,7 @@ func (x *UnforgetSnapshots) String() string {
 func (*UnforgetSnapshots) ProtoMessage() {}
 
 func (x *UnforgetSnapshots) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[30]
+	mi := &file_baktainer_v1_state_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +3304,7 @@ func (x *UnforgetSnapshots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnforgetSnapshots.ProtoReflect.Descriptor instead.
 func (*UnforgetSnapshots) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{30}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UnforgetSnapshots) GetSnapshots() []string {
@@ -2216,7 +3315,8 @@ func (x *UnforgetSnapshots) GetSnapshots() []string {
 }
 
 // BeginPrune marks the snapshots as pruned and keeps leases of the source from being granted until EndPrune. Refused
-// while a run that touches the source is leased, and when the plan does not fit the state any more.
+// while a run that touches the source is leased, when the plan does not fit the state any more, while a snapshot can be
+// taken back or is on hold, and when what is known to be good would go.
 type BeginPrune struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
@@ -2228,15 +3328,17 @@ type BeginPrune struct {
 	// The forgotten snapshots that it deletes, by whole ids.
 	Snapshots []string `protobuf:"bytes,5,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
 	// What is to be deleted.
-	Objects       int64 `protobuf:"varint,6,opt,name=objects,proto3" json:"objects,omitempty"`
-	Bytes         int64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Objects int64 `protobuf:"varint,6,opt,name=objects,proto3" json:"objects,omitempty"`
+	Bytes   int64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// How many verified snapshots of the source are left at least; 0 is 1.
+	AtLeast       int32 `protobuf:"varint,8,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BeginPrune) Reset() {
 	*x = BeginPrune{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[31]
+	mi := &file_baktainer_v1_state_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +3350,7 @@ func (x *BeginPrune) String() string {
 func (*BeginPrune) ProtoMessage() {}
 
 func (x *BeginPrune) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[31]
+	mi := &file_baktainer_v1_state_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +3363,7 @@ func (x *BeginPrune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginPrune.ProtoReflect.Descriptor instead.
 func (*BeginPrune) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{31}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BeginPrune) GetSource() string {
@@ -2313,6 +3415,13 @@ func (x *BeginPrune) GetBytes() int64 {
 	return 0
 }
 
+func (x *BeginPrune) GetAtLeast() int32 {
+	if x != nil {
+		return x.AtLeast
+	}
+	return 0
+}
+
 // EndPrune ends a prune that was carried out, or that failed.
 type EndPrune struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2327,7 +3436,7 @@ type EndPrune struct {
 
 func (x *EndPrune) Reset() {
 	*x = EndPrune{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[32]
+	mi := &file_baktainer_v1_state_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +3448,7 @@ func (x *EndPrune) String() string {
 func (*EndPrune) ProtoMessage() {}
 
 func (x *EndPrune) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[32]
+	mi := &file_baktainer_v1_state_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +3461,7 @@ func (x *EndPrune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndPrune.ProtoReflect.Descriptor instead.
 func (*EndPrune) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{32}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *EndPrune) GetSource() string {
@@ -2407,7 +3516,7 @@ type RegisterStore struct {
 
 func (x *RegisterStore) Reset() {
 	*x = RegisterStore{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[33]
+	mi := &file_baktainer_v1_state_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2419,7 +3528,7 @@ func (x *RegisterStore) String() string {
 func (*RegisterStore) ProtoMessage() {}
 
 func (x *RegisterStore) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[33]
+	mi := &file_baktainer_v1_state_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2432,7 +3541,7 @@ func (x *RegisterStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterStore.ProtoReflect.Descriptor instead.
 func (*RegisterStore) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{33}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RegisterStore) GetName() string {
@@ -2479,7 +3588,7 @@ type SetCluster struct {
 
 func (x *SetCluster) Reset() {
 	*x = SetCluster{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[34]
+	mi := &file_baktainer_v1_state_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2491,7 +3600,7 @@ func (x *SetCluster) String() string {
 func (*SetCluster) ProtoMessage() {}
 
 func (x *SetCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[34]
+	mi := &file_baktainer_v1_state_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2504,7 +3613,7 @@ func (x *SetCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCluster.ProtoReflect.Descriptor instead.
 func (*SetCluster) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{34}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SetCluster) GetId() string {
@@ -2535,6 +3644,10 @@ type StateRecord struct {
 	//	*StateRecord_Limits
 	//	*StateRecord_Audit
 	//	*StateRecord_Member
+	//	*StateRecord_Condition
+	//	*StateRecord_ConditionEvent
+	//	*StateRecord_Channel
+	//	*StateRecord_NotifyMark
 	Record        isStateRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2542,7 +3655,7 @@ type StateRecord struct {
 
 func (x *StateRecord) Reset() {
 	*x = StateRecord{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[35]
+	mi := &file_baktainer_v1_state_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +3667,7 @@ func (x *StateRecord) String() string {
 func (*StateRecord) ProtoMessage() {}
 
 func (x *StateRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[35]
+	mi := &file_baktainer_v1_state_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +3680,7 @@ func (x *StateRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRecord.ProtoReflect.Descriptor instead.
 func (*StateRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{35}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StateRecord) GetRecord() isStateRecord_Record {
@@ -2721,6 +3834,42 @@ func (x *StateRecord) GetMember() *MemberRecord {
 	return nil
 }
 
+func (x *StateRecord) GetCondition() *Condition {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Condition); ok {
+			return x.Condition
+		}
+	}
+	return nil
+}
+
+func (x *StateRecord) GetConditionEvent() *ConditionEvent {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_ConditionEvent); ok {
+			return x.ConditionEvent
+		}
+	}
+	return nil
+}
+
+func (x *StateRecord) GetChannel() *Channel {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_Channel); ok {
+			return x.Channel
+		}
+	}
+	return nil
+}
+
+func (x *StateRecord) GetNotifyMark() *NotifyMark {
+	if x != nil {
+		if x, ok := x.Record.(*StateRecord_NotifyMark); ok {
+			return x.NotifyMark
+		}
+	}
+	return nil
+}
+
 type isStateRecord_Record interface {
 	isStateRecord_Record()
 }
@@ -2789,6 +3938,22 @@ type StateRecord_Member struct {
 	Member *MemberRecord `protobuf:"bytes,16,opt,name=member,proto3,oneof"`
 }
 
+type StateRecord_Condition struct {
+	Condition *Condition `protobuf:"bytes,40,opt,name=condition,proto3,oneof"`
+}
+
+type StateRecord_ConditionEvent struct {
+	ConditionEvent *ConditionEvent `protobuf:"bytes,41,opt,name=condition_event,json=conditionEvent,proto3,oneof"`
+}
+
+type StateRecord_Channel struct {
+	Channel *Channel `protobuf:"bytes,42,opt,name=channel,proto3,oneof"`
+}
+
+type StateRecord_NotifyMark struct {
+	NotifyMark *NotifyMark `protobuf:"bytes,43,opt,name=notify_mark,json=notifyMark,proto3,oneof"`
+}
+
 func (*StateRecord_Source) isStateRecord_Record() {}
 
 func (*StateRecord_Run) isStateRecord_Record() {}
@@ -2821,6 +3986,14 @@ func (*StateRecord_Audit) isStateRecord_Record() {}
 
 func (*StateRecord_Member) isStateRecord_Record() {}
 
+func (*StateRecord_Condition) isStateRecord_Record() {}
+
+func (*StateRecord_ConditionEvent) isStateRecord_Record() {}
+
+func (*StateRecord_Channel) isStateRecord_Record() {}
+
+func (*StateRecord_NotifyMark) isStateRecord_Record() {}
+
 // TokenRow is a token with the hash of its secret.
 type TokenRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2832,7 +4005,7 @@ type TokenRow struct {
 
 func (x *TokenRow) Reset() {
 	*x = TokenRow{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[36]
+	mi := &file_baktainer_v1_state_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2844,7 +4017,7 @@ func (x *TokenRow) String() string {
 func (*TokenRow) ProtoMessage() {}
 
 func (x *TokenRow) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[36]
+	mi := &file_baktainer_v1_state_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2857,7 +4030,7 @@ func (x *TokenRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRow.ProtoReflect.Descriptor instead.
 func (*TokenRow) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{36}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TokenRow) GetToken() *Token {
@@ -2885,7 +4058,7 @@ type AppliedRequest struct {
 
 func (x *AppliedRequest) Reset() {
 	*x = AppliedRequest{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[37]
+	mi := &file_baktainer_v1_state_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2897,7 +4070,7 @@ func (x *AppliedRequest) String() string {
 func (*AppliedRequest) ProtoMessage() {}
 
 func (x *AppliedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[37]
+	mi := &file_baktainer_v1_state_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2910,7 +4083,7 @@ func (x *AppliedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppliedRequest.ProtoReflect.Descriptor instead.
 func (*AppliedRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{37}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AppliedRequest) GetRequestId() string {
@@ -2947,7 +4120,7 @@ type StoreRecord struct {
 
 func (x *StoreRecord) Reset() {
 	*x = StoreRecord{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[38]
+	mi := &file_baktainer_v1_state_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2959,7 +4132,7 @@ func (x *StoreRecord) String() string {
 func (*StoreRecord) ProtoMessage() {}
 
 func (x *StoreRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[38]
+	mi := &file_baktainer_v1_state_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2972,7 +4145,7 @@ func (x *StoreRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreRecord.ProtoReflect.Descriptor instead.
 func (*StoreRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{38}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *StoreRecord) GetName() string {
@@ -3012,7 +4185,7 @@ type ClusterRecord struct {
 
 func (x *ClusterRecord) Reset() {
 	*x = ClusterRecord{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[39]
+	mi := &file_baktainer_v1_state_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +4197,7 @@ func (x *ClusterRecord) String() string {
 func (*ClusterRecord) ProtoMessage() {}
 
 func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[39]
+	mi := &file_baktainer_v1_state_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +4210,7 @@ func (x *ClusterRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRecord.ProtoReflect.Descriptor instead.
 func (*ClusterRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{39}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ClusterRecord) GetId() string {
@@ -3062,7 +4235,7 @@ type RunTotal struct {
 
 func (x *RunTotal) Reset() {
 	*x = RunTotal{}
-	mi := &file_baktainer_v1_state_proto_msgTypes[40]
+	mi := &file_baktainer_v1_state_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3074,7 +4247,7 @@ func (x *RunTotal) String() string {
 func (*RunTotal) ProtoMessage() {}
 
 func (x *RunTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_state_proto_msgTypes[40]
+	mi := &file_baktainer_v1_state_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3087,7 +4260,7 @@ func (x *RunTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunTotal.ProtoReflect.Descriptor instead.
 func (*RunTotal) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{40}
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RunTotal) GetKind() RunKind {
@@ -3125,11 +4298,245 @@ func (x *RunTotal) GetNewBytes() int64 {
 	return 0
 }
 
+// RecordConditions opens and closes conditions. Each that was not so before becomes an event for the channels, unless it
+// is quiet.
+type RecordConditions struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Changes []*ConditionChange     `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Place in the ledger up to which successes are among the changes; 0: as before.
+	Ledger        uint64 `protobuf:"varint,2,opt,name=ledger,proto3" json:"ledger,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordConditions) Reset() {
+	*x = RecordConditions{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordConditions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordConditions) ProtoMessage() {}
+
+func (x *RecordConditions) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordConditions.ProtoReflect.Descriptor instead.
+func (*RecordConditions) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *RecordConditions) GetChanges() []*ConditionChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *RecordConditions) GetLedger() uint64 {
+	if x != nil {
+		return x.Ledger
+	}
+	return 0
+}
+
+type ConditionChange struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Condition *Condition             `protobuf:"bytes,1,opt,name=condition,proto3" json:"condition,omitempty"`
+	Closed    bool                   `protobuf:"varint,2,opt,name=closed,proto3" json:"closed,omitempty"`
+	// Nobody is told.
+	Quiet         bool `protobuf:"varint,3,opt,name=quiet,proto3" json:"quiet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConditionChange) Reset() {
+	*x = ConditionChange{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConditionChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConditionChange) ProtoMessage() {}
+
+func (x *ConditionChange) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConditionChange.ProtoReflect.Descriptor instead.
+func (*ConditionChange) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ConditionChange) GetCondition() *Condition {
+	if x != nil {
+		return x.Condition
+	}
+	return nil
+}
+
+func (x *ConditionChange) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
+func (x *ConditionChange) GetQuiet() bool {
+	if x != nil {
+		return x.Quiet
+	}
+	return false
+}
+
+// SettleChannels notes how far channels have come. A channel never goes back. Events that all have told are dropped.
+type SettleChannels struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Channels []*Channel             `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
+	// There are no others: those not named are forgotten.
+	Complete      bool `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleChannels) Reset() {
+	*x = SettleChannels{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleChannels) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleChannels) ProtoMessage() {}
+
+func (x *SettleChannels) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleChannels.ProtoReflect.Descriptor instead.
+func (*SettleChannels) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *SettleChannels) GetChannels() []*Channel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *SettleChannels) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+// NotifyMark is how far notifications have come as a whole.
+type NotifyMark struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Place of the last event.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Place in the ledger up to which successes were looked at.
+	Ledger uint64 `protobuf:"varint,2,opt,name=ledger,proto3" json:"ledger,omitempty"`
+	// Ledger is set: 0 counts.
+	Begun         bool `protobuf:"varint,3,opt,name=begun,proto3" json:"begun,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotifyMark) Reset() {
+	*x = NotifyMark{}
+	mi := &file_baktainer_v1_state_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotifyMark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotifyMark) ProtoMessage() {}
+
+func (x *NotifyMark) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_state_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotifyMark.ProtoReflect.Descriptor instead.
+func (*NotifyMark) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_state_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *NotifyMark) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *NotifyMark) GetLedger() uint64 {
+	if x != nil {
+		return x.Ledger
+	}
+	return 0
+}
+
+func (x *NotifyMark) GetBegun() bool {
+	if x != nil {
+		return x.Begun
+	}
+	return false
+}
+
 var File_baktainer_v1_state_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x18baktainer/v1/state.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/cluster.proto\x1a\x1abaktainer/v1/options.proto\x1a\x18baktainer/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x0f\n" +
+	"\x18baktainer/v1/state.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/cluster.proto\x1a\x19baktainer/v1/notify.proto\x1a\x1abaktainer/v1/options.proto\x1a\x18baktainer/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x14\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -3175,7 +4582,17 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"set_member\x18$ \x01(\v2\x17.baktainer.v1.SetMemberH\x00R\tsetMember\x12;\n" +
 	"\vdrop_member\x18% \x01(\v2\x18.baktainer.v1.DropMemberH\x00R\n" +
-	"dropMemberB\t\n" +
+	"dropMember\x12S\n" +
+	"\x11record_conditions\x18< \x01(\v2\x1e.baktainer.v1.RecordConditionsB\x04\x90\xe8\x18\x02H\x00R\x10recordConditions\x12M\n" +
+	"\x0fsettle_channels\x18= \x01(\v2\x1c.baktainer.v1.SettleChannelsB\x04\x90\xe8\x18\x02H\x00R\x0esettleChannels\x12;\n" +
+	"\tretry_run\x18A \x01(\v2\x16.baktainer.v1.RetryRunB\x04\x90\xe8\x18\x02H\x00R\bretryRun\x12J\n" +
+	"\x0efire_schedules\x182 \x01(\v2\x1b.baktainer.v1.FireSchedulesB\x04\x90\xe8\x18\x02H\x00R\rfireSchedules\x12G\n" +
+	"\rset_schedules\x183 \x01(\v2\x1a.baktainer.v1.SetSchedulesB\x04\x90\xe8\x18\x02H\x00R\fsetSchedules\x12M\n" +
+	"\x0fpause_schedules\x184 \x01(\v2\x1c.baktainer.v1.PauseSchedulesB\x04\x90\xe8\x18\x02H\x00R\x0epauseSchedules\x12>\n" +
+	"\n" +
+	"defer_runs\x185 \x01(\v2\x17.baktainer.v1.DeferRunsB\x04\x90\xe8\x18\x02H\x00R\tdeferRuns\x128\n" +
+	"\bset_hold\x187 \x01(\v2\x15.baktainer.v1.SetHoldB\x04\x90\xe8\x18\x02H\x00R\asetHold\x128\n" +
+	"\bset_tags\x188 \x01(\v2\x15.baktainer.v1.SetTagsB\x04\x90\xe8\x18\x02H\x00R\asetTagsB\t\n" +
 	"\acommand\"K\n" +
 	"\fSetAuthority\x12;\n" +
 	"\tauthority\x18\x01 \x01(\v2\x1d.baktainer.v1.AuthorityRecordR\tauthority\"\xa3\x01\n" +
@@ -3217,11 +4634,12 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x15.baktainer.v1.FailureR\afailure\"?\n" +
 	"\tSetMember\x122\n" +
-	"\x06member\x18\x01 \x01(\v2\x1a.baktainer.v1.MemberRecordR\x06member\"R\n" +
+	"\x06member\x18\x01 \x01(\v2\x1a.baktainer.v1.MemberRecordR\x06member\"{\n" +
 	"\fMemberRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\tR\aversion\"\x1c\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12'\n" +
+	"\x0fcommand_version\x18\x04 \x01(\rR\x0ecommandVersion\"\x1c\n" +
 	"\n" +
 	"DropMember\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"i\n" +
@@ -3257,34 +4675,109 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x122\n" +
 	"\bsnapshot\x18\x03 \x01(\v2\x16.baktainer.v1.SnapshotR\bsnapshot\x12)\n" +
-	"\x04logs\x18\x04 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\xd2\x01\n" +
+	"\x04logs\x18\x04 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\xee\x01\n" +
 	"\x06EndRun\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12,\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x16.baktainer.v1.RunStateR\x05state\x12/\n" +
 	"\afailure\x18\x04 \x01(\v2\x15.baktainer.v1.FailureR\afailure\x12\x16\n" +
 	"\x06report\x18\x05 \x03(\tR\x06report\x12)\n" +
+	"\x04logs\x18\x06 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x12\x1a\n" +
+	"\x05agent\x18\a \x01(\tB\x04\x90\xe8\x18\x02R\x05agent\"\xdf\x01\n" +
+	"\bRetryRun\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05agent\x18\x03 \x01(\tR\x05agent\x12/\n" +
+	"\afailure\x18\x04 \x01(\v2\x15.baktainer.v1.FailureR\afailure\x129\n" +
+	"\n" +
+	"not_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12)\n" +
 	"\x04logs\x18\x06 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"!\n" +
 	"\rRequestCancel\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\"A\n" +
 	"\vSetSchedule\x122\n" +
-	"\bschedule\x18\x01 \x01(\v2\x16.baktainer.v1.ScheduleR\bschedule\"\x88\x01\n" +
+	"\bschedule\x18\x01 \x01(\v2\x16.baktainer.v1.ScheduleR\bschedule\"\xc0\x06\n" +
 	"\bSchedule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04cron\x18\x02 \x01(\tR\x04cron\x12\x1a\n" +
 	"\btimezone\x18\x03 \x01(\tR\btimezone\x12<\n" +
 	"\fnext_fire_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"nextFireAt\"m\n" +
+	"nextFireAt\x12\x1c\n" +
+	"\x06source\x18\x05 \x01(\tB\x04\x90\xe8\x18\x02R\x06source\x12\"\n" +
+	"\tretention\x18\x06 \x01(\tB\x04\x90\xe8\x18\x02R\tretention\x12:\n" +
+	"\x06origin\x18\a \x01(\x0e2\x1c.baktainer.v1.ScheduleOriginB\x04\x90\xe8\x18\x02R\x06origin\x12 \n" +
+	"\bpatterns\x18\b \x03(\tB\x04\x90\xe8\x18\x02R\bpatterns\x12\x1a\n" +
+	"\x05splay\x18\t \x01(\tB\x04\x90\xe8\x18\x02R\x05splay\x12 \n" +
+	"\bblackout\x18\n" +
+	" \x01(\tB\x04\x90\xe8\x18\x02R\bblackout\x121\n" +
+	"\x11starting_deadline\x18\v \x01(\tB\x04\x90\xe8\x18\x02R\x10startingDeadline\x12\x1f\n" +
+	"\bcatch_up\x18\f \x01(\tB\x04\x90\xe8\x18\x02R\acatchUp\x12&\n" +
+	"\vconcurrency\x18\r \x01(\tB\x04\x90\xe8\x18\x02R\vconcurrency\x12 \n" +
+	"\bpriority\x18\x0e \x01(\tB\x04\x90\xe8\x18\x02R\bpriority\x129\n" +
+	"\aonce_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\x06onceAt\x12=\n" +
+	"\tpaused_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\bpausedAt\x12!\n" +
+	"\tpaused_by\x18\x11 \x01(\tB\x04\x90\xe8\x18\x02R\bpausedBy\x12B\n" +
+	"\flast_fire_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\n" +
+	"lastFireAt\x129\n" +
+	"\askipped\x18\x13 \x03(\v2\x19.baktainer.v1.SkippedFireB\x04\x90\xe8\x18\x02R\askipped\x12\x1e\n" +
+	"\aresting\x18\x14 \x01(\bB\x04\x90\xe8\x18\x02R\aresting\"\xa4\x01\n" +
+	"\vSkippedFire\x12=\n" +
+	"\tfire_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\bfireTime\x12\x1c\n" +
+	"\x06source\x18\x02 \x01(\tB\x04\x90\xe8\x18\x02R\x06source\x12\x1a\n" +
+	"\x05fires\x18\x03 \x01(\x03B\x04\x90\xe8\x18\x02R\x05fires\x12\x1c\n" +
+	"\x06reason\x18\x04 \x01(\tB\x04\x90\xe8\x18\x02R\x06reason\"\x9a\x01\n" +
+	"\rFireSchedules\x12>\n" +
+	"\tschedules\x18\x01 \x03(\v2\x1a.baktainer.v1.ScheduleFireB\x04\x90\xe8\x18\x02R\tschedules\x12+\n" +
+	"\x04runs\x18\x02 \x03(\v2\x11.baktainer.v1.RunB\x04\x90\xe8\x18\x02R\x04runs\x12\x1c\n" +
+	"\x06cancel\x18\x03 \x03(\tB\x04\x90\xe8\x18\x02R\x06cancel\"\xc6\x02\n" +
+	"\fScheduleFire\x12 \n" +
+	"\bschedule\x18\x01 \x01(\tB\x04\x90\xe8\x18\x02R\bschedule\x127\n" +
+	"\x06due_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\x05dueAt\x12\x18\n" +
+	"\x04done\x18\x03 \x01(\bB\x04\x90\xe8\x18\x02R\x04done\x12B\n" +
+	"\fnext_fire_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\n" +
+	"nextFireAt\x12B\n" +
+	"\flast_fire_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\n" +
+	"lastFireAt\x129\n" +
+	"\askipped\x18\x06 \x03(\v2\x19.baktainer.v1.SkippedFireB\x04\x90\xe8\x18\x02R\askipped\"~\n" +
+	"\fSetSchedules\x12.\n" +
+	"\x03set\x18\x01 \x03(\v2\x16.baktainer.v1.ScheduleB\x04\x90\xe8\x18\x02R\x03set\x12\x1c\n" +
+	"\x06remove\x18\x02 \x03(\tB\x04\x90\xe8\x18\x02R\x06remove\x12 \n" +
+	"\boperator\x18\x03 \x01(\bB\x04\x90\xe8\x18\x02R\boperator\"\x85\x01\n" +
+	"\x0ePauseSchedules\x12?\n" +
+	"\tschedules\x18\x01 \x03(\v2\x1b.baktainer.v1.SchedulePauseB\x04\x90\xe8\x18\x02R\tschedules\x12\x1c\n" +
+	"\x06resume\x18\x02 \x01(\bB\x04\x90\xe8\x18\x02R\x06resume\x12\x14\n" +
+	"\x02by\x18\x03 \x01(\tB\x04\x90\xe8\x18\x02R\x02by\"i\n" +
+	"\rSchedulePause\x12\x14\n" +
+	"\x02id\x18\x01 \x01(\tB\x04\x90\xe8\x18\x02R\x02id\x12B\n" +
+	"\fnext_fire_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\n" +
+	"nextFireAt\"@\n" +
+	"\tDeferRuns\x123\n" +
+	"\x04runs\x18\x01 \x03(\v2\x19.baktainer.v1.RunDeferralB\x04\x90\xe8\x18\x02R\x04runs\"f\n" +
+	"\vRunDeferral\x12\x16\n" +
+	"\x03run\x18\x01 \x01(\tB\x04\x90\xe8\x18\x02R\x03run\x12?\n" +
+	"\n" +
+	"not_before\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\tnotBefore\"m\n" +
 	"\x12RecordVerification\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12;\n" +
 	"\vverified_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"verifiedAt\",\n" +
 	"\fRecordDamage\x12\x1c\n" +
-	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\"/\n" +
+	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\"\xa5\x01\n" +
 	"\x0fForgetSnapshots\x12\x1c\n" +
-	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\"1\n" +
+	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\x123\n" +
+	"\x04undo\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x04\x90\xe8\x18\x02R\x04undo\x12\x1f\n" +
+	"\bat_least\x18\x03 \x01(\x05B\x04\x90\xe8\x18\x02R\aatLeast\x12\x1e\n" +
+	"\areasons\x18\x04 \x03(\tB\x04\x90\xe8\x18\x02R\areasons\"\x99\x01\n" +
+	"\aSetHold\x12\"\n" +
+	"\tsnapshots\x18\x01 \x03(\tB\x04\x90\xe8\x18\x02R\tsnapshots\x126\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\x05until\x12\x1c\n" +
+	"\x06reason\x18\x03 \x01(\tB\x04\x90\xe8\x18\x02R\x06reason\x12\x14\n" +
+	"\x02by\x18\x04 \x01(\tB\x04\x90\xe8\x18\x02R\x02by\"c\n" +
+	"\aSetTags\x12\"\n" +
+	"\tsnapshots\x18\x01 \x03(\tB\x04\x90\xe8\x18\x02R\tsnapshots\x12\x16\n" +
+	"\x03add\x18\x02 \x03(\tB\x04\x90\xe8\x18\x02R\x03add\x12\x1c\n" +
+	"\x06remove\x18\x03 \x03(\tB\x04\x90\xe8\x18\x02R\x06remove\"1\n" +
 	"\x11UnforgetSnapshots\x12\x1c\n" +
-	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\"\xbd\x01\n" +
+	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\"\xde\x01\n" +
 	"\n" +
 	"BeginPrune\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
@@ -3294,7 +4787,8 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x05basis\x18\x04 \x01(\x04R\x05basis\x12\x1c\n" +
 	"\tsnapshots\x18\x05 \x03(\tR\tsnapshots\x12\x18\n" +
 	"\aobjects\x18\x06 \x01(\x03R\aobjects\x12\x14\n" +
-	"\x05bytes\x18\a \x01(\x03R\x05bytes\"\x97\x01\n" +
+	"\x05bytes\x18\a \x01(\x03R\x05bytes\x12\x1f\n" +
+	"\bat_least\x18\b \x01(\x05B\x04\x90\xe8\x18\x02R\aatLeast\"\x97\x01\n" +
 	"\bEndPrune\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\tR\x04plan\x12\x18\n" +
@@ -3313,7 +4807,7 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x04lost\x18\x05 \x01(\bR\x04lost\"\x1c\n" +
 	"\n" +
 	"SetCluster\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xd5\x06\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xc7\b\n" +
 	"\vStateRecord\x12.\n" +
 	"\x06source\x18\x01 \x01(\v2\x14.baktainer.v1.SourceH\x00R\x06source\x12%\n" +
 	"\x03run\x18\x02 \x01(\v2\x11.baktainer.v1.RunH\x00R\x03run\x124\n" +
@@ -3331,7 +4825,12 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x05agent\x18\r \x01(\v2\x19.baktainer.v1.AgentRecordH\x00R\x05agent\x12.\n" +
 	"\x06limits\x18\x0e \x01(\v2\x14.baktainer.v1.LimitsH\x00R\x06limits\x121\n" +
 	"\x05audit\x18\x0f \x01(\v2\x19.baktainer.v1.AuditRecordH\x00R\x05audit\x124\n" +
-	"\x06member\x18\x10 \x01(\v2\x1a.baktainer.v1.MemberRecordH\x00R\x06memberB\b\n" +
+	"\x06member\x18\x10 \x01(\v2\x1a.baktainer.v1.MemberRecordH\x00R\x06member\x127\n" +
+	"\tcondition\x18( \x01(\v2\x17.baktainer.v1.ConditionH\x00R\tcondition\x12G\n" +
+	"\x0fcondition_event\x18) \x01(\v2\x1c.baktainer.v1.ConditionEventH\x00R\x0econditionEvent\x121\n" +
+	"\achannel\x18* \x01(\v2\x15.baktainer.v1.ChannelH\x00R\achannel\x12;\n" +
+	"\vnotify_mark\x18+ \x01(\v2\x18.baktainer.v1.NotifyMarkH\x00R\n" +
+	"notifyMarkB\b\n" +
 	"\x06record\"I\n" +
 	"\bTokenRow\x12)\n" +
 	"\x05token\x18\x01 \x01(\v2\x13.baktainer.v1.TokenR\x05token\x12\x12\n" +
@@ -3355,7 +4854,27 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\x0e2\x16.baktainer.v1.RunStateR\x05state\x12\x12\n" +
 	"\x04runs\x18\x03 \x01(\x03R\x04runs\x12\x1b\n" +
 	"\traw_bytes\x18\x04 \x01(\x03R\brawBytes\x12\x1b\n" +
-	"\tnew_bytes\x18\x05 \x01(\x03R\bnewBytesB?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
+	"\tnew_bytes\x18\x05 \x01(\x03R\bnewBytes\"c\n" +
+	"\x10RecordConditions\x127\n" +
+	"\achanges\x18\x01 \x03(\v2\x1d.baktainer.v1.ConditionChangeR\achanges\x12\x16\n" +
+	"\x06ledger\x18\x02 \x01(\x04R\x06ledger\"v\n" +
+	"\x0fConditionChange\x125\n" +
+	"\tcondition\x18\x01 \x01(\v2\x17.baktainer.v1.ConditionR\tcondition\x12\x16\n" +
+	"\x06closed\x18\x02 \x01(\bR\x06closed\x12\x14\n" +
+	"\x05quiet\x18\x03 \x01(\bR\x05quiet\"_\n" +
+	"\x0eSettleChannels\x121\n" +
+	"\bchannels\x18\x01 \x03(\v2\x15.baktainer.v1.ChannelR\bchannels\x12\x1a\n" +
+	"\bcomplete\x18\x02 \x01(\bR\bcomplete\"V\n" +
+	"\n" +
+	"NotifyMark\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
+	"\x06ledger\x18\x02 \x01(\x04R\x06ledger\x12\x14\n" +
+	"\x05begun\x18\x03 \x01(\bR\x05begun*\x81\x01\n" +
+	"\x0eScheduleOrigin\x12\x1f\n" +
+	"\x1bSCHEDULE_ORIGIN_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15SCHEDULE_ORIGIN_LABEL\x10\x01\x12\x1a\n" +
+	"\x16SCHEDULE_ORIGIN_CONFIG\x10\x02\x12\x17\n" +
+	"\x13SCHEDULE_ORIGIN_API\x10\x03B?Z=github.com/baktainer/baktainer/proto/baktainer/v1;baktainerv1b\x06proto3"
 
 var (
 	file_baktainer_v1_state_proto_rawDescOnce sync.Once
@@ -3369,147 +4888,206 @@ func file_baktainer_v1_state_proto_rawDescGZIP() []byte {
 	return file_baktainer_v1_state_proto_rawDescData
 }
 
-var file_baktainer_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_baktainer_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_baktainer_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_baktainer_v1_state_proto_goTypes = []any{
-	(*Command)(nil),               // 0: baktainer.v1.Command
-	(*SetAuthority)(nil),          // 1: baktainer.v1.SetAuthority
-	(*AuthorityRecord)(nil),       // 2: baktainer.v1.AuthorityRecord
-	(*RootRecord)(nil),            // 3: baktainer.v1.RootRecord
-	(*CreateTokenRecord)(nil),     // 4: baktainer.v1.CreateTokenRecord
-	(*RevokeTokenRecord)(nil),     // 5: baktainer.v1.RevokeTokenRecord
-	(*IssueIdentity)(nil),         // 6: baktainer.v1.IssueIdentity
-	(*RevokeIdentityRecord)(nil),  // 7: baktainer.v1.RevokeIdentityRecord
-	(*SetAgentRecord)(nil),        // 8: baktainer.v1.SetAgentRecord
-	(*AgentRecord)(nil),           // 9: baktainer.v1.AgentRecord
-	(*SetLimitsRecord)(nil),       // 10: baktainer.v1.SetLimitsRecord
-	(*BeginAudit)(nil),            // 11: baktainer.v1.BeginAudit
-	(*EndAudit)(nil),              // 12: baktainer.v1.EndAudit
-	(*SetMember)(nil),             // 13: baktainer.v1.SetMember
-	(*MemberRecord)(nil),          // 14: baktainer.v1.MemberRecord
-	(*DropMember)(nil),            // 15: baktainer.v1.DropMember
-	(*ReportSources)(nil),         // 16: baktainer.v1.ReportSources
-	(*QueueRuns)(nil),             // 17: baktainer.v1.QueueRuns
-	(*GrantLease)(nil),            // 18: baktainer.v1.GrantLease
-	(*RenewLeases)(nil),           // 19: baktainer.v1.RenewLeases
-	(*LeaseRenewal)(nil),          // 20: baktainer.v1.LeaseRenewal
-	(*ReleaseLease)(nil),          // 21: baktainer.v1.ReleaseLease
-	(*CommitRun)(nil),             // 22: baktainer.v1.CommitRun
-	(*EndRun)(nil),                // 23: baktainer.v1.EndRun
-	(*RequestCancel)(nil),         // 24: baktainer.v1.RequestCancel
-	(*SetSchedule)(nil),           // 25: baktainer.v1.SetSchedule
-	(*Schedule)(nil),              // 26: baktainer.v1.Schedule
-	(*RecordVerification)(nil),    // 27: baktainer.v1.RecordVerification
-	(*RecordDamage)(nil),          // 28: baktainer.v1.RecordDamage
-	(*ForgetSnapshots)(nil),       // 29: baktainer.v1.ForgetSnapshots
-	(*UnforgetSnapshots)(nil),     // 30: baktainer.v1.UnforgetSnapshots
-	(*BeginPrune)(nil),            // 31: baktainer.v1.BeginPrune
-	(*EndPrune)(nil),              // 32: baktainer.v1.EndPrune
-	(*RegisterStore)(nil),         // 33: baktainer.v1.RegisterStore
-	(*SetCluster)(nil),            // 34: baktainer.v1.SetCluster
-	(*StateRecord)(nil),           // 35: baktainer.v1.StateRecord
-	(*TokenRow)(nil),              // 36: baktainer.v1.TokenRow
-	(*AppliedRequest)(nil),        // 37: baktainer.v1.AppliedRequest
-	(*StoreRecord)(nil),           // 38: baktainer.v1.StoreRecord
-	(*ClusterRecord)(nil),         // 39: baktainer.v1.ClusterRecord
-	(*RunTotal)(nil),              // 40: baktainer.v1.RunTotal
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*Token)(nil),                 // 42: baktainer.v1.Token
-	(*Identity)(nil),              // 43: baktainer.v1.Identity
-	(Role)(0),                     // 44: baktainer.v1.Role
-	(*Limits)(nil),                // 45: baktainer.v1.Limits
-	(*AuditRecord)(nil),           // 46: baktainer.v1.AuditRecord
-	(*Failure)(nil),               // 47: baktainer.v1.Failure
-	(*Source)(nil),                // 48: baktainer.v1.Source
-	(*Run)(nil),                   // 49: baktainer.v1.Run
-	(*Snapshot)(nil),              // 50: baktainer.v1.Snapshot
-	(*LogLine)(nil),               // 51: baktainer.v1.LogLine
-	(RunState)(0),                 // 52: baktainer.v1.RunState
-	(*Prune)(nil),                 // 53: baktainer.v1.Prune
-	(RunKind)(0),                  // 54: baktainer.v1.RunKind
+	(ScheduleOrigin)(0),           // 0: baktainer.v1.ScheduleOrigin
+	(*Command)(nil),               // 1: baktainer.v1.Command
+	(*SetAuthority)(nil),          // 2: baktainer.v1.SetAuthority
+	(*AuthorityRecord)(nil),       // 3: baktainer.v1.AuthorityRecord
+	(*RootRecord)(nil),            // 4: baktainer.v1.RootRecord
+	(*CreateTokenRecord)(nil),     // 5: baktainer.v1.CreateTokenRecord
+	(*RevokeTokenRecord)(nil),     // 6: baktainer.v1.RevokeTokenRecord
+	(*IssueIdentity)(nil),         // 7: baktainer.v1.IssueIdentity
+	(*RevokeIdentityRecord)(nil),  // 8: baktainer.v1.RevokeIdentityRecord
+	(*SetAgentRecord)(nil),        // 9: baktainer.v1.SetAgentRecord
+	(*AgentRecord)(nil),           // 10: baktainer.v1.AgentRecord
+	(*SetLimitsRecord)(nil),       // 11: baktainer.v1.SetLimitsRecord
+	(*BeginAudit)(nil),            // 12: baktainer.v1.BeginAudit
+	(*EndAudit)(nil),              // 13: baktainer.v1.EndAudit
+	(*SetMember)(nil),             // 14: baktainer.v1.SetMember
+	(*MemberRecord)(nil),          // 15: baktainer.v1.MemberRecord
+	(*DropMember)(nil),            // 16: baktainer.v1.DropMember
+	(*ReportSources)(nil),         // 17: baktainer.v1.ReportSources
+	(*QueueRuns)(nil),             // 18: baktainer.v1.QueueRuns
+	(*GrantLease)(nil),            // 19: baktainer.v1.GrantLease
+	(*RenewLeases)(nil),           // 20: baktainer.v1.RenewLeases
+	(*LeaseRenewal)(nil),          // 21: baktainer.v1.LeaseRenewal
+	(*ReleaseLease)(nil),          // 22: baktainer.v1.ReleaseLease
+	(*CommitRun)(nil),             // 23: baktainer.v1.CommitRun
+	(*EndRun)(nil),                // 24: baktainer.v1.EndRun
+	(*RetryRun)(nil),              // 25: baktainer.v1.RetryRun
+	(*RequestCancel)(nil),         // 26: baktainer.v1.RequestCancel
+	(*SetSchedule)(nil),           // 27: baktainer.v1.SetSchedule
+	(*Schedule)(nil),              // 28: baktainer.v1.Schedule
+	(*SkippedFire)(nil),           // 29: baktainer.v1.SkippedFire
+	(*FireSchedules)(nil),         // 30: baktainer.v1.FireSchedules
+	(*ScheduleFire)(nil),          // 31: baktainer.v1.ScheduleFire
+	(*SetSchedules)(nil),          // 32: baktainer.v1.SetSchedules
+	(*PauseSchedules)(nil),        // 33: baktainer.v1.PauseSchedules
+	(*SchedulePause)(nil),         // 34: baktainer.v1.SchedulePause
+	(*DeferRuns)(nil),             // 35: baktainer.v1.DeferRuns
+	(*RunDeferral)(nil),           // 36: baktainer.v1.RunDeferral
+	(*RecordVerification)(nil),    // 37: baktainer.v1.RecordVerification
+	(*RecordDamage)(nil),          // 38: baktainer.v1.RecordDamage
+	(*ForgetSnapshots)(nil),       // 39: baktainer.v1.ForgetSnapshots
+	(*SetHold)(nil),               // 40: baktainer.v1.SetHold
+	(*SetTags)(nil),               // 41: baktainer.v1.SetTags
+	(*UnforgetSnapshots)(nil),     // 42: baktainer.v1.UnforgetSnapshots
+	(*BeginPrune)(nil),            // 43: baktainer.v1.BeginPrune
+	(*EndPrune)(nil),              // 44: baktainer.v1.EndPrune
+	(*RegisterStore)(nil),         // 45: baktainer.v1.RegisterStore
+	(*SetCluster)(nil),            // 46: baktainer.v1.SetCluster
+	(*StateRecord)(nil),           // 47: baktainer.v1.StateRecord
+	(*TokenRow)(nil),              // 48: baktainer.v1.TokenRow
+	(*AppliedRequest)(nil),        // 49: baktainer.v1.AppliedRequest
+	(*StoreRecord)(nil),           // 50: baktainer.v1.StoreRecord
+	(*ClusterRecord)(nil),         // 51: baktainer.v1.ClusterRecord
+	(*RunTotal)(nil),              // 52: baktainer.v1.RunTotal
+	(*RecordConditions)(nil),      // 53: baktainer.v1.RecordConditions
+	(*ConditionChange)(nil),       // 54: baktainer.v1.ConditionChange
+	(*SettleChannels)(nil),        // 55: baktainer.v1.SettleChannels
+	(*NotifyMark)(nil),            // 56: baktainer.v1.NotifyMark
+	(*timestamppb.Timestamp)(nil), // 57: google.protobuf.Timestamp
+	(*Token)(nil),                 // 58: baktainer.v1.Token
+	(*Identity)(nil),              // 59: baktainer.v1.Identity
+	(Role)(0),                     // 60: baktainer.v1.Role
+	(*Limits)(nil),                // 61: baktainer.v1.Limits
+	(*AuditRecord)(nil),           // 62: baktainer.v1.AuditRecord
+	(*Failure)(nil),               // 63: baktainer.v1.Failure
+	(*Source)(nil),                // 64: baktainer.v1.Source
+	(*Run)(nil),                   // 65: baktainer.v1.Run
+	(*Snapshot)(nil),              // 66: baktainer.v1.Snapshot
+	(*LogLine)(nil),               // 67: baktainer.v1.LogLine
+	(RunState)(0),                 // 68: baktainer.v1.RunState
+	(*durationpb.Duration)(nil),   // 69: google.protobuf.Duration
+	(*Prune)(nil),                 // 70: baktainer.v1.Prune
+	(*Condition)(nil),             // 71: baktainer.v1.Condition
+	(*ConditionEvent)(nil),        // 72: baktainer.v1.ConditionEvent
+	(*Channel)(nil),               // 73: baktainer.v1.Channel
+	(RunKind)(0),                  // 74: baktainer.v1.RunKind
 }
 var file_baktainer_v1_state_proto_depIdxs = []int32{
-	41, // 0: baktainer.v1.Command.proposed_at:type_name -> google.protobuf.Timestamp
-	16, // 1: baktainer.v1.Command.report_sources:type_name -> baktainer.v1.ReportSources
-	17, // 2: baktainer.v1.Command.queue_runs:type_name -> baktainer.v1.QueueRuns
-	18, // 3: baktainer.v1.Command.grant_lease:type_name -> baktainer.v1.GrantLease
-	19, // 4: baktainer.v1.Command.renew_leases:type_name -> baktainer.v1.RenewLeases
-	21, // 5: baktainer.v1.Command.release_lease:type_name -> baktainer.v1.ReleaseLease
-	22, // 6: baktainer.v1.Command.commit_run:type_name -> baktainer.v1.CommitRun
-	23, // 7: baktainer.v1.Command.end_run:type_name -> baktainer.v1.EndRun
-	24, // 8: baktainer.v1.Command.request_cancel:type_name -> baktainer.v1.RequestCancel
-	25, // 9: baktainer.v1.Command.set_schedule:type_name -> baktainer.v1.SetSchedule
-	27, // 10: baktainer.v1.Command.record_verification:type_name -> baktainer.v1.RecordVerification
-	33, // 11: baktainer.v1.Command.register_store:type_name -> baktainer.v1.RegisterStore
-	34, // 12: baktainer.v1.Command.set_cluster:type_name -> baktainer.v1.SetCluster
-	29, // 13: baktainer.v1.Command.forget_snapshots:type_name -> baktainer.v1.ForgetSnapshots
-	30, // 14: baktainer.v1.Command.unforget_snapshots:type_name -> baktainer.v1.UnforgetSnapshots
-	31, // 15: baktainer.v1.Command.begin_prune:type_name -> baktainer.v1.BeginPrune
-	32, // 16: baktainer.v1.Command.end_prune:type_name -> baktainer.v1.EndPrune
-	28, // 17: baktainer.v1.Command.record_damage:type_name -> baktainer.v1.RecordDamage
-	1,  // 18: baktainer.v1.Command.set_authority:type_name -> baktainer.v1.SetAuthority
-	4,  // 19: baktainer.v1.Command.create_token:type_name -> baktainer.v1.CreateTokenRecord
-	5,  // 20: baktainer.v1.Command.revoke_token:type_name -> baktainer.v1.RevokeTokenRecord
-	6,  // 21: baktainer.v1.Command.issue_identity:type_name -> baktainer.v1.IssueIdentity
-	7,  // 22: baktainer.v1.Command.revoke_identity:type_name -> baktainer.v1.RevokeIdentityRecord
-	8,  // 23: baktainer.v1.Command.set_agent:type_name -> baktainer.v1.SetAgentRecord
-	10, // 24: baktainer.v1.Command.set_limits:type_name -> baktainer.v1.SetLimitsRecord
-	11, // 25: baktainer.v1.Command.begin_audit:type_name -> baktainer.v1.BeginAudit
-	12, // 26: baktainer.v1.Command.end_audit:type_name -> baktainer.v1.EndAudit
-	13, // 27: baktainer.v1.Command.set_member:type_name -> baktainer.v1.SetMember
-	15, // 28: baktainer.v1.Command.drop_member:type_name -> baktainer.v1.DropMember
-	2,  // 29: baktainer.v1.SetAuthority.authority:type_name -> baktainer.v1.AuthorityRecord
-	3,  // 30: baktainer.v1.AuthorityRecord.roots:type_name -> baktainer.v1.RootRecord
-	41, // 31: baktainer.v1.AuthorityRecord.rotation_began_at:type_name -> google.protobuf.Timestamp
-	42, // 32: baktainer.v1.CreateTokenRecord.token:type_name -> baktainer.v1.Token
-	43, // 33: baktainer.v1.IssueIdentity.identity:type_name -> baktainer.v1.Identity
-	44, // 34: baktainer.v1.RevokeIdentityRecord.role:type_name -> baktainer.v1.Role
-	9,  // 35: baktainer.v1.SetAgentRecord.agent:type_name -> baktainer.v1.AgentRecord
-	45, // 36: baktainer.v1.SetLimitsRecord.limits:type_name -> baktainer.v1.Limits
-	46, // 37: baktainer.v1.BeginAudit.record:type_name -> baktainer.v1.AuditRecord
-	47, // 38: baktainer.v1.EndAudit.failure:type_name -> baktainer.v1.Failure
-	14, // 39: baktainer.v1.SetMember.member:type_name -> baktainer.v1.MemberRecord
-	48, // 40: baktainer.v1.ReportSources.sources:type_name -> baktainer.v1.Source
-	49, // 41: baktainer.v1.QueueRuns.runs:type_name -> baktainer.v1.Run
-	41, // 42: baktainer.v1.QueueRuns.due_at:type_name -> google.protobuf.Timestamp
-	41, // 43: baktainer.v1.QueueRuns.next_fire_at:type_name -> google.protobuf.Timestamp
-	41, // 44: baktainer.v1.GrantLease.expires_at:type_name -> google.protobuf.Timestamp
-	20, // 45: baktainer.v1.RenewLeases.renewals:type_name -> baktainer.v1.LeaseRenewal
-	41, // 46: baktainer.v1.LeaseRenewal.expires_at:type_name -> google.protobuf.Timestamp
-	47, // 47: baktainer.v1.ReleaseLease.failure:type_name -> baktainer.v1.Failure
-	50, // 48: baktainer.v1.CommitRun.snapshot:type_name -> baktainer.v1.Snapshot
-	51, // 49: baktainer.v1.CommitRun.logs:type_name -> baktainer.v1.LogLine
-	52, // 50: baktainer.v1.EndRun.state:type_name -> baktainer.v1.RunState
-	47, // 51: baktainer.v1.EndRun.failure:type_name -> baktainer.v1.Failure
-	51, // 52: baktainer.v1.EndRun.logs:type_name -> baktainer.v1.LogLine
-	26, // 53: baktainer.v1.SetSchedule.schedule:type_name -> baktainer.v1.Schedule
-	41, // 54: baktainer.v1.Schedule.next_fire_at:type_name -> google.protobuf.Timestamp
-	41, // 55: baktainer.v1.RecordVerification.verified_at:type_name -> google.protobuf.Timestamp
-	47, // 56: baktainer.v1.EndPrune.failure:type_name -> baktainer.v1.Failure
-	48, // 57: baktainer.v1.StateRecord.source:type_name -> baktainer.v1.Source
-	49, // 58: baktainer.v1.StateRecord.run:type_name -> baktainer.v1.Run
-	50, // 59: baktainer.v1.StateRecord.snapshot:type_name -> baktainer.v1.Snapshot
-	26, // 60: baktainer.v1.StateRecord.schedule:type_name -> baktainer.v1.Schedule
-	37, // 61: baktainer.v1.StateRecord.applied:type_name -> baktainer.v1.AppliedRequest
-	38, // 62: baktainer.v1.StateRecord.store:type_name -> baktainer.v1.StoreRecord
-	39, // 63: baktainer.v1.StateRecord.cluster:type_name -> baktainer.v1.ClusterRecord
-	40, // 64: baktainer.v1.StateRecord.run_total:type_name -> baktainer.v1.RunTotal
-	53, // 65: baktainer.v1.StateRecord.prune:type_name -> baktainer.v1.Prune
-	2,  // 66: baktainer.v1.StateRecord.authority:type_name -> baktainer.v1.AuthorityRecord
-	36, // 67: baktainer.v1.StateRecord.token:type_name -> baktainer.v1.TokenRow
-	43, // 68: baktainer.v1.StateRecord.identity:type_name -> baktainer.v1.Identity
-	9,  // 69: baktainer.v1.StateRecord.agent:type_name -> baktainer.v1.AgentRecord
-	45, // 70: baktainer.v1.StateRecord.limits:type_name -> baktainer.v1.Limits
-	46, // 71: baktainer.v1.StateRecord.audit:type_name -> baktainer.v1.AuditRecord
-	14, // 72: baktainer.v1.StateRecord.member:type_name -> baktainer.v1.MemberRecord
-	42, // 73: baktainer.v1.TokenRow.token:type_name -> baktainer.v1.Token
-	47, // 74: baktainer.v1.AppliedRequest.failure:type_name -> baktainer.v1.Failure
-	54, // 75: baktainer.v1.RunTotal.kind:type_name -> baktainer.v1.RunKind
-	52, // 76: baktainer.v1.RunTotal.state:type_name -> baktainer.v1.RunState
-	77, // [77:77] is the sub-list for method output_type
-	77, // [77:77] is the sub-list for method input_type
-	77, // [77:77] is the sub-list for extension type_name
-	77, // [77:77] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	57,  // 0: baktainer.v1.Command.proposed_at:type_name -> google.protobuf.Timestamp
+	17,  // 1: baktainer.v1.Command.report_sources:type_name -> baktainer.v1.ReportSources
+	18,  // 2: baktainer.v1.Command.queue_runs:type_name -> baktainer.v1.QueueRuns
+	19,  // 3: baktainer.v1.Command.grant_lease:type_name -> baktainer.v1.GrantLease
+	20,  // 4: baktainer.v1.Command.renew_leases:type_name -> baktainer.v1.RenewLeases
+	22,  // 5: baktainer.v1.Command.release_lease:type_name -> baktainer.v1.ReleaseLease
+	23,  // 6: baktainer.v1.Command.commit_run:type_name -> baktainer.v1.CommitRun
+	24,  // 7: baktainer.v1.Command.end_run:type_name -> baktainer.v1.EndRun
+	26,  // 8: baktainer.v1.Command.request_cancel:type_name -> baktainer.v1.RequestCancel
+	27,  // 9: baktainer.v1.Command.set_schedule:type_name -> baktainer.v1.SetSchedule
+	37,  // 10: baktainer.v1.Command.record_verification:type_name -> baktainer.v1.RecordVerification
+	45,  // 11: baktainer.v1.Command.register_store:type_name -> baktainer.v1.RegisterStore
+	46,  // 12: baktainer.v1.Command.set_cluster:type_name -> baktainer.v1.SetCluster
+	39,  // 13: baktainer.v1.Command.forget_snapshots:type_name -> baktainer.v1.ForgetSnapshots
+	42,  // 14: baktainer.v1.Command.unforget_snapshots:type_name -> baktainer.v1.UnforgetSnapshots
+	43,  // 15: baktainer.v1.Command.begin_prune:type_name -> baktainer.v1.BeginPrune
+	44,  // 16: baktainer.v1.Command.end_prune:type_name -> baktainer.v1.EndPrune
+	38,  // 17: baktainer.v1.Command.record_damage:type_name -> baktainer.v1.RecordDamage
+	2,   // 18: baktainer.v1.Command.set_authority:type_name -> baktainer.v1.SetAuthority
+	5,   // 19: baktainer.v1.Command.create_token:type_name -> baktainer.v1.CreateTokenRecord
+	6,   // 20: baktainer.v1.Command.revoke_token:type_name -> baktainer.v1.RevokeTokenRecord
+	7,   // 21: baktainer.v1.Command.issue_identity:type_name -> baktainer.v1.IssueIdentity
+	8,   // 22: baktainer.v1.Command.revoke_identity:type_name -> baktainer.v1.RevokeIdentityRecord
+	9,   // 23: baktainer.v1.Command.set_agent:type_name -> baktainer.v1.SetAgentRecord
+	11,  // 24: baktainer.v1.Command.set_limits:type_name -> baktainer.v1.SetLimitsRecord
+	12,  // 25: baktainer.v1.Command.begin_audit:type_name -> baktainer.v1.BeginAudit
+	13,  // 26: baktainer.v1.Command.end_audit:type_name -> baktainer.v1.EndAudit
+	14,  // 27: baktainer.v1.Command.set_member:type_name -> baktainer.v1.SetMember
+	16,  // 28: baktainer.v1.Command.drop_member:type_name -> baktainer.v1.DropMember
+	53,  // 29: baktainer.v1.Command.record_conditions:type_name -> baktainer.v1.RecordConditions
+	55,  // 30: baktainer.v1.Command.settle_channels:type_name -> baktainer.v1.SettleChannels
+	25,  // 31: baktainer.v1.Command.retry_run:type_name -> baktainer.v1.RetryRun
+	30,  // 32: baktainer.v1.Command.fire_schedules:type_name -> baktainer.v1.FireSchedules
+	32,  // 33: baktainer.v1.Command.set_schedules:type_name -> baktainer.v1.SetSchedules
+	33,  // 34: baktainer.v1.Command.pause_schedules:type_name -> baktainer.v1.PauseSchedules
+	35,  // 35: baktainer.v1.Command.defer_runs:type_name -> baktainer.v1.DeferRuns
+	40,  // 36: baktainer.v1.Command.set_hold:type_name -> baktainer.v1.SetHold
+	41,  // 37: baktainer.v1.Command.set_tags:type_name -> baktainer.v1.SetTags
+	3,   // 38: baktainer.v1.SetAuthority.authority:type_name -> baktainer.v1.AuthorityRecord
+	4,   // 39: baktainer.v1.AuthorityRecord.roots:type_name -> baktainer.v1.RootRecord
+	57,  // 40: baktainer.v1.AuthorityRecord.rotation_began_at:type_name -> google.protobuf.Timestamp
+	58,  // 41: baktainer.v1.CreateTokenRecord.token:type_name -> baktainer.v1.Token
+	59,  // 42: baktainer.v1.IssueIdentity.identity:type_name -> baktainer.v1.Identity
+	60,  // 43: baktainer.v1.RevokeIdentityRecord.role:type_name -> baktainer.v1.Role
+	10,  // 44: baktainer.v1.SetAgentRecord.agent:type_name -> baktainer.v1.AgentRecord
+	61,  // 45: baktainer.v1.SetLimitsRecord.limits:type_name -> baktainer.v1.Limits
+	62,  // 46: baktainer.v1.BeginAudit.record:type_name -> baktainer.v1.AuditRecord
+	63,  // 47: baktainer.v1.EndAudit.failure:type_name -> baktainer.v1.Failure
+	15,  // 48: baktainer.v1.SetMember.member:type_name -> baktainer.v1.MemberRecord
+	64,  // 49: baktainer.v1.ReportSources.sources:type_name -> baktainer.v1.Source
+	65,  // 50: baktainer.v1.QueueRuns.runs:type_name -> baktainer.v1.Run
+	57,  // 51: baktainer.v1.QueueRuns.due_at:type_name -> google.protobuf.Timestamp
+	57,  // 52: baktainer.v1.QueueRuns.next_fire_at:type_name -> google.protobuf.Timestamp
+	57,  // 53: baktainer.v1.GrantLease.expires_at:type_name -> google.protobuf.Timestamp
+	21,  // 54: baktainer.v1.RenewLeases.renewals:type_name -> baktainer.v1.LeaseRenewal
+	57,  // 55: baktainer.v1.LeaseRenewal.expires_at:type_name -> google.protobuf.Timestamp
+	63,  // 56: baktainer.v1.ReleaseLease.failure:type_name -> baktainer.v1.Failure
+	66,  // 57: baktainer.v1.CommitRun.snapshot:type_name -> baktainer.v1.Snapshot
+	67,  // 58: baktainer.v1.CommitRun.logs:type_name -> baktainer.v1.LogLine
+	68,  // 59: baktainer.v1.EndRun.state:type_name -> baktainer.v1.RunState
+	63,  // 60: baktainer.v1.EndRun.failure:type_name -> baktainer.v1.Failure
+	67,  // 61: baktainer.v1.EndRun.logs:type_name -> baktainer.v1.LogLine
+	63,  // 62: baktainer.v1.RetryRun.failure:type_name -> baktainer.v1.Failure
+	57,  // 63: baktainer.v1.RetryRun.not_before:type_name -> google.protobuf.Timestamp
+	67,  // 64: baktainer.v1.RetryRun.logs:type_name -> baktainer.v1.LogLine
+	28,  // 65: baktainer.v1.SetSchedule.schedule:type_name -> baktainer.v1.Schedule
+	57,  // 66: baktainer.v1.Schedule.next_fire_at:type_name -> google.protobuf.Timestamp
+	0,   // 67: baktainer.v1.Schedule.origin:type_name -> baktainer.v1.ScheduleOrigin
+	57,  // 68: baktainer.v1.Schedule.once_at:type_name -> google.protobuf.Timestamp
+	57,  // 69: baktainer.v1.Schedule.paused_at:type_name -> google.protobuf.Timestamp
+	57,  // 70: baktainer.v1.Schedule.last_fire_at:type_name -> google.protobuf.Timestamp
+	29,  // 71: baktainer.v1.Schedule.skipped:type_name -> baktainer.v1.SkippedFire
+	57,  // 72: baktainer.v1.SkippedFire.fire_time:type_name -> google.protobuf.Timestamp
+	31,  // 73: baktainer.v1.FireSchedules.schedules:type_name -> baktainer.v1.ScheduleFire
+	65,  // 74: baktainer.v1.FireSchedules.runs:type_name -> baktainer.v1.Run
+	57,  // 75: baktainer.v1.ScheduleFire.due_at:type_name -> google.protobuf.Timestamp
+	57,  // 76: baktainer.v1.ScheduleFire.next_fire_at:type_name -> google.protobuf.Timestamp
+	57,  // 77: baktainer.v1.ScheduleFire.last_fire_at:type_name -> google.protobuf.Timestamp
+	29,  // 78: baktainer.v1.ScheduleFire.skipped:type_name -> baktainer.v1.SkippedFire
+	28,  // 79: baktainer.v1.SetSchedules.set:type_name -> baktainer.v1.Schedule
+	34,  // 80: baktainer.v1.PauseSchedules.schedules:type_name -> baktainer.v1.SchedulePause
+	57,  // 81: baktainer.v1.SchedulePause.next_fire_at:type_name -> google.protobuf.Timestamp
+	36,  // 82: baktainer.v1.DeferRuns.runs:type_name -> baktainer.v1.RunDeferral
+	57,  // 83: baktainer.v1.RunDeferral.not_before:type_name -> google.protobuf.Timestamp
+	57,  // 84: baktainer.v1.RecordVerification.verified_at:type_name -> google.protobuf.Timestamp
+	69,  // 85: baktainer.v1.ForgetSnapshots.undo:type_name -> google.protobuf.Duration
+	57,  // 86: baktainer.v1.SetHold.until:type_name -> google.protobuf.Timestamp
+	63,  // 87: baktainer.v1.EndPrune.failure:type_name -> baktainer.v1.Failure
+	64,  // 88: baktainer.v1.StateRecord.source:type_name -> baktainer.v1.Source
+	65,  // 89: baktainer.v1.StateRecord.run:type_name -> baktainer.v1.Run
+	66,  // 90: baktainer.v1.StateRecord.snapshot:type_name -> baktainer.v1.Snapshot
+	28,  // 91: baktainer.v1.StateRecord.schedule:type_name -> baktainer.v1.Schedule
+	49,  // 92: baktainer.v1.StateRecord.applied:type_name -> baktainer.v1.AppliedRequest
+	50,  // 93: baktainer.v1.StateRecord.store:type_name -> baktainer.v1.StoreRecord
+	51,  // 94: baktainer.v1.StateRecord.cluster:type_name -> baktainer.v1.ClusterRecord
+	52,  // 95: baktainer.v1.StateRecord.run_total:type_name -> baktainer.v1.RunTotal
+	70,  // 96: baktainer.v1.StateRecord.prune:type_name -> baktainer.v1.Prune
+	3,   // 97: baktainer.v1.StateRecord.authority:type_name -> baktainer.v1.AuthorityRecord
+	48,  // 98: baktainer.v1.StateRecord.token:type_name -> baktainer.v1.TokenRow
+	59,  // 99: baktainer.v1.StateRecord.identity:type_name -> baktainer.v1.Identity
+	10,  // 100: baktainer.v1.StateRecord.agent:type_name -> baktainer.v1.AgentRecord
+	61,  // 101: baktainer.v1.StateRecord.limits:type_name -> baktainer.v1.Limits
+	62,  // 102: baktainer.v1.StateRecord.audit:type_name -> baktainer.v1.AuditRecord
+	15,  // 103: baktainer.v1.StateRecord.member:type_name -> baktainer.v1.MemberRecord
+	71,  // 104: baktainer.v1.StateRecord.condition:type_name -> baktainer.v1.Condition
+	72,  // 105: baktainer.v1.StateRecord.condition_event:type_name -> baktainer.v1.ConditionEvent
+	73,  // 106: baktainer.v1.StateRecord.channel:type_name -> baktainer.v1.Channel
+	56,  // 107: baktainer.v1.StateRecord.notify_mark:type_name -> baktainer.v1.NotifyMark
+	58,  // 108: baktainer.v1.TokenRow.token:type_name -> baktainer.v1.Token
+	63,  // 109: baktainer.v1.AppliedRequest.failure:type_name -> baktainer.v1.Failure
+	74,  // 110: baktainer.v1.RunTotal.kind:type_name -> baktainer.v1.RunKind
+	68,  // 111: baktainer.v1.RunTotal.state:type_name -> baktainer.v1.RunState
+	54,  // 112: baktainer.v1.RecordConditions.changes:type_name -> baktainer.v1.ConditionChange
+	71,  // 113: baktainer.v1.ConditionChange.condition:type_name -> baktainer.v1.Condition
+	73,  // 114: baktainer.v1.SettleChannels.channels:type_name -> baktainer.v1.Channel
+	115, // [115:115] is the sub-list for method output_type
+	115, // [115:115] is the sub-list for method input_type
+	115, // [115:115] is the sub-list for extension type_name
+	115, // [115:115] is the sub-list for extension extendee
+	0,   // [0:115] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_state_proto_init() }
@@ -3518,6 +5096,7 @@ func file_baktainer_v1_state_proto_init() {
 		return
 	}
 	file_baktainer_v1_cluster_proto_init()
+	file_baktainer_v1_notify_proto_init()
 	file_baktainer_v1_options_proto_init()
 	file_baktainer_v1_types_proto_init()
 	file_baktainer_v1_state_proto_msgTypes[0].OneofWrappers = []any{
@@ -3549,8 +5128,17 @@ func file_baktainer_v1_state_proto_init() {
 		(*Command_EndAudit)(nil),
 		(*Command_SetMember)(nil),
 		(*Command_DropMember)(nil),
+		(*Command_RecordConditions)(nil),
+		(*Command_SettleChannels)(nil),
+		(*Command_RetryRun)(nil),
+		(*Command_FireSchedules)(nil),
+		(*Command_SetSchedules)(nil),
+		(*Command_PauseSchedules)(nil),
+		(*Command_DeferRuns)(nil),
+		(*Command_SetHold)(nil),
+		(*Command_SetTags)(nil),
 	}
-	file_baktainer_v1_state_proto_msgTypes[35].OneofWrappers = []any{
+	file_baktainer_v1_state_proto_msgTypes[46].OneofWrappers = []any{
 		(*StateRecord_Source)(nil),
 		(*StateRecord_Run)(nil),
 		(*StateRecord_Snapshot)(nil),
@@ -3567,19 +5155,24 @@ func file_baktainer_v1_state_proto_init() {
 		(*StateRecord_Limits)(nil),
 		(*StateRecord_Audit)(nil),
 		(*StateRecord_Member)(nil),
+		(*StateRecord_Condition)(nil),
+		(*StateRecord_ConditionEvent)(nil),
+		(*StateRecord_Channel)(nil),
+		(*StateRecord_NotifyMark)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_state_proto_rawDesc), len(file_baktainer_v1_state_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   41,
+			NumEnums:      1,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_baktainer_v1_state_proto_goTypes,
 		DependencyIndexes: file_baktainer_v1_state_proto_depIdxs,
+		EnumInfos:         file_baktainer_v1_state_proto_enumTypes,
 		MessageInfos:      file_baktainer_v1_state_proto_msgTypes,
 	}.Build()
 	File_baktainer_v1_state_proto = out.File

@@ -85,6 +85,63 @@ func (SourceState) EnumDescriptor() ([]byte, []int) {
 	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{0}
 }
 
+// Priority orders what waits for an agent.
+type Priority int32
+
+const (
+	// As normal.
+	Priority_PRIORITY_UNSPECIFIED Priority = 0
+	Priority_PRIORITY_LOW         Priority = 1
+	Priority_PRIORITY_NORMAL      Priority = 2
+	Priority_PRIORITY_HIGH        Priority = 3
+	Priority_PRIORITY_CRITICAL    Priority = 4
+)
+
+// Enum value maps for Priority.
+var (
+	Priority_name = map[int32]string{
+		0: "PRIORITY_UNSPECIFIED",
+		1: "PRIORITY_LOW",
+		2: "PRIORITY_NORMAL",
+		3: "PRIORITY_HIGH",
+		4: "PRIORITY_CRITICAL",
+	}
+	Priority_value = map[string]int32{
+		"PRIORITY_UNSPECIFIED": 0,
+		"PRIORITY_LOW":         1,
+		"PRIORITY_NORMAL":      2,
+		"PRIORITY_HIGH":        3,
+		"PRIORITY_CRITICAL":    4,
+	}
+)
+
+func (x Priority) Enum() *Priority {
+	p := new(Priority)
+	*p = x
+	return p
+}
+
+func (x Priority) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Priority) Descriptor() protoreflect.EnumDescriptor {
+	return file_baktainer_v1_types_proto_enumTypes[1].Descriptor()
+}
+
+func (Priority) Type() protoreflect.EnumType {
+	return &file_baktainer_v1_types_proto_enumTypes[1]
+}
+
+func (x Priority) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Priority.Descriptor instead.
+func (Priority) EnumDescriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
 type RunKind int32
 
 const (
@@ -118,11 +175,11 @@ func (x RunKind) String() string {
 }
 
 func (RunKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_baktainer_v1_types_proto_enumTypes[1].Descriptor()
+	return file_baktainer_v1_types_proto_enumTypes[2].Descriptor()
 }
 
 func (RunKind) Type() protoreflect.EnumType {
-	return &file_baktainer_v1_types_proto_enumTypes[1]
+	return &file_baktainer_v1_types_proto_enumTypes[2]
 }
 
 func (x RunKind) Number() protoreflect.EnumNumber {
@@ -131,7 +188,7 @@ func (x RunKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RunKind.Descriptor instead.
 func (RunKind) EnumDescriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{2}
 }
 
 type RunState int32
@@ -177,11 +234,11 @@ func (x RunState) String() string {
 }
 
 func (RunState) Descriptor() protoreflect.EnumDescriptor {
-	return file_baktainer_v1_types_proto_enumTypes[2].Descriptor()
+	return file_baktainer_v1_types_proto_enumTypes[3].Descriptor()
 }
 
 func (RunState) Type() protoreflect.EnumType {
-	return &file_baktainer_v1_types_proto_enumTypes[2]
+	return &file_baktainer_v1_types_proto_enumTypes[3]
 }
 
 func (x RunState) Number() protoreflect.EnumNumber {
@@ -190,7 +247,7 @@ func (x RunState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RunState.Descriptor instead.
 func (RunState) EnumDescriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
 // Source is one logical database (or set of databases) that can be backed up.
@@ -209,8 +266,20 @@ type Source struct {
 	// Compression asked for: default, off, fast, better.
 	Compress string `protobuf:"bytes,8,opt,name=compress,proto3" json:"compress,omitempty"`
 	// The agent that reports it.
-	Agent         string                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`
-	ReportedAt    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=reported_at,json=reportedAt,proto3" json:"reported_at,omitempty"`
+	Agent      string                 `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`
+	ReportedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=reported_at,json=reportedAt,proto3" json:"reported_at,omitempty"`
+	// The schedules that its labels name; none: the default schedule.
+	Schedules []*ScheduleSpec `protobuf:"bytes,20,rep,name=schedules,proto3" json:"schedules,omitempty"`
+	// Sources whose scheduled backups of the same fire time come first.
+	DependsOn []string `protobuf:"bytes,21,rep,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
+	// What becomes of its backup when one of those did not succeed: run (the default) or skip.
+	OnUpstreamFailure string `protobuf:"bytes,22,opt,name=on_upstream_failure,json=onUpstreamFailure,proto3" json:"on_upstream_failure,omitempty"`
+	// Of its scheduled backups, unless their schedule says otherwise.
+	Priority Priority `protobuf:"varint,23,opt,name=priority,proto3,enum=baktainer.v1.Priority" json:"priority,omitempty"`
+	// How its runs are carried out, where its labels say so.
+	Rules *RunRules `protobuf:"bytes,40,opt,name=rules,proto3" json:"rules,omitempty"`
+	// Policy that its labels ask for, as text, or the name of one; empty: what the controller says.
+	Retention     string `protobuf:"bytes,30,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,6 +384,284 @@ func (x *Source) GetReportedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Source) GetSchedules() []*ScheduleSpec {
+	if x != nil {
+		return x.Schedules
+	}
+	return nil
+}
+
+func (x *Source) GetDependsOn() []string {
+	if x != nil {
+		return x.DependsOn
+	}
+	return nil
+}
+
+func (x *Source) GetOnUpstreamFailure() string {
+	if x != nil {
+		return x.OnUpstreamFailure
+	}
+	return ""
+}
+
+func (x *Source) GetPriority() Priority {
+	if x != nil {
+		return x.Priority
+	}
+	return Priority_PRIORITY_UNSPECIFIED
+}
+
+func (x *Source) GetRules() *RunRules {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *Source) GetRetention() string {
+	if x != nil {
+		return x.Retention
+	}
+	return ""
+}
+
+// Unlabelled is a container that looks like a database and carries no label of ours.
+type Unlabelled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent that has seen it.
+	Agent     string     `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Container *Container `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
+	// Canonical name of the engine that recognises it.
+	Engine        string `protobuf:"bytes,3,opt,name=engine,proto3" json:"engine,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unlabelled) Reset() {
+	*x = Unlabelled{}
+	mi := &file_baktainer_v1_types_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unlabelled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unlabelled) ProtoMessage() {}
+
+func (x *Unlabelled) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_types_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unlabelled.ProtoReflect.Descriptor instead.
+func (*Unlabelled) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Unlabelled) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Unlabelled) GetContainer() *Container {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+func (x *Unlabelled) GetEngine() string {
+	if x != nil {
+		return x.Engine
+	}
+	return ""
+}
+
+// ScheduleSpec is a schedule as a user writes it: see docs/schedules.md. Empty fields have their defaults.
+type ScheduleSpec struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tells the schedules of one source apart: 1 to 40 lower-case letters, digits, '_' and '-'.
+	Name             string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Cron             string `protobuf:"bytes,2,opt,name=cron,proto3" json:"cron,omitempty"`
+	Timezone         string `protobuf:"bytes,3,opt,name=timezone,proto3" json:"timezone,omitempty"`
+	Splay            string `protobuf:"bytes,4,opt,name=splay,proto3" json:"splay,omitempty"`
+	Blackout         string `protobuf:"bytes,5,opt,name=blackout,proto3" json:"blackout,omitempty"`
+	StartingDeadline string `protobuf:"bytes,6,opt,name=starting_deadline,json=startingDeadline,proto3" json:"starting_deadline,omitempty"`
+	CatchUp          string `protobuf:"bytes,7,opt,name=catch_up,json=catchUp,proto3" json:"catch_up,omitempty"`
+	Concurrency      string `protobuf:"bytes,8,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	Priority         string `protobuf:"bytes,9,opt,name=priority,proto3" json:"priority,omitempty"`
+	Retention        string `protobuf:"bytes,10,opt,name=retention,proto3" json:"retention,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ScheduleSpec) Reset() {
+	*x = ScheduleSpec{}
+	mi := &file_baktainer_v1_types_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleSpec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleSpec) ProtoMessage() {}
+
+func (x *ScheduleSpec) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_types_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleSpec.ProtoReflect.Descriptor instead.
+func (*ScheduleSpec) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ScheduleSpec) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ScheduleSpec) GetCron() string {
+	if x != nil {
+		return x.Cron
+	}
+	return ""
+}
+
+func (x *ScheduleSpec) GetTimezone() string {
+	if x != nil {
+		return x.Timezone
+	}
+	return ""
+}
+
+func (x *ScheduleSpec) GetSplay() string {
+	if x != nil {
+		return x.Splay
+	}
+	return ""
+}
+
+func (x *ScheduleSpec) GetBlackout() string {
+	if x != nil {
+		return x.Blackout
+	}
+	return ""
+}
+
+func (x *ScheduleSpec) GetStartingDeadline() string {
+	if x != nil {
+		return x.StartingDeadline
+	}
+	return ""
+}
+
+func (x *ScheduleSpec) GetCatchUp() string {
+	if x != nil {
+		return x.CatchUp
+	}
+	return ""
+}
+
+func (x *ScheduleSpec) GetConcurrency() string {
+	if x != nil {
+		return x.Concurrency
+	}
+	return ""
+}
+
+func (x *ScheduleSpec) GetPriority() string {
+	if x != nil {
+		return x.Priority
+	}
+	return ""
+}
+
+func (x *ScheduleSpec) GetRetention() string {
+	if x != nil {
+		return x.Retention
+	}
+	return ""
+}
+
+// RunRules say how the runs of a source are carried out. What is unset is the controllers' setting.
+type RunRules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How often a backup is tried in all; 0: unset.
+	Attempts int32 `protobuf:"varint,1,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Longest time that one attempt may take.
+	TimeLimit     *durationpb.Duration `protobuf:"bytes,2,opt,name=time_limit,json=timeLimit,proto3" json:"time_limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunRules) Reset() {
+	*x = RunRules{}
+	mi := &file_baktainer_v1_types_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunRules) ProtoMessage() {}
+
+func (x *RunRules) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_types_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunRules.ProtoReflect.Descriptor instead.
+func (*RunRules) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RunRules) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *RunRules) GetTimeLimit() *durationpb.Duration {
+	if x != nil {
+		return x.TimeLimit
+	}
+	return nil
+}
+
 // Container is where a source runs at present.
 type Container struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -328,7 +675,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[1]
+	mi := &file_baktainer_v1_types_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -340,7 +687,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[1]
+	mi := &file_baktainer_v1_types_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -353,7 +700,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Container) GetId() string {
@@ -399,7 +746,7 @@ type LabelProblem struct {
 
 func (x *LabelProblem) Reset() {
 	*x = LabelProblem{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[2]
+	mi := &file_baktainer_v1_types_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +758,7 @@ func (x *LabelProblem) String() string {
 func (*LabelProblem) ProtoMessage() {}
 
 func (x *LabelProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[2]
+	mi := &file_baktainer_v1_types_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +771,7 @@ func (x *LabelProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelProblem.ProtoReflect.Descriptor instead.
 func (*LabelProblem) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LabelProblem) GetLabel() string {
@@ -494,14 +841,22 @@ type Run struct {
 	// Present while the run is leased and its agent has reported.
 	Progress *Progress `protobuf:"bytes,19,opt,name=progress,proto3" json:"progress,omitempty"`
 	// Somebody asked for the run to be cancelled.
-	CancelRequested bool `protobuf:"varint,20,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	CancelRequested bool   `protobuf:"varint,20,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
+	Schedule        string `protobuf:"bytes,30,opt,name=schedule,proto3" json:"schedule,omitempty"` // Id of the schedule that fired it; empty: asked for by hand.
+	// It begins no sooner; unset: as soon as there is room.
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,31,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	// It begins no later: until then it has been given to an agent, or it fails; unset: whenever there is room.
+	StartBy  *timestamppb.Timestamp `protobuf:"bytes,32,opt,name=start_by,json=startBy,proto3" json:"start_by,omitempty"`
+	Priority Priority               `protobuf:"varint,33,opt,name=priority,proto3,enum=baktainer.v1.Priority" json:"priority,omitempty"`
+	// Attempts that have failed and were, or will be, followed by another. failure is then the newest one's until the run ends.
+	FailedAttempts int32 `protobuf:"varint,40,opt,name=failed_attempts,json=failedAttempts,proto3" json:"failed_attempts,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[3]
+	mi := &file_baktainer_v1_types_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +868,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[3]
+	mi := &file_baktainer_v1_types_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +881,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{3}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Run) GetId() string {
@@ -669,6 +1024,41 @@ func (x *Run) GetCancelRequested() bool {
 	return false
 }
 
+func (x *Run) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *Run) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *Run) GetStartBy() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartBy
+	}
+	return nil
+}
+
+func (x *Run) GetPriority() Priority {
+	if x != nil {
+		return x.Priority
+	}
+	return Priority_PRIORITY_UNSPECIFIED
+}
+
+func (x *Run) GetFailedAttempts() int32 {
+	if x != nil {
+		return x.FailedAttempts
+	}
+	return 0
+}
+
 // Failure is a problem as a user reads it.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -690,7 +1080,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[4]
+	mi := &file_baktainer_v1_types_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +1092,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[4]
+	mi := &file_baktainer_v1_types_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +1105,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Failure) GetCode() string {
@@ -772,7 +1162,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[5]
+	mi := &file_baktainer_v1_types_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +1174,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[5]
+	mi := &file_baktainer_v1_types_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +1187,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LogLine) GetTime() *timestamppb.Timestamp {
@@ -837,7 +1227,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[6]
+	mi := &file_baktainer_v1_types_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1239,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[6]
+	mi := &file_baktainer_v1_types_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1252,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{6}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Progress) GetPhase() string {
@@ -921,7 +1311,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[7]
+	mi := &file_baktainer_v1_types_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1323,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[7]
+	mi := &file_baktainer_v1_types_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1336,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{7}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RestoreRequest) GetSnapshot() string {
@@ -1041,14 +1431,25 @@ type Snapshot struct {
 	// When the prune began that deletes it: nothing can be read of it since.
 	PrunedAt *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=pruned_at,json=prunedAt,proto3" json:"pruned_at,omitempty"`
 	// When some of its bytes were found damaged or missing; unset again by a verification that finds it right.
-	DamagedAt     *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=damaged_at,json=damagedAt,proto3" json:"damaged_at,omitempty"`
+	DamagedAt *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=damaged_at,json=damagedAt,proto3" json:"damaged_at,omitempty"`
+	// A hold keeps it from being forgotten until then: for what, and who said so.
+	HoldUntil  *timestamppb.Timestamp `protobuf:"bytes,30,opt,name=hold_until,json=holdUntil,proto3" json:"hold_until,omitempty"`
+	HoldReason string                 `protobuf:"bytes,31,opt,name=hold_reason,json=holdReason,proto3" json:"hold_reason,omitempty"`
+	HoldBy     string                 `protobuf:"bytes,32,opt,name=hold_by,json=holdBy,proto3" json:"hold_by,omitempty"`
+	// Until when nothing of a forgotten one is deleted; unset: the next prune may.
+	UndoUntil *timestamppb.Timestamp `protobuf:"bytes,33,opt,name=undo_until,json=undoUntil,proto3" json:"undo_until,omitempty"`
+	// Why it was forgotten; empty: somebody asked for it.
+	ForgetReason string `protobuf:"bytes,34,opt,name=forget_reason,json=forgetReason,proto3" json:"forget_reason,omitempty"`
+	// Words that a policy may keep it for, in order.
+	Tags          []string `protobuf:"bytes,35,rep,name=tags,proto3" json:"tags,omitempty"`
+	Schedule      string   `protobuf:"bytes,40,opt,name=schedule,proto3" json:"schedule,omitempty"` // Id of the schedule whose run made it; empty: asked for by hand.
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[8]
+	mi := &file_baktainer_v1_types_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1461,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[8]
+	mi := &file_baktainer_v1_types_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1474,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{8}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Snapshot) GetId() string {
@@ -1251,6 +1652,55 @@ func (x *Snapshot) GetDamagedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Snapshot) GetHoldUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HoldUntil
+	}
+	return nil
+}
+
+func (x *Snapshot) GetHoldReason() string {
+	if x != nil {
+		return x.HoldReason
+	}
+	return ""
+}
+
+func (x *Snapshot) GetHoldBy() string {
+	if x != nil {
+		return x.HoldBy
+	}
+	return ""
+}
+
+func (x *Snapshot) GetUndoUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UndoUntil
+	}
+	return nil
+}
+
+func (x *Snapshot) GetForgetReason() string {
+	if x != nil {
+		return x.ForgetReason
+	}
+	return ""
+}
+
+func (x *Snapshot) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Snapshot) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
 // Stream is one dump inside a snapshot.
 type Stream struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1267,7 +1717,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[9]
+	mi := &file_baktainer_v1_types_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1729,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[9]
+	mi := &file_baktainer_v1_types_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1742,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{9}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Stream) GetName() string {
@@ -1361,7 +1811,7 @@ type Prune struct {
 
 func (x *Prune) Reset() {
 	*x = Prune{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[10]
+	mi := &file_baktainer_v1_types_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1823,7 @@ func (x *Prune) String() string {
 func (*Prune) ProtoMessage() {}
 
 func (x *Prune) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[10]
+	mi := &file_baktainer_v1_types_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1836,7 @@ func (x *Prune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prune.ProtoReflect.Descriptor instead.
 func (*Prune) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{10}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Prune) GetSource() string {
@@ -1496,7 +1946,7 @@ type AgentInfo struct {
 
 func (x *AgentInfo) Reset() {
 	*x = AgentInfo{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[11]
+	mi := &file_baktainer_v1_types_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1958,7 @@ func (x *AgentInfo) String() string {
 func (*AgentInfo) ProtoMessage() {}
 
 func (x *AgentInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[11]
+	mi := &file_baktainer_v1_types_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1971,7 @@ func (x *AgentInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentInfo.ProtoReflect.Descriptor instead.
 func (*AgentInfo) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{11}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AgentInfo) GetId() string {
@@ -1635,7 +2085,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	mi := &file_baktainer_v1_types_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +2097,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	mi := &file_baktainer_v1_types_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +2110,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{12}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Limits) GetTotal() int32 {
@@ -1690,7 +2140,7 @@ type Utilisation struct {
 
 func (x *Utilisation) Reset() {
 	*x = Utilisation{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[13]
+	mi := &file_baktainer_v1_types_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +2152,7 @@ func (x *Utilisation) String() string {
 func (*Utilisation) ProtoMessage() {}
 
 func (x *Utilisation) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[13]
+	mi := &file_baktainer_v1_types_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +2165,7 @@ func (x *Utilisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Utilisation.ProtoReflect.Descriptor instead.
 func (*Utilisation) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{13}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Utilisation) GetRunning() int32 {
@@ -1762,7 +2212,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[14]
+	mi := &file_baktainer_v1_types_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +2224,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[14]
+	mi := &file_baktainer_v1_types_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +2237,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{14}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AuditRecord) GetId() string {
@@ -1859,7 +2309,7 @@ type ProviderHealth struct {
 
 func (x *ProviderHealth) Reset() {
 	*x = ProviderHealth{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[15]
+	mi := &file_baktainer_v1_types_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +2321,7 @@ func (x *ProviderHealth) String() string {
 func (*ProviderHealth) ProtoMessage() {}
 
 func (x *ProviderHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[15]
+	mi := &file_baktainer_v1_types_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2334,7 @@ func (x *ProviderHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderHealth.ProtoReflect.Descriptor instead.
 func (*ProviderHealth) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{15}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ProviderHealth) GetName() string {
@@ -1919,7 +2369,7 @@ var File_baktainer_v1_types_proto protoreflect.FileDescriptor
 
 const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x18baktainer/v1/types.proto\x12\fbaktainer.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x03\n" +
+	"\x18baktainer/v1/types.proto\x12\fbaktainer.v1\x1a\x1abaktainer/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x05\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x19.baktainer.v1.SourceStateR\x05state\x12\x16\n" +
@@ -1932,7 +2382,35 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\x05agent\x18\t \x01(\tR\x05agent\x12;\n" +
 	"\vreported_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"reportedAt\"h\n" +
+	"reportedAt\x12>\n" +
+	"\tschedules\x18\x14 \x03(\v2\x1a.baktainer.v1.ScheduleSpecB\x04\x90\xe8\x18\x02R\tschedules\x12#\n" +
+	"\n" +
+	"depends_on\x18\x15 \x03(\tB\x04\x90\xe8\x18\x02R\tdependsOn\x124\n" +
+	"\x13on_upstream_failure\x18\x16 \x01(\tB\x04\x90\xe8\x18\x02R\x11onUpstreamFailure\x128\n" +
+	"\bpriority\x18\x17 \x01(\x0e2\x16.baktainer.v1.PriorityB\x04\x90\xe8\x18\x02R\bpriority\x122\n" +
+	"\x05rules\x18( \x01(\v2\x16.baktainer.v1.RunRulesB\x04\x90\xe8\x18\x02R\x05rules\x12\"\n" +
+	"\tretention\x18\x1e \x01(\tB\x04\x90\xe8\x18\x02R\tretention\"q\n" +
+	"\n" +
+	"Unlabelled\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x125\n" +
+	"\tcontainer\x18\x02 \x01(\v2\x17.baktainer.v1.ContainerR\tcontainer\x12\x16\n" +
+	"\x06engine\x18\x03 \x01(\tR\x06engine\"\xe4\x02\n" +
+	"\fScheduleSpec\x12\x18\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\x90\xe8\x18\x02R\x04name\x12\x18\n" +
+	"\x04cron\x18\x02 \x01(\tB\x04\x90\xe8\x18\x02R\x04cron\x12 \n" +
+	"\btimezone\x18\x03 \x01(\tB\x04\x90\xe8\x18\x02R\btimezone\x12\x1a\n" +
+	"\x05splay\x18\x04 \x01(\tB\x04\x90\xe8\x18\x02R\x05splay\x12 \n" +
+	"\bblackout\x18\x05 \x01(\tB\x04\x90\xe8\x18\x02R\bblackout\x121\n" +
+	"\x11starting_deadline\x18\x06 \x01(\tB\x04\x90\xe8\x18\x02R\x10startingDeadline\x12\x1f\n" +
+	"\bcatch_up\x18\a \x01(\tB\x04\x90\xe8\x18\x02R\acatchUp\x12&\n" +
+	"\vconcurrency\x18\b \x01(\tB\x04\x90\xe8\x18\x02R\vconcurrency\x12 \n" +
+	"\bpriority\x18\t \x01(\tB\x04\x90\xe8\x18\x02R\bpriority\x12\"\n" +
+	"\tretention\x18\n" +
+	" \x01(\tB\x04\x90\xe8\x18\x02R\tretention\"`\n" +
+	"\bRunRules\x12\x1a\n" +
+	"\battempts\x18\x01 \x01(\x05R\battempts\x128\n" +
+	"\n" +
+	"time_limit\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ttimeLimit\"h\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -1945,7 +2423,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"suggestion\x18\x04 \x01(\tR\n" +
 	"suggestion\x12\x18\n" +
-	"\awarning\x18\x05 \x01(\bR\awarning\"\xbf\x06\n" +
+	"\awarning\x18\x05 \x01(\bR\awarning\"\xc8\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.baktainer.v1.RunKindR\x04kind\x12,\n" +
@@ -1968,7 +2446,13 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\x06report\x18\x11 \x03(\tR\x06report\x12)\n" +
 	"\x04logs\x18\x12 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x122\n" +
 	"\bprogress\x18\x13 \x01(\v2\x16.baktainer.v1.ProgressR\bprogress\x12)\n" +
-	"\x10cancel_requested\x18\x14 \x01(\bR\x0fcancelRequested\"\x95\x01\n" +
+	"\x10cancel_requested\x18\x14 \x01(\bR\x0fcancelRequested\x12 \n" +
+	"\bschedule\x18\x1e \x01(\tB\x04\x90\xe8\x18\x02R\bschedule\x12?\n" +
+	"\n" +
+	"not_before\x18\x1f \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\tnotBefore\x12;\n" +
+	"\bstart_by\x18  \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\astartBy\x128\n" +
+	"\bpriority\x18! \x01(\x0e2\x16.baktainer.v1.PriorityB\x04\x90\xe8\x18\x02R\bpriority\x12-\n" +
+	"\x0ffailed_attempts\x18( \x01(\x05B\x04\x90\xe8\x18\x02R\x0efailedAttempts\"\x95\x01\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -1998,7 +2482,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x19\n" +
 	"\bno_owner\x18\x06 \x01(\bR\anoOwner\x12)\n" +
 	"\x10target_container\x18\a \x01(\tR\x0ftargetContainer\x12!\n" +
-	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\"\xaa\a\n" +
+	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\"\xd9\t\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x10\n" +
@@ -2028,7 +2512,17 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\fforgotten_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\vforgottenAt\x127\n" +
 	"\tpruned_at\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\bprunedAt\x129\n" +
 	"\n" +
-	"damaged_at\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\tdamagedAt\"\x90\x01\n" +
+	"damaged_at\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\tdamagedAt\x12?\n" +
+	"\n" +
+	"hold_until\x18\x1e \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\tholdUntil\x12%\n" +
+	"\vhold_reason\x18\x1f \x01(\tB\x04\x90\xe8\x18\x02R\n" +
+	"holdReason\x12\x1d\n" +
+	"\ahold_by\x18  \x01(\tB\x04\x90\xe8\x18\x02R\x06holdBy\x12?\n" +
+	"\n" +
+	"undo_until\x18! \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\tundoUntil\x12)\n" +
+	"\rforget_reason\x18\" \x01(\tB\x04\x90\xe8\x18\x02R\fforgetReason\x12\x18\n" +
+	"\x04tags\x18# \x03(\tB\x04\x90\xe8\x18\x02R\x04tags\x12 \n" +
+	"\bschedule\x18( \x01(\tB\x04\x90\xe8\x18\x02R\bschedule\"\x90\x01\n" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1a\n" +
@@ -2094,7 +2588,13 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\x12SOURCE_STATE_READY\x10\x01\x12\x18\n" +
 	"\x14SOURCE_STATE_INVALID\x10\x02\x12\x18\n" +
 	"\x14SOURCE_STATE_STOPPED\x10\x03\x12\x15\n" +
-	"\x11SOURCE_STATE_GONE\x10\x04*N\n" +
+	"\x11SOURCE_STATE_GONE\x10\x04*u\n" +
+	"\bPriority\x12\x18\n" +
+	"\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fPRIORITY_LOW\x10\x01\x12\x13\n" +
+	"\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n" +
+	"\rPRIORITY_HIGH\x10\x03\x12\x15\n" +
+	"\x11PRIORITY_CRITICAL\x10\x04*N\n" +
 	"\aRunKind\x12\x18\n" +
 	"\x14RUN_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fRUN_KIND_BACKUP\x10\x01\x12\x14\n" +
@@ -2119,72 +2619,86 @@ func file_baktainer_v1_types_proto_rawDescGZIP() []byte {
 	return file_baktainer_v1_types_proto_rawDescData
 }
 
-var file_baktainer_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_baktainer_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_baktainer_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_baktainer_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_baktainer_v1_types_proto_goTypes = []any{
 	(SourceState)(0),              // 0: baktainer.v1.SourceState
-	(RunKind)(0),                  // 1: baktainer.v1.RunKind
-	(RunState)(0),                 // 2: baktainer.v1.RunState
-	(*Source)(nil),                // 3: baktainer.v1.Source
-	(*Container)(nil),             // 4: baktainer.v1.Container
-	(*LabelProblem)(nil),          // 5: baktainer.v1.LabelProblem
-	(*Run)(nil),                   // 6: baktainer.v1.Run
-	(*Failure)(nil),               // 7: baktainer.v1.Failure
-	(*LogLine)(nil),               // 8: baktainer.v1.LogLine
-	(*Progress)(nil),              // 9: baktainer.v1.Progress
-	(*RestoreRequest)(nil),        // 10: baktainer.v1.RestoreRequest
-	(*Snapshot)(nil),              // 11: baktainer.v1.Snapshot
-	(*Stream)(nil),                // 12: baktainer.v1.Stream
-	(*Prune)(nil),                 // 13: baktainer.v1.Prune
-	(*AgentInfo)(nil),             // 14: baktainer.v1.AgentInfo
-	(*Limits)(nil),                // 15: baktainer.v1.Limits
-	(*Utilisation)(nil),           // 16: baktainer.v1.Utilisation
-	(*AuditRecord)(nil),           // 17: baktainer.v1.AuditRecord
-	(*ProviderHealth)(nil),        // 18: baktainer.v1.ProviderHealth
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(Priority)(0),                 // 1: baktainer.v1.Priority
+	(RunKind)(0),                  // 2: baktainer.v1.RunKind
+	(RunState)(0),                 // 3: baktainer.v1.RunState
+	(*Source)(nil),                // 4: baktainer.v1.Source
+	(*Unlabelled)(nil),            // 5: baktainer.v1.Unlabelled
+	(*ScheduleSpec)(nil),          // 6: baktainer.v1.ScheduleSpec
+	(*RunRules)(nil),              // 7: baktainer.v1.RunRules
+	(*Container)(nil),             // 8: baktainer.v1.Container
+	(*LabelProblem)(nil),          // 9: baktainer.v1.LabelProblem
+	(*Run)(nil),                   // 10: baktainer.v1.Run
+	(*Failure)(nil),               // 11: baktainer.v1.Failure
+	(*LogLine)(nil),               // 12: baktainer.v1.LogLine
+	(*Progress)(nil),              // 13: baktainer.v1.Progress
+	(*RestoreRequest)(nil),        // 14: baktainer.v1.RestoreRequest
+	(*Snapshot)(nil),              // 15: baktainer.v1.Snapshot
+	(*Stream)(nil),                // 16: baktainer.v1.Stream
+	(*Prune)(nil),                 // 17: baktainer.v1.Prune
+	(*AgentInfo)(nil),             // 18: baktainer.v1.AgentInfo
+	(*Limits)(nil),                // 19: baktainer.v1.Limits
+	(*Utilisation)(nil),           // 20: baktainer.v1.Utilisation
+	(*AuditRecord)(nil),           // 21: baktainer.v1.AuditRecord
+	(*ProviderHealth)(nil),        // 22: baktainer.v1.ProviderHealth
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
 }
 var file_baktainer_v1_types_proto_depIdxs = []int32{
 	0,  // 0: baktainer.v1.Source.state:type_name -> baktainer.v1.SourceState
-	4,  // 1: baktainer.v1.Source.container:type_name -> baktainer.v1.Container
-	5,  // 2: baktainer.v1.Source.problems:type_name -> baktainer.v1.LabelProblem
-	19, // 3: baktainer.v1.Source.reported_at:type_name -> google.protobuf.Timestamp
-	1,  // 4: baktainer.v1.Run.kind:type_name -> baktainer.v1.RunKind
-	2,  // 5: baktainer.v1.Run.state:type_name -> baktainer.v1.RunState
-	19, // 6: baktainer.v1.Run.fire_time:type_name -> google.protobuf.Timestamp
-	19, // 7: baktainer.v1.Run.queued_at:type_name -> google.protobuf.Timestamp
-	19, // 8: baktainer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	19, // 9: baktainer.v1.Run.ended_at:type_name -> google.protobuf.Timestamp
-	19, // 10: baktainer.v1.Run.lease_expires_at:type_name -> google.protobuf.Timestamp
-	7,  // 11: baktainer.v1.Run.failure:type_name -> baktainer.v1.Failure
-	10, // 12: baktainer.v1.Run.restore:type_name -> baktainer.v1.RestoreRequest
-	8,  // 13: baktainer.v1.Run.logs:type_name -> baktainer.v1.LogLine
-	9,  // 14: baktainer.v1.Run.progress:type_name -> baktainer.v1.Progress
-	19, // 15: baktainer.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	19, // 16: baktainer.v1.Progress.reported_at:type_name -> google.protobuf.Timestamp
-	19, // 17: baktainer.v1.Snapshot.fire_time:type_name -> google.protobuf.Timestamp
-	19, // 18: baktainer.v1.Snapshot.started_at:type_name -> google.protobuf.Timestamp
-	19, // 19: baktainer.v1.Snapshot.committed_at:type_name -> google.protobuf.Timestamp
-	12, // 20: baktainer.v1.Snapshot.streams:type_name -> baktainer.v1.Stream
-	19, // 21: baktainer.v1.Snapshot.verified_at:type_name -> google.protobuf.Timestamp
-	19, // 22: baktainer.v1.Snapshot.forgotten_at:type_name -> google.protobuf.Timestamp
-	19, // 23: baktainer.v1.Snapshot.pruned_at:type_name -> google.protobuf.Timestamp
-	19, // 24: baktainer.v1.Snapshot.damaged_at:type_name -> google.protobuf.Timestamp
-	19, // 25: baktainer.v1.Prune.began_at:type_name -> google.protobuf.Timestamp
-	19, // 26: baktainer.v1.Prune.ended_at:type_name -> google.protobuf.Timestamp
-	7,  // 27: baktainer.v1.Prune.failure:type_name -> baktainer.v1.Failure
-	19, // 28: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
-	18, // 29: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
-	19, // 30: baktainer.v1.AgentInfo.revoked_at:type_name -> google.protobuf.Timestamp
-	19, // 31: baktainer.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
-	19, // 32: baktainer.v1.AuditRecord.ended_at:type_name -> google.protobuf.Timestamp
-	7,  // 33: baktainer.v1.AuditRecord.failure:type_name -> baktainer.v1.Failure
-	20, // 34: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	8,  // 1: baktainer.v1.Source.container:type_name -> baktainer.v1.Container
+	9,  // 2: baktainer.v1.Source.problems:type_name -> baktainer.v1.LabelProblem
+	23, // 3: baktainer.v1.Source.reported_at:type_name -> google.protobuf.Timestamp
+	6,  // 4: baktainer.v1.Source.schedules:type_name -> baktainer.v1.ScheduleSpec
+	1,  // 5: baktainer.v1.Source.priority:type_name -> baktainer.v1.Priority
+	7,  // 6: baktainer.v1.Source.rules:type_name -> baktainer.v1.RunRules
+	8,  // 7: baktainer.v1.Unlabelled.container:type_name -> baktainer.v1.Container
+	24, // 8: baktainer.v1.RunRules.time_limit:type_name -> google.protobuf.Duration
+	2,  // 9: baktainer.v1.Run.kind:type_name -> baktainer.v1.RunKind
+	3,  // 10: baktainer.v1.Run.state:type_name -> baktainer.v1.RunState
+	23, // 11: baktainer.v1.Run.fire_time:type_name -> google.protobuf.Timestamp
+	23, // 12: baktainer.v1.Run.queued_at:type_name -> google.protobuf.Timestamp
+	23, // 13: baktainer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	23, // 14: baktainer.v1.Run.ended_at:type_name -> google.protobuf.Timestamp
+	23, // 15: baktainer.v1.Run.lease_expires_at:type_name -> google.protobuf.Timestamp
+	11, // 16: baktainer.v1.Run.failure:type_name -> baktainer.v1.Failure
+	14, // 17: baktainer.v1.Run.restore:type_name -> baktainer.v1.RestoreRequest
+	12, // 18: baktainer.v1.Run.logs:type_name -> baktainer.v1.LogLine
+	13, // 19: baktainer.v1.Run.progress:type_name -> baktainer.v1.Progress
+	23, // 20: baktainer.v1.Run.not_before:type_name -> google.protobuf.Timestamp
+	23, // 21: baktainer.v1.Run.start_by:type_name -> google.protobuf.Timestamp
+	1,  // 22: baktainer.v1.Run.priority:type_name -> baktainer.v1.Priority
+	23, // 23: baktainer.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	23, // 24: baktainer.v1.Progress.reported_at:type_name -> google.protobuf.Timestamp
+	23, // 25: baktainer.v1.Snapshot.fire_time:type_name -> google.protobuf.Timestamp
+	23, // 26: baktainer.v1.Snapshot.started_at:type_name -> google.protobuf.Timestamp
+	23, // 27: baktainer.v1.Snapshot.committed_at:type_name -> google.protobuf.Timestamp
+	16, // 28: baktainer.v1.Snapshot.streams:type_name -> baktainer.v1.Stream
+	23, // 29: baktainer.v1.Snapshot.verified_at:type_name -> google.protobuf.Timestamp
+	23, // 30: baktainer.v1.Snapshot.forgotten_at:type_name -> google.protobuf.Timestamp
+	23, // 31: baktainer.v1.Snapshot.pruned_at:type_name -> google.protobuf.Timestamp
+	23, // 32: baktainer.v1.Snapshot.damaged_at:type_name -> google.protobuf.Timestamp
+	23, // 33: baktainer.v1.Snapshot.hold_until:type_name -> google.protobuf.Timestamp
+	23, // 34: baktainer.v1.Snapshot.undo_until:type_name -> google.protobuf.Timestamp
+	23, // 35: baktainer.v1.Prune.began_at:type_name -> google.protobuf.Timestamp
+	23, // 36: baktainer.v1.Prune.ended_at:type_name -> google.protobuf.Timestamp
+	11, // 37: baktainer.v1.Prune.failure:type_name -> baktainer.v1.Failure
+	23, // 38: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
+	22, // 39: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
+	23, // 40: baktainer.v1.AgentInfo.revoked_at:type_name -> google.protobuf.Timestamp
+	23, // 41: baktainer.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
+	23, // 42: baktainer.v1.AuditRecord.ended_at:type_name -> google.protobuf.Timestamp
+	11, // 43: baktainer.v1.AuditRecord.failure:type_name -> baktainer.v1.Failure
+	24, // 44: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_types_proto_init() }
@@ -2192,13 +2706,14 @@ func file_baktainer_v1_types_proto_init() {
 	if File_baktainer_v1_types_proto != nil {
 		return
 	}
+	file_baktainer_v1_options_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_types_proto_rawDesc), len(file_baktainer_v1_types_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   16,
+			NumEnums:      4,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,101 @@
+// Package contents compares what two snapshots hold, as it was seen while they
+// were dumped.
+package contents
+
+// Object is one thing in a stream of a snapshot: a table, a collection, a role.
+// Rows is -1 when it is not known how many it has.
+type Object struct {
+	Stream, Kind, Name string
+	Rows               int64
+}
+
+// Kind says how an object changed.
+type Kind string
+
+// The kinds of changes.
+const (
+	Gone  Kind = "gone"  // only the earlier one has it
+	New   Kind = "new"   // only the later one has it
+	Fewer Kind = "fewer" // it has fewer rows
+	More  Kind = "more"  // it has more rows
+)
+
+// Change is how one object differs. Before and After are its rows, -1 where they
+// are not known; an object that is not there has 0.
+type Change struct {
+	Stream, Object, Name string
+	Kind                 Kind
+	Before, After        int64
+}
+
+// Percent is by how much the rows changed, in per cent of what was there; ok is
+// false where that says nothing: for what is new or gone, and where nothing was.
+func (c Change) Percent() (percent float64, ok bool) {
+	if c.Kind == Gone || c.Kind == New || c.Before <= 0 {
+		return 0, false
+	}
+	return float64(c.After-c.Before) * 100 / float64(c.Before), true
+}
+
+type key struct{ stream, kind, name string }
+
+// Compare lists what differs, first in the order of the earlier one, then what is
+// new, and how many objects have not changed. Rows that one of the two does not
+// know are no change. Of a stream that has most objects or more, what follows was
+// left out when it was dumped: nothing in it is called new or gone.
+func Compare(before, after []Object, most int) (changes []Change, same int) {
+	was, is := index(before), index(after)
+	full := func(k key) bool { return was.streams[k.stream] >= most || is.streams[k.stream] >= most }
+	for _, k := range was.order {
+		a := was.rows[k]
+		b, there := is.rows[k]
+		c := Change{Stream: k.stream, Object: k.kind, Name: k.name, Before: a, After: b}
+		switch {
+		case !there && full(k):
+			continue
+		case !there:
+			c.Kind = Gone
+		case a < 0 || b < 0 || a == b:
+			same++
+			continue
+		case b < a:
+			c.Kind = Fewer
+		default:
+			c.Kind = More
+		}
+		changes = append(changes, c)
+	}
+	for _, k := range is.order {
+		if _, there := was.rows[k]; !there && !full(k) {
+			changes = append(changes, Change{Stream: k.stream, Object: k.kind, Name: k.name, Kind: New, After: is.rows[k]})
+		}
+	}
+	return changes, same
+}
+
+// indexed is a list of objects by their names.
+type indexed struct {
+	order   []key
+	rows    map[key]int64
+	streams map[string]int
+}
+
+// index adds up what comes in several parts.
+func index(list []Object) indexed {
+	x := indexed{rows: map[key]int64{}, streams: map[string]int{}}
+	for _, o := range list {
+		k := key{o.Stream, o.Kind, o.Name}
+		rows, there := x.rows[k]
+		switch {
+		case !there:
+			x.order = append(x.order, k)
+			x.rows[k] = o.Rows
+		case rows < 0 || o.Rows < 0:
+			x.rows[k] = -1
+		default:
+			x.rows[k] = rows + o.Rows
+		}
+		x.streams[o.Stream]++
+	}
+	return x
+}
