@@ -185,7 +185,7 @@ func runAgent(ctx context.Context, p process, l line) error {
 	defer client.Close()
 	recent := telemetry.NewRing(p.log.With("part", "agent").Handler())
 	log := slog.New(recent)
-	d, err := newDocker(p.Config, log)
+	d, err := newDocker(p.Config, l.id, log)
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func runAgent(ctx context.Context, p process, l line) error {
 		Host: host, Version: version.String(), Controller: client,
 		Providers: []provider.Provider{d}, Engines: engines(), Concurrency: p.Concurrency, Compress: p.Compress,
 		Cache: packs, Recent: recent, Clock: clock.System{}, Logger: log,
-		Connected: l.connected,
+		Connected: l.connected, Sandboxes: d,
 		Around:    around.New(around.Options{Dir: filepath.Join(p.DataDir, "agent", "around"), Switch: d, Clock: clock.System{}, Logger: log}),
 	}
 	if l.keeper != nil {
@@ -212,10 +212,10 @@ func runAgent(ctx context.Context, p process, l line) error {
 	return err
 }
 
-func newDocker(c config.Config, log *slog.Logger) (*docker.Provider, error) {
+func newDocker(c config.Config, owner string, log *slog.Logger) (*docker.Provider, error) {
 	return docker.New(docker.Options{
 		Host: c.Docker.Host, TLS: docker.TLS{CA: c.Docker.CA, Cert: c.Docker.Cert, Key: c.Docker.Key.Reveal()},
-		HelperBinary: ownBinary, Clock: clock.System{}, Logger: log,
+		HelperBinary: ownBinary, Owner: owner, Clock: clock.System{}, Logger: log,
 	})
 }
 

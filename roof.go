@@ -57,7 +57,7 @@ func help(ctx context.Context, args []string, in io.Reader, out, errw io.Writer)
 // store is read directly.
 func rescueInto(ctx context.Context, r cli.Rescue) ([]string, error) {
 	log := slog.New(slog.DiscardHandler)
-	d, err := newDocker(r.Config, log)
+	d, err := newDocker(r.Config, "rescue", log)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	// Around does what is done around dumps; nil: only sources without hooks and
 	// companions are backed up.
 	Around *around.Around
+	// Sandboxes makes containers for drills; nil: there are no drills.
+	Sandboxes provider.Sandboxes
 	// Recent has the last lines of this agent's log; nil: there are none to show.
 	Recent *telemetry.Ring
 	// TrustVersion tells which version of the cluster's trust this agent has, and

@@ -103,6 +103,10 @@ func (d *database) Explain(engine.Exit) *problem.Problem {
 	return problem.New(problem.Failed, "it failed")
 }
 
+func (d *database) Blank(_ engine.Facts, s source.Spec, _ source.Secret) engine.Blank {
+	return engine.Blank{Spec: s}
+}
+
 func (d *database) Open(ctx context.Context, _ engine.Instance, _ source.Spec) (engine.Session, error) {
 	d.mu.Lock()
 	d.opened++

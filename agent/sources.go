@@ -84,6 +84,20 @@ func (s *sources) bySource(name string) (place, error) {
 		WithReason(engine.ReasonNotRunning).WithHint("Start its container, or remove the source's label if it is gone for good.")
 }
 
+// about gives what the labels of a source and its container tell, whether that
+// runs or not; the engine is nil when there is no such source, or when something
+// is wrong with its labels.
+func (s *sources) about(name string) (engine.Engine, source.Spec, engine.Facts) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, src := range s.all.Sources {
+		if src.Name == name && src.State != inventory.Invalid {
+			return src.Engine, src.Spec, src.Container.Facts
+		}
+	}
+	return nil, source.Spec{}, engine.Facts{}
+}
+
 // byContainer finds a container by its name or id, labelled or not.
 func (s *sources) byContainer(ctx context.Context, nameOrID string) (place, error) {
 	var failures []error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/baktainer/baktainer/agent/around"
 	"github.com/baktainer/baktainer/agent/backup"
+	"github.com/baktainer/baktainer/agent/drill"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/agent/restore"
 	"github.com/baktainer/baktainer/agent/uplink"
@@ -23,6 +25,7 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/run"
+	"github.com/baktainer/baktainer/internal/source"
 )
 
 var tracer = otel.Tracer("github.com/baktainer/baktainer/agent")
@@ -58,12 +61,15 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 		ctx = limited
 	}
 	outcome := uplink.Outcome{}
-	if as.Backup != nil {
+	switch {
+	case as.Backup != nil:
 		err = a.backup(ctx, as, j, log)
 		if err == nil {
 			return nil // the commit has told it
 		}
-	} else {
+	case as.Drill != nil:
+		outcome.Report, outcome.Drill, err = a.drill(ctx, as, j, log)
+	default:
 		outcome.Report, err = a.restore(ctx, as, j, log)
 	}
 	cause := context.Cause(ctx)
@@ -82,6 +88,9 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 	default:
 		log.Error("run failed", "error", err)
 		outcome.Err = err
+	}
+	if cause != nil {
+		outcome.Drill = nil // it came to no end
 	}
 	outcome.Logs = j.log.lines()
 	// It is told for as long as the run is ours: an end that nobody hears of has the
@@ -128,7 +137,7 @@ func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *s
 	log.Info("stored", "raw_bytes", result.Summary.RawBytes, "new_bytes", result.Summary.NewBytes, "hand_overs", objects.HandOvers())
 	err = objects.Commit(ctx, uplink.Snapshot{
 		ID: as.Backup.Snapshot, Source: as.Source, Engine: where.engine.Name(), Server: result.Server,
-		Image:    where.container.Facts.Image,
+		Image: where.container.Facts.Image, ImageDigest: where.container.Facts.ImageDigest,
 		FireTime: as.Backup.FireTime, StartedAt: started, Summary: result.Summary,
 	}, j.log.lines())
 	if err != nil {
@@ -171,6 +180,32 @@ func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *
 		Options: engine.RestoreOptions{Overwrite: w.Overwrite, DryRun: w.DryRun, NoOwner: w.NoOwner},
 		Engine:  where.engine, Instance: where.instance, Spec: where.spec,
 	}, a.Controller.Objects(j.hold(), as.Controllers, log), restoreReporter{j}, log)
+}
+
+// drill restores a snapshot into a throwaway container. The source's own container
+// need not run, and not even be there: then its labels are not known.
+func (a *Agent) drill(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) ([]string, *uplink.Drilled, error) {
+	w := as.Drill
+	if a.Sandboxes == nil {
+		return nil, nil, problem.New(problem.Failed, "this agent has nothing to make throwaway containers with")
+	}
+	e, spec, facts := a.sources.about(as.Source)
+	if e == nil || e.Name() != w.Engine {
+		i := slices.IndexFunc(a.Engines, func(e engine.Engine) bool { return e.Name() == w.Engine })
+		if i < 0 {
+			return nil, nil, problem.New(problem.Failed, "this agent knows no engine %q", w.Engine).WithReason(engine.ReasonUnsupported)
+		}
+		e, spec, facts = a.Engines[i], source.Spec{Name: as.Source, Engine: w.Engine}, engine.Facts{Image: w.Image}
+	}
+	work := drill.Work{Run: as.Lease.Run, Snapshot: w.Snapshot, Key: as.Key, Engine: e, Spec: spec, Facts: facts}
+	work.Images, work.Other = drill.Images(spec.Drill.Image, w.Image, w.ImageDigest, facts)
+	r, err := drill.Run(ctx, work, a.Sandboxes, a.Controller.Objects(j.hold(), as.Controllers, log), restoreReporter{j}, a.Clock, log)
+	if !r.Verdict {
+		return r.Report, nil, err
+	}
+	return r.Report, &uplink.Drilled{
+		Ready: r.Ready, Restored: r.Restored, Objects: r.Objects, Rows: r.Rows, Assertions: r.Assertions, Image: r.Image,
+	}, err
 }
 
 func (a *Agent) target(ctx context.Context, as uplink.Assignment) (place, error) {

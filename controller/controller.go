@@ -47,6 +47,8 @@ type Options struct {
 	Version   string
 	// DefaultSchedule fires for every source that has no schedule of its own; empty: there is none.
 	DefaultSchedule string
+	// DrillSchedule does for drills; empty: there are none unless labels ask for them.
+	DrillSchedule string
 	// Schedules are of several sources.
 	Schedules []schedule.Several
 	// Zone is the time zone of schedules that name none; nil: UTC.
@@ -137,7 +139,7 @@ func New(o Options) (*Controller, error) {
 	decides := leader{o.Node}
 	var err error
 	if c.scheduler, err = scheduler.New(scheduler.Options{
-		Node: decides, Clock: o.Clock, Logger: o.Logger, Default: o.DefaultSchedule, Schedules: o.Schedules, Zone: o.Zone, Tick: o.Tick,
+		Node: decides, Clock: o.Clock, Logger: o.Logger, Default: o.DefaultSchedule, Drills: o.DrillSchedule, Schedules: o.Schedules, Zone: o.Zone, Tick: o.Tick,
 	}); err != nil {
 		return nil, err
 	}
@@ -171,8 +173,8 @@ func New(o Options) (*Controller, error) {
 		Node: o.Node, Agents: c.dispatch, Repo: o.Repo, Store: o.Store, Stores: c.stores.infos,
 		Verifier: verifier,
 		Retain:   c.retain,
-		Every:    rhythm.every,
-		Clock:    o.Clock, Version: o.Version, Schedule: scheduler.Default, Stopping: c.stopping,
+		Every:    rhythm.every, DrillEvery: rhythm.everyDrill,
+		Clock: o.Clock, Version: o.Version, Schedule: scheduler.Default, Stopping: c.stopping,
 	})
 	c.identity = identity.New(identity.Options{
 		Node: o.Node, Repo: o.Repo, Clock: o.Clock, Logger: o.Logger, Controllers: c.Controllers, AgentsTrust: c.agentsTrust, OwnPKI: o.OwnPKI,

@@ -127,7 +127,7 @@ var (
 		pb.SourceState_SOURCE_STATE_READY: "ready", pb.SourceState_SOURCE_STATE_INVALID: "invalid",
 		pb.SourceState_SOURCE_STATE_STOPPED: "stopped", pb.SourceState_SOURCE_STATE_GONE: "gone",
 	}
-	kindWords   = map[pb.RunKind]string{pb.RunKind_RUN_KIND_BACKUP: "backup", pb.RunKind_RUN_KIND_RESTORE: "restore"}
+	kindWords   = map[pb.RunKind]string{pb.RunKind_RUN_KIND_BACKUP: "backup", pb.RunKind_RUN_KIND_RESTORE: "restore", pb.RunKind_RUN_KIND_DRILL: "drill"}
 	resultWords = map[pb.RunState]string{
 		pb.RunState_RUN_STATE_SUCCEEDED: "succeeded", pb.RunState_RUN_STATE_FAILED: "failed", pb.RunState_RUN_STATE_CANCELLED: "cancelled",
 	}

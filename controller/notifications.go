@@ -44,9 +44,9 @@ type rhythm struct {
 	clock clock.Clock
 	zone  *time.Location
 
-	mu   sync.Mutex
-	view *state.View // that hold was taken from
-	hold *scheduler.Holding
+	mu              sync.Mutex
+	view            *state.View // that backups and drills were taken from
+	backups, drills *scheduler.Holding
 	// longest is the longest pause of a schedule, by expression and zone.
 	longest map[string]time.Duration
 }
@@ -60,13 +60,29 @@ const mostRhythms = 1000
 
 // every is how long a source waits at most for its next backup, 0 when nothing
 // fires for it.
-func (r *rhythm) every(v *state.View, src *pb.Source) (every time.Duration) {
+func (r *rhythm) every(v *state.View, src *pb.Source) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.look(v)
+	return r.shortest(r.backups, src)
+}
+
+// everyDrill is the same for drills.
+func (r *rhythm) everyDrill(v *state.View, src *pb.Source) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.look(v)
+	return r.shortest(r.drills, src)
+}
+
+func (r *rhythm) look(v *state.View) {
 	if r.view != v {
-		r.view, r.hold = v, scheduler.Hold(v)
+		r.view, r.backups, r.drills = v, scheduler.Hold(v, false), scheduler.Hold(v, true)
 	}
-	for _, s := range r.hold.For(src.GetName()) {
+}
+
+func (r *rhythm) shortest(hold *scheduler.Holding, src *pb.Source) (every time.Duration) {
+	for _, s := range hold.For(src.GetName()) {
 		if p := r.pause(s); p > 0 && (every == 0 || p < every) {
 			every = p
 		}
@@ -108,8 +124,11 @@ func missed(v *state.View) []notify.Missed {
 			latest[source] = m
 		}
 	}
-	hold := scheduler.Hold(v)
+	hold := scheduler.Hold(v, false)
 	for _, s := range v.Schedules() {
+		if scheduler.OfDrills(s) {
+			continue
+		}
 		var all *pb.SkippedFire // the newest that is of all its sources
 		for _, k := range s.GetSkipped() {
 			switch {

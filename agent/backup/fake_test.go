@@ -39,6 +39,10 @@ type database struct {
 func (d *database) Name() string   { return "fake" }
 func (d *database) Server() string { return "Fake 1.0" }
 
+func (d *database) Blank(_ engine.Facts, s source.Spec, _ source.Secret) engine.Blank {
+	return engine.Blank{Spec: s}
+}
+
 func (d *database) Open(context.Context, engine.Instance, source.Spec) (engine.Session, error) {
 	return d, d.openErr
 }

@@ -23,6 +23,9 @@ func (e fakeEngine) Name() string                                       { return
 func (e fakeEngine) Aliases() []string                                  { return e.aliases }
 func (e fakeEngine) Detect(f engine.Facts) bool                         { return strings.Contains(f.Image, e.name) }
 func (e fakeEngine) Check(source.Spec, engine.Facts) []engine.Complaint { return e.complaints }
+func (e fakeEngine) Blank(engine.Facts, source.Spec, source.Secret) engine.Blank {
+	return engine.Blank{}
+}
 func (e fakeEngine) Open(context.Context, engine.Instance, source.Spec) (engine.Session, error) {
 	return nil, nil
 }

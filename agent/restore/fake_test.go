@@ -46,6 +46,10 @@ type target struct {
 
 func (d *target) Name() string { return "fake" }
 
+func (d *target) Blank(_ engine.Facts, s source.Spec, _ source.Secret) engine.Blank {
+	return engine.Blank{Spec: s}
+}
+
 func (d *target) Open(context.Context, engine.Instance, source.Spec) (engine.Session, error) {
 	return d, d.openErr
 }

@@ -28,8 +28,11 @@ type Work struct {
 	Snapshot repo.Ref
 	Key      repo.SourceKey
 	// Select names streams or databases; empty means all.
-	Select   []string
-	Options  engine.RestoreOptions
+	Select  []string
+	Options engine.RestoreOptions
+	// Scratch says that nothing in the target is worth keeping: what is overwritten
+	// is not until the whole of the snapshot has been read once, unless it is set.
+	Scratch  bool
 	Engine   engine.Engine
 	Instance engine.Instance
 	Spec     source.Spec
@@ -67,7 +70,7 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 		metas = append(metas, engine.Stream{Name: s.Name, Kind: s.Kind, Database: s.Database, Format: s.Format})
 		total += s.Size
 	}
-	if w.Options.Overwrite && !w.Options.DryRun {
+	if w.Options.Overwrite && !w.Options.DryRun && !w.Scratch {
 		// Prepare may drop what is there: not before it is certain that the whole of
 		// what shall take its place can be read.
 		report.Phase("checking the snapshot")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -137,6 +138,12 @@ func (c *Client) Finish(ctx context.Context, h Hold, o Outcome) error {
 	}
 	if o.Err != nil {
 		req.Failure = transport.ToFailure(o.Err)
+	}
+	if d := o.Drill; d != nil {
+		req.Drill = &pb.DrillResult{
+			Passed: o.Err == nil, Ready: durationpb.New(d.Ready), Restored: durationpb.New(d.Restored),
+			Objects: d.Objects, Rows: d.Rows, Assertions: int32(d.Assertions), Image: d.Image,
+		}
 	}
 	leader, pause := finder{c: c}, Backoff{Most: maxDataPause}
 	for {

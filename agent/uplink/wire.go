@@ -42,6 +42,11 @@ func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
 			Container: q.GetTargetContainer(), Select: q.GetSelect(),
 			Overwrite: q.GetOverwrite(), DryRun: q.GetDryRun(), NoOwner: q.GetNoOwner(),
 		}
+	case *pb.Assignment_Drill:
+		out.Drill = &DrillWork{
+			Snapshot: refFromWire(w.Drill.GetSnapshotSource(), w.Drill.GetSnapshot()),
+			Engine:   w.Drill.GetEngine(), Image: w.Drill.GetImage(), ImageDigest: w.Drill.GetImageDigest(),
+		}
 	default:
 		return out, problem.New(problem.Failed, "this agent does not know that kind of work").
 			WithReason(transport.ReasonUnsupported).WithHint("Update the agent: it is older than the controller.")
@@ -81,6 +86,9 @@ func orders(s inventory.Source, w *pb.Source) {
 			CatchUp: o.CatchUp, Concurrency: o.Concurrency, Priority: o.Priority, Retention: o.Retention,
 		})
 	}
+	if s.Spec.Drill.Cron != "" {
+		w.Schedules = append(w.Schedules, &pb.ScheduleSpec{Name: schedule.Drill, Cron: s.Spec.Drill.Cron, Priority: schedule.DrillPriority, Kind: pb.RunKind_RUN_KIND_DRILL})
+	}
 	w.DependsOn, w.OnUpstreamFailure = s.Spec.DependsOn, s.Spec.OnUpstreamFailure
 	w.Priority = pb.Priority(slices.Index(schedule.Priorities, s.Spec.Priority) + 1)
 	if s.Spec.Attempts > 0 || s.Spec.TimeLimit > 0 {
@@ -105,7 +113,7 @@ func stateToWire(s inventory.State) pb.SourceState {
 
 func snapshotToWire(s Snapshot) *pb.Snapshot {
 	w := &pb.Snapshot{
-		Id: s.ID, Source: s.Source, Engine: s.Engine, Server: s.Server, Image: s.Image,
+		Id: s.ID, Source: s.Source, Engine: s.Engine, Server: s.Server, Image: s.Image, ImageDigest: s.ImageDigest,
 		FireTime: timestamppb.New(s.FireTime), StartedAt: timestamppb.New(s.StartedAt),
 		RawBytes: s.Summary.RawBytes, NewBytes: s.Summary.NewBytes,
 		ManifestSha256: s.Summary.Manifest[:], ManifestSize: s.Summary.ManifestSize, Root: s.Summary.Root[:],

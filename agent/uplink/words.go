@@ -34,7 +34,8 @@ func (h Hold) over() error {
 	return h.Lasts()
 }
 
-// Assignment is one run leased to this agent. Exactly one of Backup and Restore is set.
+// Assignment is one run leased to this agent. Exactly one of Backup, Restore and
+// Drill is set.
 type Assignment struct {
 	Lease Lease
 	// Source is what is backed up, or the target of a restore (empty when the target is a container by name).
@@ -48,6 +49,7 @@ type Assignment struct {
 	Controllers []string // ids of those to send objects to, best first
 	Backup      *BackupWork
 	Restore     *RestoreWork
+	Drill       *DrillWork
 }
 
 // BackupWork is a backup to make.
@@ -71,9 +73,25 @@ type RestoreWork struct {
 	NoOwner   bool
 }
 
+// DrillWork is a restore into a throwaway container.
+type DrillWork struct {
+	Snapshot repo.Ref
+	// Engine made the snapshot, of a container of that image.
+	Engine, Image, ImageDigest string
+}
+
+// Drilled is what came of a drill that came to a verdict.
+type Drilled struct {
+	Ready, Restored time.Duration
+	Objects, Rows   int64
+	Assertions      int
+	Image           string
+}
+
 // Snapshot is what the agent knows of the snapshot that a backup made.
 type Snapshot struct {
 	ID, Source, Engine, Server, Image string
+	ImageDigest                       string
 	FireTime, StartedAt               time.Time
 	Summary                           repo.Summary
 }
@@ -84,6 +102,8 @@ type Outcome struct {
 	Cancelled bool
 	Report    []string
 	Logs      []LogLine
+	// Drill is nil for other runs, and for a drill without a verdict.
+	Drill *Drilled
 }
 
 // LogLine is one line of a run's log.

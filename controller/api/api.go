@@ -66,6 +66,8 @@ type Options struct {
 	// Every is how long a source waits at most for its next backup, 0 when nothing
 	// fires for it.
 	Every func(*state.View, *pb.Source) time.Duration
+	// DrillEvery is the same for drills.
+	DrillEvery func(*state.View, *pb.Source) time.Duration
 	// Stopping is closed when the controller stops: whoever watches a run is told
 	// then, rather than holding up the end of the process.
 	Stopping <-chan struct{}
@@ -144,7 +146,7 @@ func (s *Server) problems(st *pb.GetStatusResponse) []string {
 // ListSources implements the admin service.
 func (s *Server) ListSources(context.Context, *pb.ListSourcesRequest) (*pb.ListSourcesResponse, error) {
 	view := s.Node.View()
-	resp, hold := &pb.ListSourcesResponse{}, scheduler.Hold(view)
+	resp, hold := &pb.ListSourcesResponse{}, scheduler.Hold(view, false)
 	for _, src := range view.Sources() {
 		resp.Sources = append(resp.Sources, s.status(view, hold, src))
 	}
@@ -158,7 +160,7 @@ func (s *Server) GetSource(_ context.Context, req *pb.GetSourceRequest) (*pb.Get
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetSourceResponse{Source: s.status(view, scheduler.Hold(view), src)}, nil
+	return &pb.GetSourceResponse{Source: s.status(view, scheduler.Hold(view, false), src)}, nil
 }
 
 const labelDependsOn = label.Prefix + "depends_on"

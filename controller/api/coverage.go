@@ -28,6 +28,7 @@ func (s *Server) GetCoverage(context.Context, *pb.GetCoverageRequest) (*pb.GetCo
 		resp.Sources = append(resp.Sources, coverage.Judge(coverage.Facts{
 			Source: src, Snapshots: view.Snapshots(src.GetName(), 0), Conditions: of[src.GetName()],
 			Scheduled: s.Every(view, src) > 0, Connected: connected[src.GetAgent()],
+			DrillEvery: s.DrillEvery(view, src), Now: s.Clock.Now(),
 		}))
 	}
 	return resp, nil

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/baktainer/baktainer/controller/dispatch"
+	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -16,13 +17,8 @@ import (
 func (s *Server) checkRestore(req *pb.RestoreRequest) (*pb.RestoreRequest, *pb.Snapshot, error) {
 	view := s.Node.View()
 	var wrong []error
-	snapshot, err := view.FindSnapshot(req.GetSnapshot())
+	snapshot, err := s.findSnapshot(view, req.GetSnapshot())
 	if err != nil {
-		if name, ok := strings.CutSuffix(req.GetSnapshot(), "@latest"); ok {
-			if _, unknown := findSource(view, name); unknown != nil {
-				err = unknown
-			}
-		}
 		wrong = append(wrong, err)
 	} else if err := checkSelection(snapshot, req.GetSelect()); err != nil {
 		wrong = append(wrong, err)
@@ -36,6 +32,19 @@ func (s *Server) checkRestore(req *pb.RestoreRequest) (*pb.RestoreRequest, *pb.S
 	checked := proto.CloneOf(req)
 	checked.Snapshot = snapshot.GetId()
 	return checked, snapshot, nil
+}
+
+// findSnapshot is the view's, and says so when it is the source that is not known.
+func (s *Server) findSnapshot(view *state.View, ref string) (*pb.Snapshot, error) {
+	snapshot, err := view.FindSnapshot(ref)
+	if err != nil {
+		if name, _, ok := strings.Cut(ref, "@"); ok {
+			if _, unknown := findSource(view, name); unknown != nil {
+				err = unknown
+			}
+		}
+	}
+	return snapshot, err
 }
 
 // checkTarget checks where a restore goes; snapshot is nil when it is not known.

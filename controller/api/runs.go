@@ -103,7 +103,7 @@ func (s *Server) wanted(req *pb.StartBackupRequest) ([]string, error) {
 // ListRuns implements the admin service.
 func (s *Server) ListRuns(_ context.Context, req *pb.ListRunsRequest) (*pb.ListRunsResponse, error) {
 	view := s.Node.View()
-	runs := view.Runs(req.GetSource(), limit(req.GetLimit(), defaultRuns, maxRuns))
+	runs := view.RunsOf(req.GetKind(), req.GetSource(), limit(req.GetLimit(), defaultRuns, maxRuns))
 	if len(runs) == 0 && req.GetSource() != "" {
 		if _, err := findSource(view, req.GetSource()); err != nil {
 			return nil, err
@@ -179,6 +179,63 @@ func (s *Server) CancelRun(ctx context.Context, req *pb.CancelRunRequest) (*pb.C
 	}
 	r, err := s.run(req.GetId())
 	return &pb.CancelRunResponse{Run: r}, err
+}
+
+// StartDrill implements the admin service.
+func (s *Server) StartDrill(ctx context.Context, req *pb.StartDrillRequest) (*pb.StartDrillResponse, error) {
+	view := s.Node.View()
+	request := req.GetRequestId()
+	if request == "" {
+		request = rand.Text()
+	}
+	var wrong []error
+	var runs []*pb.Run
+	now := s.Clock.Now()
+	for _, ref := range req.GetSnapshots() {
+		snapshot, err := s.drillable(view, ref, req.GetAgent())
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		r := queue.Drill(request+" "+snapshot.GetId(), snapshot.GetSource(), "manual", time.Unix(0, 0), &pb.DrillRequest{Snapshot: snapshot.GetId(), Agent: req.GetAgent()})
+		r.FireTime = timestamppb.New(now)
+		runs = append(runs, r)
+	}
+	if len(req.GetSnapshots()) == 0 {
+		wrong = append(wrong, problem.New(problem.InvalidInput, "no snapshot is named"))
+	}
+	if err := combine(wrong); err != nil {
+		return nil, err
+	}
+	if err := queue.All(ctx, s.Node, "admin", "drill "+request, runs...); err != nil {
+		return nil, err
+	}
+	resp := &pb.StartDrillResponse{}
+	for _, r := range runs {
+		queued, err := s.run(r.GetId())
+		if err != nil {
+			return nil, err
+		}
+		resp.Runs = append(resp.Runs, queued)
+	}
+	return resp, nil
+}
+
+// drillable finds a snapshot that can be drilled, by that agent or, when none is
+// named, by that of its source.
+func (s *Server) drillable(view *state.View, ref, agent string) (*pb.Snapshot, error) {
+	snapshot, err := s.findSnapshot(view, ref)
+	if err != nil {
+		return nil, err
+	}
+	if agent != "" {
+		return snapshot, s.checkTargetAgent(agent)
+	}
+	if src, err := findSource(view, snapshot.GetSource()); err != nil || src.GetState() == pb.SourceState_SOURCE_STATE_GONE {
+		return nil, problem.New(problem.NotFound, "the source %s is gone, so that it is not clear on which host to hold the drill", snapshot.GetSource()).
+			WithHint("Name the agent of a host that has its image: --agent.")
+	}
+	return snapshot, nil
 }
 
 // StartRestore implements the admin service.

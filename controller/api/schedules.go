@@ -53,7 +53,7 @@ func (s *Schedules) ListSchedules(_ context.Context, req *pb.ListSchedulesReques
 
 // holdingFor lists the schedules that hold for a source, and its one-shots.
 func holdingFor(view *state.View, source string) []*pb.Schedule {
-	return append(slices.Clip(scheduler.Hold(view).For(source)), oneShots(view, source)...)
+	return slices.Concat(scheduler.Hold(view, false).For(source), oneShots(view, source), scheduler.Hold(view, true).For(source))
 }
 
 func oneShots(view *state.View, source string) (list []*pb.Schedule) {
@@ -66,12 +66,12 @@ func oneShots(view *state.View, source string) (list []*pb.Schedule) {
 }
 
 func (s *Schedules) statuses(view *state.View, all []*pb.Schedule) []*pb.ScheduleStatus {
-	hold, sources := scheduler.Hold(view), map[string][]string{}
+	backups, drills, sources := scheduler.Hold(view, false), scheduler.Hold(view, true), map[string][]string{}
 	for _, src := range view.Sources() {
 		if src.GetState() == pb.SourceState_SOURCE_STATE_GONE {
 			continue
 		}
-		for _, holds := range hold.For(src.GetName()) {
+		for _, holds := range slices.Concat(backups.For(src.GetName()), drills.For(src.GetName())) {
 			sources[holds.GetId()] = append(sources[holds.GetId()], src.GetName())
 		}
 	}
@@ -168,6 +168,7 @@ func (s *Schedules) PreviewSchedules(_ context.Context, req *pb.PreviewSchedules
 type planned struct {
 	*pb.PlannedFire
 	at, next time.Time
+	drill    bool
 }
 
 // fires are the next of several schedules together.
@@ -200,14 +201,14 @@ func (s *Schedules) fires(all []*pb.Schedule, source string, after time.Time, co
 			case kept.GetResting():
 				p.Reasons = append(p.Reasons, "its source is gone: it does not fire")
 			}
-			list = append(list, planned{p, f.At, o.Next(f.At)})
+			list = append(list, planned{p, f.At, o.Next(f.At), scheduler.OfDrills(kept)})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b planned) int { return cmp.Or(a.at.Compare(b.at), rarer(a, b)) })
 	list = list[:min(count, len(list))]
 	out := make([]*pb.PlannedFire, len(list))
 	for i, p := range list {
-		if i > 0 && p.at.Equal(list[i-1].at) {
+		if i > 0 && p.at.Equal(list[i-1].at) && !p.drill && !list[i-1].drill {
 			p.Reasons = append(p.Reasons, fmt.Sprintf("passed over: %s fires at the same time, and one backup is enough", out[i-1].GetSchedule()))
 		}
 		out[i] = p.PlannedFire
@@ -264,6 +265,10 @@ func (s *Schedules) SetSchedule(ctx context.Context, req *pb.SetScheduleRequest)
 		}
 	}
 	add(state.CheckScheduleID(kept.GetId(), kept.GetSource()))
+	if kept.GetId() == scheduler.DefaultDrills || kept.GetSource() != "" && state.ScheduleName(kept.GetId()) == schedule.Drill {
+		add(problem.New(problem.InvalidInput, "%.200q is a schedule of drills", kept.GetId()).
+			WithHint("Set the label baktainer.drill.schedule of its container, or the setting drill-schedule."))
+	}
 	switch {
 	case kept.GetSource() == "":
 		kept.Patterns = req.GetPatterns()

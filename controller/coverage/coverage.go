@@ -3,6 +3,8 @@
 package coverage
 
 import (
+	"time"
+
 	"github.com/baktainer/baktainer/internal/condition"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -15,6 +17,8 @@ const (
 	NeverVerified = "never-verified"  // no snapshot of it was read again and found right
 	Unscheduled   = "unscheduled"     // no schedule fires for it
 	AgentAway     = "agent-away"      // the agent of its host is not connected
+	NeverDrilled  = "never-drilled"   // no drill has restored it, though drills are held
+	DrillOverdue  = "drill-overdue"   // the last drill that restored it was long ago
 )
 
 // Facts are what is known of one source.
@@ -26,7 +30,14 @@ type Facts struct {
 	Conditions []*pb.Condition
 	// Scheduled says that a schedule fires for it, Connected that its agent is there.
 	Scheduled, Connected bool
+	// DrillEvery is the time between two drills of its schedule, 0 when it has none.
+	DrillEvery time.Duration
+	Now        time.Time
 }
+
+// drillPatience is for how many drills that were not held nobody is told, with a
+// day to spread them.
+const drillPatience = 2
 
 // Judge says what a source could be brought back to, and what is amiss. A source
 // whose container is gone for good has no gaps: nobody waits for its backups.
@@ -36,6 +47,12 @@ func Judge(f Facts) *pb.SourceCoverage {
 		if s.GetVerifiedAt() != nil && s.GetDamagedAt() == nil {
 			// What a dump has is what there was when it began.
 			c.Restorable, c.RestorableAt = s.GetId(), s.GetStartedAt()
+			break
+		}
+	}
+	for _, s := range f.Snapshots {
+		if s.GetDrilledAt() != nil && s.GetDrillFailedAt() == nil && s.GetDamagedAt() == nil {
+			c.Drilled, c.DrilledFrom, c.Recovery = s.GetId(), s.GetStartedAt(), s.GetRecovery()
 			break
 		}
 	}
@@ -55,6 +72,7 @@ func Judge(f Facts) *pb.SourceCoverage {
 	case c.GetRestorable() == "":
 		gap(NeverVerified, "no snapshot of it is known to be good", "Read them again: `baktainer snapshot verify --all`.")
 	}
+	f.drills(c, gap)
 	if !f.Scheduled {
 		gap(Unscheduled, "no schedule backs it up", "Give it one, or resume the one it has: `baktainer schedule ls`.")
 	}
@@ -65,6 +83,28 @@ func Judge(f Facts) *pb.SourceCoverage {
 		gap(string(condition.Of(k.GetKind()).Event), k.GetMessage(), k.GetHint())
 	}
 	return c
+}
+
+// drills says when drills are held by themselves and have not proved anything for
+// long.
+func (f Facts) drills(c *pb.SourceCoverage, gap func(kind, message, hint string)) {
+	if f.DrillEvery == 0 || len(f.Snapshots) == 0 {
+		return
+	}
+	limit := drillPatience*f.DrillEvery + 24*time.Hour
+	last, oldest := time.Time{}, f.Snapshots[len(f.Snapshots)-1].GetCommittedAt().AsTime()
+	for _, s := range f.Snapshots {
+		if at := s.GetDrilledAt(); at != nil && at.AsTime().After(last) {
+			last = at.AsTime()
+		}
+	}
+	hint := "Hold one now: `baktainer drill run " + c.GetSource() + "`."
+	switch {
+	case last.IsZero() && f.Now.Sub(oldest) > limit:
+		gap(NeverDrilled, "no drill has restored a snapshot of it", hint)
+	case !last.IsZero() && f.Now.Sub(last) > limit:
+		gap(DrillOverdue, "the last drill that restored it was "+last.UTC().Format("2006-01-02"), hint)
+	}
 }
 
 // wrong is the first thing that is wrong with a source's labels.

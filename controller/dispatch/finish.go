@@ -54,6 +54,12 @@ func (d *Dispatcher) FinishRun(ctx context.Context, req *pb.FinishRunRequest) (*
 	if len(c.Logs) == 0 {
 		c.Logs = state.BoundedLogs(d.LogsOf(req.GetLease()))
 	}
+	if d := req.GetDrill(); d != nil && r.GetKind() == pb.RunKind_RUN_KIND_DRILL {
+		c.Drill = &pb.DrillResult{
+			Passed: d.GetPassed() && req.GetFailure() == nil, Ready: d.GetReady(), Restored: d.GetRestored(),
+			Objects: d.GetObjects(), Rows: d.GetRows(), Assertions: d.GetAssertions(), Image: clip(d.GetImage()),
+		}
+	}
 	switch {
 	case req.GetCancelled():
 		c.State = pb.RunState_RUN_STATE_CANCELLED

@@ -38,7 +38,7 @@ func (d *Dispatcher) grant(ctx context.Context) {
 	byPriority(queued)
 	h := d.hall(view)
 	for _, p := range view.ActivePrunes() {
-		h.busy[p.GetSource()] = "it is being pruned: " + p.GetSource()
+		h.busy[p.GetSource()], h.pruned[p.GetSource()] = "it is being pruned: "+p.GetSource(), true
 	}
 	for _, r := range view.LeasedRuns() {
 		h.occupy(r, r.GetAgent())
@@ -115,8 +115,8 @@ func (d *Dispatcher) lease(ctx context.Context, r *pb.Run, agent string) error {
 // which the snapshot lies under that it reads.
 func (d *Dispatcher) keyFor(view *state.View, r *pb.Run) (repo.SourceKey, error) {
 	generation := uint32(0)
-	if r.GetKind() == pb.RunKind_RUN_KIND_RESTORE {
-		s, _ := view.Snapshot(r.GetRestore().GetSnapshot())
+	if id := state.Reads(r); id != "" {
+		s, _ := view.Snapshot(id)
 		generation = max(s.GetKeyGeneration(), 1)
 	}
 	return d.Key(r.GetSource(), generation)
@@ -144,7 +144,13 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 		a.Work = &pb.Assignment_Backup{Backup: w}
 		return a
 	}
-	s, _ := view.Snapshot(r.GetRestore().GetSnapshot())
+	s, _ := view.Snapshot(state.Reads(r))
+	if r.GetKind() == pb.RunKind_RUN_KIND_DRILL {
+		a.Work = &pb.Assignment_Drill{Drill: &pb.DrillWork{
+			Snapshot: ref(s), SnapshotSource: r.GetSource(), Engine: s.GetEngine(), Image: s.GetImage(), ImageDigest: s.GetImageDigest(),
+		}}
+		return a
+	}
 	a.Work = &pb.Assignment_Restore{Restore: &pb.RestoreWork{
 		Snapshot: ref(s), SnapshotSource: r.GetSource(), Request: r.GetRestore(), Engine: s.GetEngine(),
 	}}

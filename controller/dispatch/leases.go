@@ -83,7 +83,7 @@ func (d *Dispatcher) release(ctx context.Context, r *pb.Run, why string) error {
 	case r.GetEpoch() >= MaxAttempts+uint64(max(r.GetFailedAttempts(), 0)):
 		c.Failure = &pb.Failure{
 			Code: string(problem.Failed), Reason: string(ReasonAgentLost), Source: r.GetSource(),
-			Message: "the agent " + r.GetAgent() + " was lost in each of the attempts to back up: " + why,
+			Message: "the agent " + r.GetAgent() + " was lost in each of the attempts: " + why,
 			Hint:    "See the agent's log, and whether its host has enough memory.",
 		}
 	}

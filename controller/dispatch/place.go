@@ -33,6 +33,7 @@ type hall struct {
 	view     *state.View
 	seats    map[string]*seat
 	busy     map[string]string // sources that cannot be touched now, and why
+	pruned   map[string]bool   // sources that are being pruned
 	limits   *pb.Limits
 	running  int
 	hosts    map[string]int // runs that are at work on each host
@@ -43,7 +44,7 @@ type hall struct {
 
 func (d *Dispatcher) hall(view *state.View) *hall {
 	return &hall{
-		view: view, seats: d.seats(view), busy: map[string]string{}, limits: view.Limits(), hosts: map[string]int{},
+		view: view, seats: d.seats(view), busy: map[string]string{}, pruned: map[string]bool{}, limits: view.Limits(), hosts: map[string]int{},
 		now: d.Clock.Now(), began: d.leadsSince(), deadline: d.AgentDeadline,
 	}
 }
@@ -51,7 +52,9 @@ func (d *Dispatcher) hall(view *state.View) *hall {
 // occupy takes a seat and the sources for a run.
 func (h *hall) occupy(r *pb.Run, agent string) {
 	for _, name := range state.Touches(r) {
-		h.busy[name] = "another run is at work on " + name
+		if r.GetKind() != pb.RunKind_RUN_KIND_DRILL {
+			h.busy[name] = "another run is at work on " + name
+		}
 	}
 	h.running++
 	if s := h.seats[agent]; s != nil {
@@ -84,7 +87,7 @@ func (h *hall) place(r *pb.Run) placement {
 		return placement{fail: fail.WithSource(r.GetSource())}
 	}
 	for _, name := range state.Touches(r) {
-		if why := h.busy[name]; why != "" {
+		if why := h.busy[name]; why != "" && (h.pruned[name] || r.GetKind() != pb.RunKind_RUN_KIND_DRILL) {
 			return placement{wait: why}
 		}
 	}
@@ -134,6 +137,9 @@ func (h *hall) agentFor(r *pb.Run) (string, *pb.Source, *problem.Problem) {
 		return "", nil, problem.New(problem.InvalidInput, "several agents are connected: %v", connected).WithHint("Say which host has the target container.")
 	}
 	src, ok := h.view.Source(target(r))
+	if a := r.GetDrill().GetAgent(); a != "" {
+		return a, src, nil
+	}
 	if !ok {
 		return "", nil, problem.New(problem.NotFound, "there is no source %q", target(r)).WithReason(ReasonGone)
 	}
@@ -143,10 +149,11 @@ func (h *hall) agentFor(r *pb.Run) (string, *pb.Source, *problem.Problem) {
 // check says why a run cannot be carried out at all, given that its agent has
 // reported how things are.
 func (h *hall) check(r *pb.Run, src *pb.Source) *problem.Problem {
-	if r.GetRestore() != nil {
-		if s, ok := h.view.Snapshot(r.GetRestore().GetSnapshot()); ok && s.GetPrunedAt() != nil {
-			return state.Pruned(s)
-		}
+	if s, ok := h.view.Snapshot(state.Reads(r)); ok && s.GetPrunedAt() != nil {
+		return state.Pruned(s)
+	}
+	if r.GetKind() == pb.RunKind_RUN_KIND_DRILL {
+		return nil // it needs the source's host, and not the source
 	}
 	if r.GetRestore().GetTargetContainer() != "" {
 		return nil

@@ -65,9 +65,10 @@ func (d *Dispatcher) attempts(view *state.View, r *pb.Run) int {
 	return max(d.Attempts, 1)
 }
 
-// timeLimit is how long one attempt of a run may take; 0: as long as it wants.
+// timeLimit is how long one attempt of a backup or a drill may take; 0: as long as
+// it wants.
 func (d *Dispatcher) timeLimit(view *state.View, r *pb.Run) time.Duration {
-	if r.GetKind() != pb.RunKind_RUN_KIND_BACKUP {
+	if r.GetKind() == pb.RunKind_RUN_KIND_RESTORE {
 		return 0
 	}
 	if s, _ := view.Source(r.GetSource()); s.GetRules().GetTimeLimit() != nil {

@@ -31,6 +31,8 @@ func rank(r *pb.Run) pb.Priority {
 		return r.GetPriority()
 	case r.GetKind() == pb.RunKind_RUN_KIND_RESTORE:
 		return pb.Priority_PRIORITY_HIGH
+	case r.GetKind() == pb.RunKind_RUN_KIND_DRILL && r.GetSchedule() != "":
+		return pb.Priority_PRIORITY_LOW
 	}
 	return pb.Priority_PRIORITY_NORMAL
 }

@@ -41,6 +41,8 @@ type Source struct {
 	// Retention says why nothing of it is forgotten, other than that its backups
 	// fail; empty when it may be, nil when that is not known.
 	Retention *string
+	// Drill is the newest drill of it that succeeded or failed, nil when there was none.
+	Drill *pb.Run
 	// Missed is the last fire of its schedule that was passed over, nil for none.
 	Missed *Missed
 }
@@ -129,6 +131,12 @@ func (f *Source) look(v *state.View, src *pb.Source) {
 	}
 	if f.Failures = streak.Failures; f.Failures > 0 {
 		f.Failure, f.Run = streak.Newest.GetFailure(), streak.Newest.GetId()
+	}
+	for _, r := range v.RunsOf(pb.RunKind_RUN_KIND_DRILL, f.Name, 0) {
+		if r.GetState() == pb.RunState_RUN_STATE_SUCCEEDED || r.GetState() == pb.RunState_RUN_STATE_FAILED {
+			f.Drill = r
+			break
+		}
 	}
 	for i, s := range v.Snapshots(f.Name, 0) {
 		if i == 0 {

@@ -141,6 +141,7 @@ func (j *judgement) source(s Source) {
 	j.size(s)
 	j.stale(s)
 	j.damaged(s)
+	j.drill(s)
 	j.retention(s)
 }
 
@@ -245,6 +246,21 @@ func (j *judgement) damaged(s Source) {
 	}
 	j.find(pb.ConditionKind_CONDITION_KIND_SNAPSHOT_DAMAGED, s.Name, v, message,
 		fmt.Sprintf("`baktainer snapshot ls %s` marks them, and which are good; `baktainer store check --read-data` tells what is lost.", s.Name), "")
+}
+
+// drill goes by the newest one. Before any, and when it is long forgotten, nothing
+// is known.
+func (j *judgement) drill(s Source) {
+	const kind = pb.ConditionKind_CONDITION_KIND_DRILL_FAILED
+	switch {
+	case s.Drill == nil:
+		j.find(kind, s.Name, unclear, "", "", "")
+	case s.Drill.GetState() == pb.RunState_RUN_STATE_SUCCEEDED:
+		j.find(kind, s.Name, good, "", "", "")
+	default:
+		f := s.Drill.GetFailure()
+		j.find(kind, s.Name, bad, fmt.Sprintf("snapshot %s: %s", s.Drill.GetSnapshot(), f.GetMessage()), f.GetHint(), s.Drill.GetId())
+	}
 }
 
 func (j *judgement) retention(s Source) {

@@ -41,6 +41,15 @@ func Restore(request, source string, at time.Time, what *pb.RestoreRequest) *pb.
 	}
 }
 
+// Drill makes the run of a drill: that which a schedule owes a source at a fire
+// time, or that of a request, whose id is given as the schedule then.
+func Drill(schedule, source, trigger string, at time.Time, what *pb.DrillRequest) *pb.Run {
+	return &pb.Run{
+		Id: run.ID("drill "+schedule, source, at), Kind: pb.RunKind_RUN_KIND_DRILL, State: pb.RunState_RUN_STATE_QUEUED,
+		Source: source, Trigger: trigger, FireTime: timestamppb.New(at), Drill: what,
+	}
+}
+
 // batch is how many runs go into one command: far below its limit in bytes.
 const batch = 500
 

@@ -62,7 +62,7 @@ func (s *Scheduler) fire(ctx context.Context, view *state.View, now time.Time) e
 	}
 	book := &book{view: view, now: now, taken: map[string]string{}, batch: map[string][]*pb.Run{}, active: map[string][]*pb.Run{}}
 	for _, r := range view.ActiveRuns() {
-		if r.GetKind() == pb.RunKind_RUN_KIND_BACKUP {
+		if k := r.GetKind(); k == pb.RunKind_RUN_KIND_BACKUP || k == pb.RunKind_RUN_KIND_DRILL {
 			book.active[r.GetSource()] = append(book.active[r.GetSource()], r)
 		}
 	}
@@ -73,10 +73,10 @@ func (s *Scheduler) fire(ctx context.Context, view *state.View, now time.Time) e
 		case why != "":
 			o.skip(o.at, o.source.GetName(), why)
 			level := slog.LevelWarn
-			if o.source.GetState() != pb.SourceState_SOURCE_STATE_READY {
+			if o.source.GetState() != pb.SourceState_SOURCE_STATE_READY || OfDrills(o.kept) {
 				level = slog.LevelDebug // source ls tells, whether something fires or not
 			}
-			s.Logger.Log(ctx, level, "backup passed over: "+why, "source", o.source.GetName(), "schedule", o.kept.GetId(), "fire_time", o.at)
+			s.Logger.Log(ctx, level, o.what()+" passed over: "+why, "source", o.source.GetName(), "schedule", o.kept.GetId(), "fire_time", o.at)
 		case q.run != nil:
 			runs = append(runs, q)
 			o.runs++
@@ -90,7 +90,7 @@ func (s *Scheduler) fire(ctx context.Context, view *state.View, now time.Time) e
 // more rarely.
 func (s *Scheduler) group(view *state.View, firings []*firing) []owed {
 	after := map[string]int{}
-	var hold *Holding
+	holds := map[bool]*Holding{}
 	var all []owed
 	for _, f := range firings {
 		for _, p := range f.due.Passed {
@@ -105,8 +105,10 @@ func (s *Scheduler) group(view *state.View, firings []*firing) []owed {
 				f.skip(f.due.Fires[n-1], f.kept.GetSource(), "there is no such source")
 			}
 		} else {
+			hold := holds[OfDrills(f.kept)]
 			if hold == nil {
-				hold = Hold(view)
+				hold = Hold(view, OfDrills(f.kept))
+				holds[OfDrills(f.kept)] = hold
 			}
 			for _, src := range view.Sources() {
 				if src.GetState() != pb.SourceState_SOURCE_STATE_GONE && hold.Covers(f.kept, src.GetName()) {
@@ -143,6 +145,14 @@ func rarer(a, b time.Time) int {
 	return b.Compare(a)
 }
 
+// what is what it makes.
+func (f *firing) what() string {
+	if OfDrills(f.kept) {
+		return "drill"
+	}
+	return "backup"
+}
+
 // skip notes a fire of which there is no run.
 func (f *firing) skip(at time.Time, source, why string) {
 	f.skipped = append(f.skipped, &pb.SkippedFire{FireTime: timestamppb.New(at), Source: source, Fires: 1, Reason: why})
@@ -152,7 +162,7 @@ func (f *firing) skip(at time.Time, source, why string) {
 type book struct {
 	view   *state.View
 	now    time.Time
-	active map[string][]*pb.Run // backups, by source
+	active map[string][]*pb.Run // backups and drills, by source
 	batch  map[string][]*pb.Run // those of this group, by source
 	taken  map[string]string    // schedules by source and fire time
 }
@@ -161,6 +171,9 @@ type book struct {
 // there is one already: an earlier try got that far.
 func (b *book) enter(o owed) (q queued, why string) {
 	name := o.source.GetName()
+	if OfDrills(o.kept) {
+		return b.enterDrill(o)
+	}
 	if why := describe(o.source); why != "" {
 		return queued{}, why
 	}
@@ -184,6 +197,34 @@ func (b *book) enter(o owed) (q queued, why string) {
 	if why != "" {
 		return queued{}, why
 	}
+	b.taken[moment] = o.kept.GetId()
+	return b.put(o, run, fire, start, cancel), ""
+}
+
+// enterDrill makes the drill that is owed, of the newest snapshot that there is.
+func (b *book) enterDrill(o owed) (q queued, why string) {
+	name := o.source.GetName()
+	newest := b.view.Snapshots(name, 1)
+	if len(newest) == 0 {
+		return queued{}, "it has no snapshot"
+	}
+	fire := o.order.Fire(Key(o.kept.GetId(), name), o.at)
+	start, ok := o.order.Begin(fire, b.now)
+	if !ok {
+		return queued{}, "it is too late for it"
+	}
+	for _, r := range slices.Concat(b.active[name], b.batch[name]) {
+		if r.GetKind() == pb.RunKind_RUN_KIND_DRILL {
+			return queued{}, fmt.Sprintf("the drill before has not ended (run %s)", r.GetId())
+		}
+	}
+	run := queue.Drill(o.kept.GetId(), name, Trigger, o.at, &pb.DrillRequest{Snapshot: newest[0].GetId()})
+	return b.put(o, run, fire, start, nil), ""
+}
+
+// put notes a run that is to be queued, to begin at start.
+func (b *book) put(o owed, run *pb.Run, fire schedule.Fire, start time.Time, cancel []string) queued {
+	name := o.source.GetName()
 	run.Schedule, run.Priority = o.kept.GetId(), cmp.Or(priorityOf(o.order.Priority), o.source.GetPriority())
 	if start.After(b.now) {
 		run.NotBefore = timestamppb.New(start)
@@ -191,9 +232,8 @@ func (b *book) enter(o owed) (q queued, why string) {
 	if !fire.StartBy.IsZero() {
 		run.StartBy = timestamppb.New(fire.StartBy)
 	}
-	b.taken[moment] = o.kept.GetId()
 	b.batch[name] = append(b.batch[name], run)
-	return queued{o.firing, run, cancel}, ""
+	return queued{o.firing, run, cancel}
 }
 
 // makeRoom applies the concurrency policy: it says which runs give way, or why
@@ -201,6 +241,9 @@ func (b *book) enter(o owed) (q queued, why string) {
 func (b *book) makeRoom(o owed) (cancel []string, why string) {
 	var busy []*pb.Run
 	for _, r := range slices.Concat(b.active[o.source.GetName()], b.batch[o.source.GetName()]) {
+		if r.GetKind() == pb.RunKind_RUN_KIND_DRILL {
+			continue
+		}
 		if r.GetSchedule() != o.kept.GetId() || r.GetFireTime().AsTime().Before(o.kept.GetNextFireAt().AsTime()) {
 			busy = append(busy, r)
 		}

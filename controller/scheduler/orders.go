@@ -25,22 +25,27 @@ func OrderOf(s *pb.Schedule, usual *time.Location) (schedule.Order, []schedule.F
 	return o, faults
 }
 
+// OfDrills says whether a schedule makes drills rather than backups.
+func OfDrills(s *pb.Schedule) bool { return s.GetKind() == pb.RunKind_RUN_KIND_DRILL }
+
 // Key is what the splay of a schedule's fires for a source is reckoned from.
 func Key(id, source string) string { return id + " " + source }
 
-// Holding says which schedules hold for which source.
+// Holding says which schedules of one kind hold for which source.
 type Holding struct {
 	view    *state.View
+	drills  bool
 	several []*pb.Schedule // those of several sources but the default one
 	usual   []*pb.Schedule // the default one, if there is one
 }
 
-// Hold looks at all schedules.
-func Hold(view *state.View) *Holding {
-	h := &Holding{view: view}
+// Hold looks at all schedules that make backups, or at those that make drills.
+func Hold(view *state.View, drills bool) *Holding {
+	h := &Holding{view: view, drills: drills}
 	for _, s := range view.Schedules() {
 		switch {
-		case s.GetId() == Default:
+		case OfDrills(s) != drills:
+		case s.GetId() == Default || s.GetId() == DefaultDrills:
 			h.usual = []*pb.Schedule{s}
 		case s.GetSource() == "":
 			h.several = append(h.several, s)
@@ -55,7 +60,7 @@ func Hold(view *state.View) *Holding {
 func (h *Holding) For(source string) []*pb.Schedule {
 	var list []*pb.Schedule
 	for _, s := range h.view.SchedulesOf(source) {
-		if s.GetOnceAt() == nil {
+		if s.GetOnceAt() == nil && OfDrills(s) == h.drills {
 			list = append(list, s)
 		}
 	}
@@ -75,7 +80,7 @@ func (h *Holding) For(source string) []*pb.Schedule {
 
 // Covers says whether a schedule holds for a source.
 func (h *Holding) Covers(s *pb.Schedule, source string) bool {
-	if s.GetSource() != "" {
+	if s.GetSource() != "" || OfDrills(s) != h.drills {
 		return s.GetSource() == source
 	}
 	for _, holds := range h.For(source) {

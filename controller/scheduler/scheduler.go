@@ -26,6 +26,10 @@ import (
 // Default is the id of the schedule of all sources that have none of their own.
 const Default = state.DefaultSchedule
 
+// DefaultDrills is the id of the schedule of the drills of all sources that have
+// none of their own.
+const DefaultDrills = "drills"
+
 // Trigger is the trigger of runs made here.
 const Trigger = "schedule"
 
@@ -42,6 +46,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Default is the default schedule's expression; empty: there is none.
 	Default string
+	// Drills is that of the default schedule of drills; empty: there is none.
+	Drills string
 	// Schedules are of several sources, from the settings.
 	Schedules []schedule.Several
 	// Zone is that of schedules that name none; nil: UTC.
@@ -60,6 +66,9 @@ type Scheduler struct {
 	orders               map[string]order // by id
 	told                 map[string]string
 }
+
+// drillSplay spreads drills that nobody has said more about over a day.
+const drillSplay = "24h"
 
 // order is a schedule that has been read.
 type order struct {
@@ -84,6 +93,11 @@ func New(o Options) (*Scheduler, error) {
 	}
 	if o.Default != "" {
 		add(&pb.Schedule{Id: Default, Cron: o.Default, Timezone: o.Zone.String()})
+	}
+	if o.Drills != "" {
+		add(&pb.Schedule{
+			Id: DefaultDrills, Cron: o.Drills, Timezone: o.Zone.String(), Splay: drillSplay, Priority: schedule.DrillPriority, Kind: pb.RunKind_RUN_KIND_DRILL,
+		})
 	}
 	for _, several := range o.Schedules {
 		kept := s.fromSpec(several.Spec)
@@ -242,6 +256,7 @@ func (s *Scheduler) fromLabels(source string, spec *pb.ScheduleSpec) *pb.Schedul
 		Cron: spec.GetCron(), Timezone: spec.GetTimezone(), Splay: spec.GetSplay(), Blackout: spec.GetBlackout(), Deadline: spec.GetStartingDeadline(),
 		CatchUp: spec.GetCatchUp(), Concurrency: spec.GetConcurrency(), Priority: spec.GetPriority(), Retention: spec.GetRetention(),
 	})
+	kept.Kind = spec.GetKind()
 	kept.Id, kept.Source, kept.Origin = state.ScheduleID(source, spec.GetName()), source, pb.ScheduleOrigin_SCHEDULE_ORIGIN_LABEL
 	return kept
 }

@@ -73,10 +73,10 @@ func mayRead(view *state.View, run *pb.Run, object string) error {
 		return problem.Wrap(problem.InvalidInput, err, "check the name of an object")
 	}
 	source := run.GetSource()
-	if run.GetKind() == pb.RunKind_RUN_KIND_RESTORE {
-		snapshot, ok := view.Snapshot(run.GetRestore().GetSnapshot())
+	if id := state.Reads(run); id != "" {
+		snapshot, ok := view.Snapshot(id)
 		if !ok {
-			return problem.New(problem.NotFound, "there is no snapshot %q", run.GetRestore().GetSnapshot())
+			return problem.New(problem.NotFound, "there is no snapshot %q", id)
 		}
 		source = snapshot.GetSource()
 	}

@@ -57,7 +57,7 @@ func (w *writer) commitRun(c *pb.CommitRun) error {
 		return bad("run %s: %v", r.GetId(), err)
 	}
 	sealed := SnapshotOf(entry)
-	sealed.Schedule = r.GetSchedule()
+	sealed.Schedule, sealed.ImageDigest = r.GetSchedule(), cut(s.GetImageDigest(), maxDigest)
 	if _, taken := first[*pb.Snapshot](w.table, tableSnapshots, indexFire, sourceKey(s.GetSource())+timeKey(sealed.GetFireTime())); taken {
 		return refuse(ReasonDuplicate, "the source has a snapshot of that fire time").WithSource(r.GetSource())
 	}
@@ -66,6 +66,9 @@ func (w *writer) commitRun(c *pb.CommitRun) error {
 	w.count(ended, sealed)
 	return nil
 }
+
+// maxDigest bounds the digest of an image, in bytes.
+const maxDigest = 128
 
 func (w *writer) recordVerification(c *pb.RecordVerification) error {
 	s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, c.GetSnapshot())

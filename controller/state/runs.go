@@ -2,6 +2,7 @@ package state
 
 import (
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/run"
@@ -33,6 +34,26 @@ func Touches(r *pb.Run) []string {
 		touched = append(touched, target)
 	}
 	return touched
+}
+
+// Reads is the snapshot that a run reads, empty for a backup.
+func Reads(r *pb.Run) string {
+	switch r.GetKind() {
+	case pb.RunKind_RUN_KIND_RESTORE:
+		return r.GetRestore().GetSnapshot()
+	case pb.RunKind_RUN_KIND_DRILL:
+		return r.GetDrill().GetSnapshot()
+	}
+	return ""
+}
+
+// Exclude says whether two runs must not be at work at once. A drill touches
+// nothing but a container of its own, and no snapshot goes while one is at work.
+func Exclude(a, b *pb.Run) bool {
+	if a.GetKind() == pb.RunKind_RUN_KIND_DRILL || b.GetKind() == pb.RunKind_RUN_KIND_DRILL {
+		return false
+	}
+	return overlap(Touches(a), Touches(b))
 }
 
 // turn gives a copy of the run in its next state, or says why it cannot go there.
@@ -127,6 +148,19 @@ func (w *writer) queueRun(r *pb.Run, schedule string) error {
 			return bad("run %s: it does not say what to restore where", r.GetId())
 		}
 		queued.Restore, queued.Snapshot = r.GetRestore(), r.GetRestore().GetSnapshot()
+	case pb.RunKind_RUN_KIND_DRILL:
+		s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, r.GetDrill().GetSnapshot())
+		agent := r.GetDrill().GetAgent()
+		switch {
+		case w.version < 2, r.GetDrill() == nil, agent != "" && !idPattern.MatchString(agent):
+			return bad("run %s: it does not say what is drilled where", r.GetId())
+		case !ok || s.GetSource() != r.GetSource():
+			if schedule != "" {
+				return nil // it was forgotten and pruned since the leader looked
+			}
+			return problem.New(problem.NotFound, "the source has no snapshot %.40q", r.GetDrill().GetSnapshot()).WithReason(ReasonNoSnapshot).WithSource(r.GetSource())
+		}
+		queued.Drill, queued.Snapshot = r.GetDrill(), s.GetId()
 	default:
 		return bad("run %s: it is of no known kind", r.GetId())
 	}
@@ -151,11 +185,11 @@ func (w *writer) grantLease(c *pb.GrantLease) error {
 			return refuse(ReasonSourceBusy, "the source %s is being pruned", name).WithSource(r.GetSource())
 		}
 	}
-	if s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, r.GetRestore().GetSnapshot()); ok && s.GetPrunedAt() != nil {
+	if s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, Reads(r)); ok && s.GetPrunedAt() != nil {
 		return Pruned(s)
 	}
 	for other := range rows[*pb.Run](w.table, tableRuns, indexLeased, "", false) {
-		if overlap(Touches(r), Touches(other)) {
+		if Exclude(r, other) {
 			return refuse(ReasonSourceBusy, "run %s is at work on the source", other.GetId()).WithSource(r.GetSource())
 		}
 	}
@@ -282,8 +316,31 @@ func (w *writer) endRun(c *pb.EndRun) error {
 		return err
 	}
 	ended.Report = c.GetReport()
+	if r.GetKind() == pb.RunKind_RUN_KIND_DRILL && w.version >= 2 {
+		w.drilled(ended, c.GetDrill())
+	}
 	w.end(ended, c.GetFailure(), c.GetLogs())
 	return nil
+}
+
+// drilled marks the snapshot of a drill with its verdict.
+func (w *writer) drilled(r *pb.Run, result *pb.DrillResult) {
+	if result == nil || r.GetState() == pb.RunState_RUN_STATE_CANCELLED {
+		return
+	}
+	r.DrillResult = result
+	s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, r.GetSnapshot())
+	if !ok {
+		return
+	}
+	marked := proto.CloneOf(s)
+	if result.GetPassed() && r.GetState() == pb.RunState_RUN_STATE_SUCCEEDED {
+		took := result.GetReady().AsDuration() + result.GetRestored().AsDuration()
+		marked.DrilledAt, marked.DrillFailedAt, marked.Recovery = w.at, nil, durationpb.New(took)
+	} else {
+		marked.DrillFailedAt = w.at
+	}
+	w.put(tableSnapshots, marked)
 }
 
 func (w *writer) requestCancel(c *pb.RequestCancel) error {

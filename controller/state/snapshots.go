@@ -68,14 +68,12 @@ func (v *View) LedgerEntry(index uint64) (*pb.Snapshot, bool) {
 }
 
 // FindSnapshot finds a snapshot by its id, a unique beginning of it (at least
-// four characters), or SOURCE@latest. One that is forgotten is found by its whole
-// id alone, and one that was pruned is refused.
+// four characters), or of a source: SOURCE@latest, SOURCE@latest-verified,
+// SOURCE@latest-drilled. One that is forgotten is found by its whole id alone, and
+// one that was pruned is refused.
 func (v *View) FindSnapshot(ref string) (*pb.Snapshot, error) {
-	if source, ok := strings.CutSuffix(ref, "@latest"); ok {
-		for _, s := range v.Snapshots(source, 1) {
-			return s, nil
-		}
-		return nil, problem.New(problem.NotFound, "the source %q has no snapshot", source).WithReason(ReasonNoSnapshot)
+	if source, which, ok := strings.Cut(ref, "@"); ok {
+		return v.newest(source, which)
 	}
 	id := strings.ToUpper(ref) // ULIDs are written in capitals
 	if s, ok := v.Snapshot(id); ok {
@@ -98,4 +96,33 @@ func (v *View) FindSnapshot(ref string) (*pb.Snapshot, error) {
 	}
 	return nil, problem.New(problem.InvalidInput, "more than one snapshot begins with %q", ref).WithReason(ReasonAmbiguous).
 		WithHint("Give more characters of its id: %s or %s, for example.", found[0].GetId(), found[1].GetId())
+}
+
+// newest finds the newest snapshot of a source of which something is so.
+func (v *View) newest(source, which string) (*pb.Snapshot, error) {
+	wanted := map[string]struct {
+		so   func(*pb.Snapshot) bool
+		none string
+	}{
+		"latest":          {func(*pb.Snapshot) bool { return true }, "has no snapshot"},
+		"latest-verified": {func(s *pb.Snapshot) bool { return s.GetVerifiedAt() != nil && s.GetDamagedAt() == nil }, "has no snapshot that was verified"},
+		"latest-drilled":  {Drilled, "has no snapshot that a drill has restored"},
+	}
+	w, ok := wanted[which]
+	if !ok {
+		return nil, problem.New(problem.InvalidInput, "%.200q is no snapshot", source+"@"+which).
+			WithHint("After the @ comes latest, latest-verified or latest-drilled.")
+	}
+	for s := range rows[*pb.Snapshot](v.table, tableSnapshots, indexCounted, sourceKey(source), true) {
+		if w.so(s) {
+			return s, nil
+		}
+	}
+	return nil, problem.New(problem.NotFound, "the source %q %s", source, w.none).WithReason(ReasonNoSnapshot)
+}
+
+// Drilled says whether the last drill of a snapshot restored it, and no byte of it
+// was found damaged since.
+func Drilled(s *pb.Snapshot) bool {
+	return s.GetDrilledAt() != nil && s.GetDrillFailedAt() == nil && s.GetDamagedAt() == nil
 }

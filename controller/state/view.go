@@ -67,6 +67,18 @@ func (v *View) Runs(source string, limit int) []*pb.Run {
 	return collect(rows[*pb.Run](v.table, tableRuns, indexSource, sourceKey(source), true), limit)
 }
 
+// RunsOf lists runs of one kind, or of all when that is unspecified, as Runs does.
+func (v *View) RunsOf(kind pb.RunKind, source string, limit int) []*pb.Run {
+	if kind == pb.RunKind_RUN_KIND_UNSPECIFIED {
+		return v.Runs(source, limit)
+	}
+	table, index, key := v.table, indexTime, ""
+	if source != "" {
+		index, key = indexSource, sourceKey(source)
+	}
+	return collect(only(rows[*pb.Run](table, tableRuns, index, key, true), func(r *pb.Run) bool { return r.GetKind() == kind }), limit)
+}
+
 // ActiveRuns lists the runs that are queued or leased, oldest first.
 func (v *View) ActiveRuns() []*pb.Run {
 	return collect(rows[*pb.Run](v.table, tableRuns, indexActive, "", false), 0)

@@ -129,7 +129,7 @@ func (a *app) root() *cobra.Command {
 		a.upCommand(), a.controllerCommand(), a.agentCommand(), a.loginCommand(), a.logoutCommand(),
 		a.healthCommand(), a.rescueCommand(), a.keyCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
 	root.AddCommand(asking(a.statusCommand(), a.coverageCommand(), a.sourceCommand(), a.scheduleCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
-		a.restoreCommand(), a.dumpCommand(), a.pruneCommand(), a.retentionCommand(), a.storeCommand(),
+		a.restoreCommand(), a.drillCommand(), a.dumpCommand(), a.pruneCommand(), a.retentionCommand(), a.storeCommand(),
 		a.clusterCommand(), a.tokenCommand(), a.identityCommand(), a.authorityCommand(), a.auditCommand(), a.notifyCommand())...)
 	root.Version = version.String()
 	root.SilenceErrors, root.SilenceUsage = true, true

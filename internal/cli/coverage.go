@@ -14,7 +14,7 @@ import (
 
 // coverageView is what `coverage -o json` prints.
 type coverageView struct {
-	Sources    []*coveredView    `json:"sources" doc:"name, state, restorable (the newest verified snapshot), restorable_at (when it was dumped), age_seconds, gaps (kind, message, hint)"`
+	Sources    []*coveredView    `json:"sources" doc:"name, state, restorable (the newest verified snapshot), restorable_at (when it was dumped), age_seconds, drilled (the newest snapshot that a drill has restored), drilled_from (when that was dumped), recovery_seconds, gaps (kind, message, hint)"`
 	Unlabelled []*unlabelledView `json:"unlabelled" doc:"databases that run and carry no label: agent, container, image, engine"`
 	Conditions []*conditionView  `json:"conditions" doc:"what is wrong with agents and stores, as in notify ls"`
 	Covered    bool              `json:"covered" doc:"every database that runs can be brought back, and nothing is amiss"`
@@ -26,6 +26,9 @@ type coveredView struct {
 	Restorable   string     `json:"restorable"`
 	RestorableAt *time.Time `json:"restorable_at,omitempty"`
 	AgeSeconds   *int64     `json:"age_seconds,omitempty"`
+	Drilled      string     `json:"drilled"`
+	DrilledFrom  *time.Time `json:"drilled_from,omitempty"`
+	Recovery     *float64   `json:"recovery_seconds,omitempty"`
 	Gaps         []gapView  `json:"gaps"`
 }
 
@@ -45,8 +48,9 @@ func (a *app) coverageCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "coverage", Short: "Tell which databases could be brought back, from when, and which could not",
 		Long: "Tell which databases could be brought back, from when, and which could not: those that nobody has labelled, those with wrong labels, those " +
-			"that were never backed up or never verified, those whose backups fail or that no schedule backs up.\n\n" +
-			"The age is that of the newest verified snapshot: what was changed since would be lost. Containers without a label are judged by their image, " +
+			"that were never backed up or never verified, those whose backups or drills fail or are overdue, or that no schedule backs up.\n\n" +
+			"RESTORABLE is when the newest verified snapshot was dumped: what was changed since would be lost. DRILLED is the same of the newest that a drill has " +
+			"restored, and RECOVERY how long that took. Containers without a label are judged by their image, " +
 			"so one whose name says nothing is missed; `baktainer.backup=false` says that a database needs no backup.\n\n" +
 			"Exit status: 0 everything is covered, 1 something is not.",
 		Example: examples("baktainer coverage", "baktainer coverage -o json"),
@@ -75,7 +79,11 @@ func viewCoverage(resp *pb.GetCoverageResponse, now time.Time) coverageView {
 	for _, s := range resp.GetSources() {
 		c := &coveredView{
 			Name: s.GetSource(), State: word(s.GetState().String(), "SOURCE_STATE_"), Restorable: s.GetRestorable(),
-			RestorableAt: moment(s.GetRestorableAt()), Gaps: []gapView{},
+			RestorableAt: moment(s.GetRestorableAt()), Drilled: s.GetDrilled(), DrilledFrom: moment(s.GetDrilledFrom()), Gaps: []gapView{},
+		}
+		if s.GetRecovery() != nil {
+			took := s.GetRecovery().AsDuration().Seconds()
+			c.Recovery = &took
 		}
 		if c.RestorableAt != nil {
 			age := int64(now.Sub(*c.RestorableAt).Seconds())
@@ -136,17 +144,21 @@ func (a *app) showCoverage(v coverageView) {
 		if s.Restorable == "" {
 			restorable = "never"
 		}
+		drilled := a.when(s.DrilledFrom)
+		if s.Drilled == "" {
+			drilled = "never"
+		}
 		if len(s.Gaps) == 0 {
-			rows = append(rows, []string{s.Name, s.State, restorable, "", ""})
+			rows = append(rows, []string{s.Name, s.State, restorable, drilled, seconds(s.Recovery), "", ""})
 		}
 		for _, g := range s.Gaps {
-			rows = append(rows, []string{s.Name, s.State, restorable, g.Kind, a.hinted(g.Message, g.Hint)})
+			rows = append(rows, []string{s.Name, s.State, restorable, drilled, seconds(s.Recovery), g.Kind, a.hinted(g.Message, g.Hint)})
 		}
 	}
 	if len(rows) == 0 {
 		a.say("No source yet: give a database container the label baktainer.backup=true.")
 	} else {
-		a.table([]string{"SOURCE", "STATE", "RESTORABLE", "GAP", "WHY"}, rows)
+		a.table([]string{"SOURCE", "STATE", "RESTORABLE", "DRILLED", "RECOVERY", "GAP", "WHY"}, rows)
 	}
 	if len(v.Unlabelled) > 0 {
 		fmt.Fprintln(a.out)

@@ -42,7 +42,7 @@ func (a *app) snapshotList() *cobra.Command {
 					ids[i] = s.ID
 					rows[i] = []string{
 						s.ID, s.Source, a.when(s.CommittedAt), size(s.RawBytes), size(s.NewBytes), strconv.Itoa(len(s.Streams)),
-						cmp.Or(s.Server, s.Engine), a.proof(s), a.when(s.HoldUntil), strings.Join(s.Tags, ","), a.when(s.ForgottenAt), a.undo(s),
+						cmp.Or(s.Server, s.Engine), a.proof(s), a.drillProof(s), a.when(s.HoldUntil), strings.Join(s.Tags, ","), a.when(s.ForgottenAt), a.undo(s),
 					}
 				}
 				return a.print(all, ids, func() {
@@ -50,7 +50,7 @@ func (a *app) snapshotList() *cobra.Command {
 						a.say("%s", map[bool]string{true: "No snapshot is forgotten.", false: "No snapshot yet."}[forgotten])
 						return
 					}
-					a.table([]string{"SNAPSHOT", "SOURCE", "MADE", "SIZE", "NEW", "STREAMS", "SERVER", "VERIFIED", "HELD UNTIL", "TAGS", "FORGOTTEN", "UNDO UNTIL"}, rows)
+					a.table([]string{"SNAPSHOT", "SOURCE", "MADE", "SIZE", "NEW", "STREAMS", "SERVER", "VERIFIED", "DRILLED", "HELD UNTIL", "TAGS", "FORGOTTEN", "UNDO UNTIL"}, rows)
 				})
 			})
 		},
@@ -95,7 +95,7 @@ func (a *app) snapshotShow() *cobra.Command {
 func (a *app) showSnapshot(s *snapshotView) {
 	a.facts(
 		"snapshot", s.ID, "source", s.Source, "engine", s.Engine, "server", s.Server, "image", s.Image, "run", s.Run,
-		"made", a.at(s.CommittedAt), "took", lasted(s.StartedAt, s.CommittedAt), "verified", cmp.Or(a.at(s.VerifiedAt), "never"), "damaged", a.at(s.DamagedAt), "forgotten", a.at(s.ForgottenAt), "because", s.ForgetReason, "undo until", a.at(s.UndoUntil),
+		"made", a.at(s.CommittedAt), "took", lasted(s.StartedAt, s.CommittedAt), "verified", cmp.Or(a.at(s.VerifiedAt), "never"), "damaged", a.at(s.DamagedAt), "drilled", cmp.Or(a.at(s.DrilledAt), "never"), "drill failed", a.at(s.DrillFailedAt), "recovery", seconds(s.Recovery), "forgotten", a.at(s.ForgottenAt), "because", s.ForgetReason, "undo until", a.at(s.UndoUntil),
 		"on hold until", a.at(s.HoldUntil), "held for", s.HoldReason, "held by", s.HoldBy, "tags", strings.Join(s.Tags, ", "),
 		"size", size(s.RawBytes), "new", size(s.NewBytes), "stores", strings.Join(s.Stores, ", "), "ledger", strconv.FormatUint(s.LedgerIndex, 10),
 	)

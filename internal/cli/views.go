@@ -46,9 +46,9 @@ type labelView struct {
 
 type runView struct {
 	ID              string       `json:"id" doc:"identifies the run; empty in a dry run"`
-	Kind            string       `json:"kind" doc:"backup or restore"`
+	Kind            string       `json:"kind" doc:"backup, restore or drill"`
 	State           string       `json:"state" doc:"queued, running, succeeded, failed or cancelled"`
-	Source          string       `json:"source" doc:"the source backed up, or whose snapshot is restored"`
+	Source          string       `json:"source" doc:"the source backed up, or whose snapshot is restored or drilled"`
 	Trigger         string       `json:"trigger" doc:"schedule or manual"`
 	Agent           string       `json:"agent" doc:"the agent that carries it out"`
 	FireTime        *time.Time   `json:"fire_time,omitempty" doc:"when the schedule fired, or when it was asked for"`
@@ -56,11 +56,12 @@ type runView struct {
 	StartedAt       *time.Time   `json:"started_at,omitempty" doc:"when an agent began"`
 	EndedAt         *time.Time   `json:"ended_at,omitempty" doc:"when it ended"`
 	Epoch           uint64       `json:"epoch" doc:"how often it was given to an agent"`
-	Snapshot        string       `json:"snapshot" doc:"the snapshot made, or restored"`
+	Snapshot        string       `json:"snapshot" doc:"the snapshot made, restored or drilled"`
 	CancelRequested bool         `json:"cancel_requested" doc:"somebody asked for it to be cancelled"`
 	Failure         *failureView `json:"failure,omitempty" doc:"why it failed: code, reason, message, hint, details, source"`
 	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, overwrite, dry_run, no_owner"`
-	Report          []string     `json:"report" doc:"what a restore did, or would do, in sentences"`
+	DrillResult     *drillView   `json:"drill_result,omitempty" doc:"what came of a drill: passed, ready_seconds (until the server answered), restored_seconds (after that), objects, rows, assertions, image"`
+	Report          []string     `json:"report" doc:"what a restore or a drill did, or would do, in sentences"`
 	BytesDone       int64        `json:"bytes_done" doc:"bytes of dumps so far"`
 	BytesTotal      int64        `json:"bytes_total" doc:"bytes of dumps in all, 0 when not known"`
 	BytesSent       int64        `json:"bytes_sent" doc:"bytes sent to the store so far"`
@@ -98,6 +99,9 @@ type snapshotView struct {
 	CommittedAt    *time.Time   `json:"committed_at,omitempty" doc:"when it came to exist"`
 	VerifiedAt     *time.Time   `json:"verified_at,omitempty" doc:"when its bytes were last re-read and found right"`
 	DamagedAt      *time.Time   `json:"damaged_at,omitempty" doc:"when some of it was found damaged or missing"`
+	DrilledAt      *time.Time   `json:"drilled_at,omitempty" doc:"when a drill last restored it and found everything in it"`
+	DrillFailedAt  *time.Time   `json:"drill_failed_at,omitempty" doc:"when a drill found that it cannot be restored"`
+	Recovery       *float64     `json:"recovery_seconds,omitempty" doc:"how long the drill needed until everything was restored"`
 	ForgottenAt    *time.Time   `json:"forgotten_at,omitempty" doc:"when it was forgotten"`
 	ForgetReason   string       `json:"forget_reason,omitempty" doc:"why its policy let it go; absent when somebody asked for it"`
 	UndoUntil      *time.Time   `json:"undo_until,omitempty" doc:"until when it is sure that a forgotten one can be taken back"`
@@ -162,6 +166,7 @@ func viewRun(r *pb.Run) *runView {
 		BytesDone: r.GetProgress().GetBytesDone(), BytesTotal: r.GetProgress().GetBytesTotal(), BytesSent: r.GetProgress().GetBytesSent(),
 		Phase: r.GetProgress().GetPhase(),
 	}
+	v.DrillResult = viewDrill(r.GetDrillResult())
 	if q := r.GetRestore(); q != nil {
 		v.Restore = &restoreView{q.GetTargetSource(), q.GetTargetContainer(), q.GetTargetAgent(), list(q.GetSelect()), q.GetOverwrite(), q.GetDryRun(), q.GetNoOwner()}
 	}
@@ -187,6 +192,11 @@ func viewSnapshot(s *pb.Snapshot) *snapshotView {
 		Tags: list(s.GetTags()), Schedule: s.GetSchedule(), Streams: []streamView{}, RawBytes: s.GetRawBytes(), NewBytes: s.GetNewBytes(),
 		ManifestSHA256: hex.EncodeToString(s.GetManifestSha256()), ManifestSize: s.GetManifestSize(),
 		Root: hex.EncodeToString(s.GetRoot()), Stores: list(s.GetStores()), LedgerIndex: s.GetLedgerIndex(), Hash: hex.EncodeToString(s.GetHash()),
+	}
+	v.DrilledAt, v.DrillFailedAt = moment(s.GetDrilledAt()), moment(s.GetDrillFailedAt())
+	if s.GetRecovery() != nil {
+		took := s.GetRecovery().AsDuration().Seconds()
+		v.Recovery = &took
 	}
 	for _, st := range s.GetStreams() {
 		v.Streams = append(v.Streams, streamView{st.GetName(), st.GetKind(), st.GetDatabase(), st.GetFormat(), st.GetSize(), hex.EncodeToString(st.GetSha256())})

@@ -40,6 +40,8 @@ type Config struct {
 
 	// Schedule is a cron expression, empty when nothing is backed up by itself.
 	Schedule string
+	// DrillSchedule is one for drills, empty when none are held by themselves.
+	DrillSchedule string
 	// Schedules are those of the settings file, of several sources each.
 	Schedules   []schedule.Several
 	Zone        *time.Location

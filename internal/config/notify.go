@@ -30,6 +30,7 @@ const (
 	EventStale     Event = "stale"
 	EventDamaged   Event = "damaged"
 	EventRetention Event = "retention"
+	EventDrill     Event = "drill"
 	EventSpace     Event = "space"
 	EventPaused    Event = "paused"
 	EventStore     Event = "store"
@@ -39,7 +40,7 @@ const (
 
 // Events lists all events; all but the last are told when nothing else is set.
 func Events() []Event {
-	return []Event{EventFailure, EventRecovery, EventMissed, EventSize, EventStale, EventDamaged, EventRetention, EventSpace, EventPaused, EventStore, EventAgent, EventSuccess}
+	return []Event{EventFailure, EventRecovery, EventMissed, EventSize, EventStale, EventDamaged, EventDrill, EventRetention, EventSpace, EventPaused, EventStore, EventAgent, EventSuccess}
 }
 
 // Notify says who is told what.

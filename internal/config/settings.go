@@ -130,8 +130,14 @@ var ownSettings = []*Setting{
 	{
 		Name: "schedule", Kind: "cron", Commands: remembers, Default: "0 0 * * *", Legacy: "BT_CRON",
 		Doc: "When sources are backed up: minute, hour, day of month, month, day of week; or off.",
-		set: setSchedule,
+		set: cron(func(c *Config) *string { return &c.Schedule }),
 		get: func(c *Config) string { return cmp.Or(c.Schedule, "off") },
+	},
+	{
+		Name: "drill-schedule", Kind: "cron", Commands: remembers, Default: "@weekly",
+		Doc: "When the newest snapshot of each source is restored into a throwaway container to see that it can be, up to a day later, at another time for each source; or off.",
+		set: cron(func(c *Config) *string { return &c.DrillSchedule }),
+		get: func(c *Config) string { return cmp.Or(c.DrillSchedule, "off") },
 	},
 	{
 		Name: "timezone", Kind: "zone", Commands: remembers, Default: "Local",

@@ -268,14 +268,17 @@ func boolean(text string) (value, ok bool) {
 	return false, false
 }
 
-func setSchedule(c *Config, text string) error {
-	if strings.EqualFold(text, "off") {
-		c.Schedule = ""
+// cron reads a cron expression; off makes it empty.
+func cron(of func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		*of(c) = ""
+		if strings.EqualFold(text, "off") {
+			return nil
+		}
+		if _, err := schedule.Parse(text, time.UTC); err != nil {
+			return fmt.Errorf("want a cron expression such as \"0 3 * * *\", or off: %w", err)
+		}
+		*of(c) = text
 		return nil
 	}
-	if _, err := schedule.Parse(text, time.UTC); err != nil {
-		return fmt.Errorf("want a cron expression such as \"0 3 * * *\", or off: %w", err)
-	}
-	c.Schedule = text
-	return nil
 }

@@ -64,6 +64,7 @@ var rules = []rule{
 	{methods: "POST", path: path(`/containers/create`), kind: creation},
 	{methods: "POST", path: path(`/containers/` + id + `/(?:start|stop|pause|unpause)`), kind: companion},
 	{methods: "POST", path: path(`/containers/` + id + `/(?:attach|wait|kill)`), kind: helper},
+	{methods: "GET", path: path(`/containers/` + id + `/logs`), kind: helper},
 	{methods: "DELETE", path: path(`/containers/` + id), kind: helper},
 }
 
@@ -130,8 +131,22 @@ var harmless = map[string]func(any) bool{
 	"PublishAllPorts": isEmpty,
 }
 
+// ofDrills are the fields in which a container for a drill differs from other
+// helpers.
+var ofDrills = map[string]func(any) bool{
+	"VolumesFrom": isEmpty,
+	"PidMode":     isEmpty,
+	"CapAdd":      isEmpty,
+	"LogConfig": func(v any) bool {
+		m, _ := v.(map[string]any)
+		t, _ := m["Type"].(string)
+		return t == "" || t == "none" || t == "json-file"
+	},
+}
+
 // helperBody checks the body of a container's creation. It returns the ids or
-// names of the containers whose volumes or processes the helper will see.
+// names of the containers whose volumes or processes the helper will see. One for
+// a drill may be of any image that is there, and sees nobody's.
 func helperBody(body []byte) (sees []string, err error) {
 	var c struct {
 		Image      string
@@ -148,14 +163,18 @@ func helperBody(body []byte) (sees []string, err error) {
 	if label.Concerns(without(c.Labels, label.KeyHelper)) {
 		return nil, fmt.Errorf("a helper may carry no other label of ours")
 	}
-	if name, _, _ := strings.Cut(c.Image, ":"); name != label.HelperImage {
+	drill := strings.HasPrefix(c.Labels[label.KeyHelper], label.DrillMark)
+	if name, _, _ := strings.Cut(c.Image, ":"); name != label.HelperImage && !drill {
 		return nil, fmt.Errorf("a helper may only be made from the image %s", label.HelperImage)
 	}
-	if len(c.Volumes) > 0 {
+	if len(c.Volumes) > 0 && !drill {
 		return nil, fmt.Errorf("a helper may have no volumes of its own")
 	}
 	for name, value := range c.HostConfig {
 		allowed := harmless[name]
+		if own, ok := ofDrills[name]; ok && drill {
+			allowed = own
+		}
 		if allowed == nil {
 			allowed = isEmpty
 		}

@@ -25,6 +25,8 @@ func TestTheSocketProxyIsEnough(t *testing.T) {
 			s := u.backup(t, c)
 			u.verify(t, s)
 			d.wreck(t, c)
+			// What is drilled is the snapshot, not what the source has become.
+			t.Log(u.ok(t, "drill", "run", s.ID))
 			u.ok(t, "restore", s.ID, "--overwrite")
 			if after := d.fingerprint(t, c); after != before {
 				t.Errorf("it is not what was backed up:\n%s\nit was:\n%s", after, before)
@@ -42,6 +44,9 @@ func TestTheSocketProxyIsEnough(t *testing.T) {
 			{"stop", stranger.name},
 			{"run", "--rm", "-v", "/:/host", "baktainer-sample/base", "true"},
 			{"run", "--rm", "--privileged", "--label", "baktainer.helper=1", "baktainer-sample/base", "true"},
+			{"run", "--rm", "--label", "baktainer.helper=drill x", "baktainer-sample/base", "true"}, // with a network
+			{"run", "--rm", "--network", "none", "-v", "/:/host", "--label", "baktainer.helper=drill x", "baktainer-sample/base", "true"},
+			{"run", "--rm", "--network", "none", "--volumes-from", stranger.name, "--label", "baktainer.helper=drill x", "baktainer-sample/base", "true"},
 		} {
 			r := command(t, nil, append(plainEnvironment(), "DOCKER_HOST=unix://"+socket), append([]string{"docker"}, argv...)...)
 			if r.status == 0 || !strings.Contains(r.text(), "refused by the Baktainer socket proxy") {

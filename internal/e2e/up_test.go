@@ -56,7 +56,7 @@ func newUp(t *testing.T, o upOptions) *up {
 	}
 	if !o.bare {
 		u.http = freeAddress(t)
-		u.flags = []string{"--data-dir", u.dir, "--http-listen", u.http, "--schedule", "off", "--lease-duration", "5s"}
+		u.flags = []string{"--data-dir", u.dir, "--http-listen", u.http, "--schedule", "off", "--drill-schedule", "off", "--lease-duration", "5s"}
 	}
 	u.flags = append(u.flags, o.flags...)
 	u.env = append(plainEnvironment(), o.env...)

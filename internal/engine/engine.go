@@ -30,6 +30,10 @@ type Engine interface {
 	// Open finds the credentials, the databases and the tools that spec and
 	// instance call for. Errors are *problem.Problem with a reason of this package.
 	Open(context.Context, Instance, source.Spec) (Session, error)
+	// Blank says how to run an empty instance of the database like the one with
+	// these facts, with secret for its passwords, to which the spec's backups can be
+	// restored. An instance that is gone has no facts but its image.
+	Blank(f Facts, spec source.Spec, secret source.Secret) Blank
 }
 
 // Complaint is one thing that is wrong with a spec: the label at fault (its

@@ -12,6 +12,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/baktainer/baktainer/internal/retention"
 	"github.com/baktainer/baktainer/internal/run"
 	"github.com/baktainer/baktainer/internal/schedule"
@@ -26,6 +28,7 @@ const (
 	maxVariable = 256
 	maxCommand  = 16 << 10
 	maxURL      = 2048
+	maxImage    = 512
 	maxNumber   = 10_000
 	maxShown    = 80 // of a value in a problem, in characters
 )
@@ -116,6 +119,25 @@ func (s Schema) check(l Label, raw string) (value, *fault) {
 		return value{text: raw, length: d}, nil
 	case URL:
 		return checkURL(raw)
+	case Image:
+		if strings.ContainsAny(raw, " \t") {
+			return value{}, refuse("for example "+l.Example, "the name of an image has no blanks")
+		}
+		return argument(raw, maxImage)
+	case Size:
+		n, err := humanize.ParseBytes(raw)
+		if err != nil || n < source.MinDrillMemory || n > 1<<50 {
+			return value{}, refuse("for example "+l.Example, "it is no size from %s on", humanize.IBytes(source.MinDrillMemory))
+		}
+		return value{text: raw, size: int64(n)}, nil
+	case Assertion:
+		if f := tooLong(raw, maxCommand); f != nil {
+			return value{}, f
+		}
+		if _, err := parseAssertion("", raw); err != nil {
+			return value{}, refuse("for example "+l.Example, "%v", err)
+		}
+		return value{text: raw}, nil
 	}
 	if parse, ok := parsers[l.Kind]; ok {
 		if err := parse(raw); err != nil {

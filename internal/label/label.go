@@ -85,6 +85,8 @@ func (s Schema) Parse(labels map[string]string) (spec source.Spec, enabled bool,
 	var wrong []Problem
 	spec.Schedules, wrong = s.schedules(labels)
 	problems = append(problems, wrong...)
+	spec.Drill.Assertions, wrong = s.assertions(labels)
+	problems = append(problems, wrong...)
 	unknown, asks := s.unknown(labels)
 	problems = append(problems, together(labels, spec)...)
 	problems = append(problems, unknown...)

@@ -72,6 +72,10 @@ func (s Schema) schedules(labels map[string]string) (list []schedule.Spec, probl
 			say(key, err.Error(), "")
 			continue
 		}
+		if name == schedule.Drill {
+			say(key, "the schedule of that name is that of drills", "see baktainer.drill.schedule, or give it another name")
+			continue
+		}
 		if specs[name] == nil {
 			specs[name] = &schedule.Spec{Name: name}
 		}

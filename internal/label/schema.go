@@ -40,6 +40,9 @@ const (
 	Duration  Kind = "length of time, at least 1s"
 	Timeout   Kind = "length of time, at most 1h"
 	URL       Kind = "URL"
+	Image     Kind = "name of an image"
+	Size      Kind = "size, at least 64MiB"
+	Assertion Kind = "query, and the answer after ` => `"
 )
 
 // Label describes one label. The table of them is the only place that knows
@@ -73,8 +76,9 @@ type value struct {
 	yes  bool
 	argv []string
 	list []string
-	// length is that of a length of time.
+	// length is that of a length of time, size that of a size in bytes.
 	length time.Duration
+	size   int64
 }
 
 // Keys that the code names.
@@ -95,9 +99,16 @@ const (
 	keyDays      = Prefix + "backup.retention.days"
 	keyCount     = Prefix + "backup.retention.count"
 
+	// keyAssert begins the keys of assertions; a name follows.
+	keyAssert = Prefix + "drill.assert."
+
 	// KeyHelper marks containers that Baktainer itself made: never sources.
 	KeyHelper = Prefix + "helper"
 )
+
+// DrillMark begins the value of KeyHelper on a throwaway container for a drill;
+// its maker's id and the run follow.
+const DrillMark = "drill "
 
 // HelperImage is the repository name of the image that such containers are made
 // from: an agent's own program.
@@ -269,6 +280,27 @@ var schema = []Label{
 		set: func(s *source.Spec, v value) { s.TimeLimit = v.length },
 	},
 	{
+		Key: Prefix + "drill.schedule", Kind: Cron, Default: "the setting `drill-schedule`", Example: "0 4 * * 0",
+		Doc: "When its newest snapshot is restored into a throwaway container, to see that it can be: [drills](drills.md). `off`: never by itself.",
+		set: func(s *source.Spec, v value) { s.Drill.Cron = v.text },
+	},
+	{
+		Key: Prefix + "drill.image", Kind: Image, Default: "the image that the snapshot was taken from", Example: "postgres:17",
+		Doc: "What the throwaway container is made from. It has to be on the host: nothing is pulled.",
+		set: func(s *source.Spec, v value) { s.Drill.Image = v.text },
+	},
+	{
+		Key: Prefix + "drill.memory", Kind: Size, Default: "1GiB", Example: "4GiB",
+		Doc: "How much memory the throwaway container may use.",
+		set: func(s *source.Spec, v value) { s.Drill.Memory = v.size },
+	},
+	{
+		Key: keyAssert + "NAME", Kind: Assertion, Example: "SELECT count(*) > 0 FROM orders",
+		Doc: "A query to ask the restored database, and after ` => ` the answer that it must give; without one it has to be true. " +
+			"`DATABASE: ` may come before the query. NAME tells several apart.",
+		set: func(*source.Spec, value) {}, // see assertions
+	},
+	{
 		Key: Prefix + "hook.before", Kind: Command, Example: "redis-cli wait 1 1000",
 		Doc: "A program that is run in this container before the dump. No shell is involved. See [hooks](hooks.md).",
 		set: func(s *source.Spec, v value) { s.Hooks.Before = v.argv },
@@ -330,6 +362,11 @@ func lookUp(key string) (Label, bool) {
 		if l.Key == key {
 			return l, true
 		}
+	}
+	if name, ok := strings.CutPrefix(key, keyAssert); ok && name != "" {
+		l, known := lookUp(keyAssert + "NAME")
+		l.Key = key
+		return l, known
 	}
 	if _, base, ok := named(key); ok {
 		l, known := lookUp(base)

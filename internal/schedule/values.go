@@ -125,6 +125,13 @@ func ParseConcurrency(text string) (Concurrency, error) {
 // Priorities are how much a run matters beside others that wait, least first.
 var Priorities = []string{"low", "normal", "high", "critical"}
 
+// Drill is the name of the schedule of a source's drills, and DrillPriority the
+// priority of these: who waits for a backup goes first.
+const (
+	Drill         = "drill"
+	DrillPriority = "low"
+)
+
 // ParsePriority reads one of Priorities.
 func ParsePriority(text string) (string, error) {
 	lower := strings.ToLower(text)

@@ -126,7 +126,49 @@ type Spec struct {
 	TimeLimit time.Duration
 	Hooks     Hooks
 	Companion Companion
+	Drill     Drill
 }
+
+// Drill says how the source's snapshots are restored to see that it works.
+type Drill struct {
+	// Cron is when; empty: as the controllers have it.
+	Cron string
+	// Image is what the container is made from instead of the source's own.
+	Image string
+	// Memory is how much it may use, in bytes; 0: DefaultDrillMemory.
+	Memory int64
+	// Assertions are what has to hold of the restored data, by name.
+	Assertions []Assertion
+}
+
+// Assertion is one thing that has to hold.
+type Assertion struct {
+	Name string
+	// Database is where the query is asked; empty: in the source's own.
+	Database string
+	Query    string
+	// Want is the answer; empty: that it is true.
+	Want string
+}
+
+// Holds says whether an answer is as it has to be. Blanks of all kinds, and any
+// number of them, are one.
+func (a Assertion) Holds(answer string) bool {
+	answer = strings.Join(strings.Fields(answer), " ")
+	if a.Want != "" {
+		return answer == strings.Join(strings.Fields(a.Want), " ")
+	}
+	return answer == "1" || strings.EqualFold(answer, "t") || strings.EqualFold(answer, "true")
+}
+
+// DefaultDrillMemory and MinDrillMemory bound what a drill may use, in bytes.
+const (
+	DefaultDrillMemory = 1 << 30
+	MinDrillMemory     = 64 << 20
+)
+
+// MaxAssertions is how many assertions a source may have.
+const MaxAssertions = 50
 
 // Hooks are what is done before and after a backup: a program in the container
 // that carries the labels, a request to a URL.

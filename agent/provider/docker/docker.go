@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/docker/docker/client"
 
@@ -32,6 +33,9 @@ type Options struct {
 	// image is made when it is first needed. nil means that there is none. The
 	// program must carry out "helper kill-exec MARK" with mark.Main.
 	HelperBinary func() (io.ReadCloser, error)
+	// Owner tells this provider's throwaway containers from those of others on the
+	// same Engine, from one start of this program to the next. Without blanks.
+	Owner string
 	// Clock and Logger may be nil: the system's clock, and no logs.
 	Clock  clock.Clock
 	Logger *slog.Logger
@@ -52,11 +56,14 @@ type Provider struct {
 	log      *slog.Logger
 	proc     string // where this process sees processes
 	patience patience
+	owner    string
+	began    time.Time
 
 	mu     sync.Mutex
 	health provider.Health
 	known  map[string]provider.Container // by id, as last seen
 	images map[string]string             // digest by image id
+	rooms  map[string]bool               // ids of throwaway containers in use
 }
 
 var _ provider.Provider = (*Provider)(nil)
@@ -77,7 +84,7 @@ func New(o Options) (*Provider, error) {
 		client: c, base: base, clock: o.Clock, log: o.Logger, proc: "/proc", patience: usualPatience,
 		health: provider.Health{Detail: "not connected yet", Since: o.Clock.Now()},
 		known:  map[string]provider.Container{},
-		images: map[string]string{},
+		images: map[string]string{}, rooms: map[string]bool{}, owner: o.Owner, began: o.Clock.Now(),
 	}
 	p.helper = helperImage{client: c, open: o.HelperBinary}
 	return p, nil

@@ -80,6 +80,7 @@ func (w *watcher) follow(ctx context.Context, connected func()) error {
 		return err
 	}
 	w.p.removeOrphans(ctx)
+	w.p.removeRooms(ctx)
 	connected()
 
 	const never = time.Duration(1<<63 - 1)
@@ -104,6 +105,7 @@ func (w *watcher) follow(ctx context.Context, connected func()) error {
 		case <-due.C:
 		case <-late.C:
 		case <-again.C:
+			w.p.removeRooms(ctx)
 		}
 		due.Reset(never)
 		late.Reset(never)
@@ -242,7 +244,7 @@ func (p *Provider) removeOrphans(ctx context.Context) {
 		return
 	}
 	for _, o := range orphans {
-		if p.clock.Now().Sub(time.Unix(o.Created, 0)) < orphanAge {
+		if strings.HasPrefix(o.Labels[label.KeyHelper], label.DrillMark) || p.clock.Now().Sub(time.Unix(o.Created, 0)) < orphanAge {
 			continue
 		}
 		(&helper{p: p, id: o.ID}).close(ctx)

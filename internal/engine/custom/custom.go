@@ -58,6 +58,10 @@ func checkArgv(label string, argv []string) []engine.Complaint {
 	return nil
 }
 
+func (customEngine) Blank(f engine.Facts, spec source.Spec, secret source.Secret) engine.Blank {
+	return engine.Like(f, spec, engine.Variables{}, secret)
+}
+
 func (e customEngine) Open(_ context.Context, inst engine.Instance, spec source.Spec) (engine.Session, error) {
 	if list := e.Check(spec, inst.Facts()); len(list) > 0 {
 		return nil, problem.New(problem.InvalidInput, "%s: %s", list[0].Label, list[0].Reason).
@@ -83,6 +87,23 @@ func (s *session) Dump(ctx context.Context, _ engine.Stream) (engine.Process, er
 		return nil, fmt.Errorf("start %s: %w", s.command[0], err)
 	}
 	return p, nil
+}
+
+// Ask implements engine.Asker: the query is a program with its arguments, parted
+// at blanks.
+func (s *session) Ask(ctx context.Context, database, query string) (string, error) {
+	argv := strings.Fields(query)
+	if database != "" || len(argv) == 0 {
+		return "", problem.New(problem.InvalidInput, "the custom engine is asked by a program with its arguments, and knows no databases")
+	}
+	out, exit, err := engine.Output(ctx, s.inst, engine.Command{Argv: argv}, engine.AnswerLimit)
+	if err != nil {
+		return "", err
+	}
+	if exit.Status != 0 {
+		return "", engine.ToolFailure(argv[0], exit)
+	}
+	return string(out), nil
 }
 
 func (s *session) Explain(e engine.Exit) *problem.Problem {

@@ -52,6 +52,10 @@ var variables = engine.Variables{
 	Password: []string{"MONGO_INITDB_ROOT_PASSWORD", "MONGODB_INITDB_ROOT_PASSWORD", "MONGODB_ROOT_PASSWORD"},
 }
 
+func (mongoEngine) Blank(f engine.Facts, spec source.Spec, secret source.Secret) engine.Blank {
+	return engine.Like(f, spec, variables, secret)
+}
+
 func (e mongoEngine) Open(ctx context.Context, inst engine.Instance, spec source.Spec) (engine.Session, error) {
 	if list := e.Check(spec, inst.Facts()); len(list) > 0 {
 		return nil, problem.New(problem.InvalidInput, "%s: %s", list[0].Label, list[0].Reason).

@@ -133,6 +133,20 @@ func (mysql) Open(ctx context.Context, inst engine.Instance, spec source.Spec) (
 	return s, nil
 }
 
+// Blank has a root with a password, whoever the source's backups are made as: to
+// restore takes more than to dump.
+func (mysql) Blank(f engine.Facts, spec source.Spec, secret source.Secret) engine.Blank {
+	b := engine.Like(f, spec, userVariables, secret)
+	for _, name := range append([]string{"MARIADB_RANDOM_ROOT_PASSWORD", "MYSQL_RANDOM_ROOT_PASSWORD"}, emptyRoot...) {
+		delete(b.Env, name)
+	}
+	for _, name := range rootVariables.Password {
+		delete(b.Env, name+"_FILE")
+		b.Env[name] = secret.Reveal()
+	}
+	return b
+}
+
 // credentials are root's where the image's environment or a label tells root's
 // password, else those of the image's user. A label that names another user
 // leaves root's password out.

@@ -82,6 +82,30 @@ func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Proces
 	return s.inst.Exec(ctx, s.command(s.dump, append(options, "--databases", "--", stream.Database)...))
 }
 
+// Ask implements engine.Asker.
+func (s *session) Ask(ctx context.Context, database, query string) (string, error) {
+	if database == "" {
+		database = s.database
+	}
+	if database == "" && len(s.databases) == 1 {
+		database = s.databases[0]
+	}
+	options := []string{"--batch", "--raw", "--skip-column-names", "--binary-mode"}
+	if database != "" {
+		options = append(options, "--database="+database)
+	}
+	cmd := s.command(s.client, options...)
+	cmd.Stdin = strings.NewReader(query)
+	out, exit, err := engine.Output(ctx, s.inst, cmd, engine.AnswerLimit)
+	if err != nil {
+		return "", err
+	}
+	if exit.Status != 0 {
+		return "", engine.Explain(s.client, exit, patterns)
+	}
+	return string(out), nil
+}
+
 func (s *session) Explain(e engine.Exit) *problem.Problem { return engine.Explain(s.dump, e, patterns) }
 
 func (s *session) Inspect(stream engine.Stream) engine.Inspector {

@@ -118,6 +118,14 @@ func (postgres) Open(ctx context.Context, inst engine.Instance, spec source.Spec
 	return s, nil
 }
 
+func (postgres) Blank(f engine.Facts, spec source.Spec, secret source.Secret) engine.Blank {
+	b := engine.Like(f, spec, variables, secret)
+	if !b.Given(variables.Password...) {
+		b.Env[variables.Password[0]] = secret.Reveal() // the image does not start without
+	}
+	return b
+}
+
 func lastField(s string) string {
 	fields := strings.Fields(s)
 	if len(fields) == 0 {

@@ -68,6 +68,26 @@ func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Proces
 	return s.inst.Exec(ctx, s.command(s.tool, "--format=plain", "--create", "--no-password", "--dbname="+s.conninfo(stream.Database)))
 }
 
+// Ask implements engine.Asker.
+func (s *session) Ask(ctx context.Context, database, query string) (string, error) {
+	if database == "" {
+		if database = s.database; database == "" {
+			database = s.meeting
+		}
+	}
+	cmd := s.psql(database, "--no-align", "--tuples-only", "--field-separator=\t")
+	cmd.Env = append(cmd.Env, "PGCLIENTENCODING=UTF8")
+	cmd.Stdin = strings.NewReader(query)
+	out, exit, err := engine.Output(ctx, s.inst, cmd, engine.AnswerLimit)
+	if err != nil {
+		return "", err
+	}
+	if exit.Status != 0 {
+		return "", engine.Explain("psql", exit, patterns)
+	}
+	return string(out), nil
+}
+
 func (s *session) Explain(e engine.Exit) *problem.Problem { return engine.Explain(s.tool, e, patterns) }
 
 func (s *session) Inspect(stream engine.Stream) engine.Inspector {

@@ -27,8 +27,12 @@ func (i *inspector) Finish() (engine.Contents, error) {
 		numbers = append(numbers, n)
 	}
 	slices.Sort(numbers)
-	for _, n := range numbers[:min(len(numbers), engine.MaxObjects-1)] {
-		c.Objects = append(c.Objects, engine.Object{Kind: "database", Name: fmt.Sprintf("db%d", n), Rows: summary.Keys[n]})
+	for _, n := range numbers[:min(len(numbers), (engine.MaxObjects-1)/2)] {
+		name := fmt.Sprintf("db%d", n)
+		c.Objects = append(c.Objects, engine.Object{Kind: "database", Name: name, Rows: summary.Keys[n]})
+		if expiring := summary.Expiring[n]; expiring > 0 {
+			c.Objects = append(c.Objects, engine.Object{Kind: engine.KindExpiring, Name: name, Rows: expiring})
+		}
 	}
 	if summary.Libraries > 0 {
 		c.Objects = append(c.Objects, engine.Object{Kind: "functions", Name: "libraries", Rows: summary.Libraries})

@@ -51,6 +51,10 @@ var (
 	variables = engine.Variables{Password: []string{"REDIS_PASSWORD", "VALKEY_PASSWORD", "KEYDB_PASSWORD"}}
 )
 
+func (redisEngine) Blank(f engine.Facts, spec source.Spec, secret source.Secret) engine.Blank {
+	return engine.Like(f, spec, variables, secret)
+}
+
 func (e redisEngine) Open(ctx context.Context, inst engine.Instance, spec source.Spec) (engine.Session, error) {
 	if list := e.Check(spec, inst.Facts()); len(list) > 0 {
 		return nil, problem.New(problem.InvalidInput, "%s: %s", list[0].Label, list[0].Reason).

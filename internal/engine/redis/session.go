@@ -75,6 +75,28 @@ func (s *session) Dump(ctx context.Context, _ engine.Stream) (engine.Process, er
 	return &dump{Process: p}, nil
 }
 
+// Ask implements engine.Asker: the query is a command of the server, its words
+// parted as in redis-cli; the database is a number.
+func (s *session) Ask(ctx context.Context, database, query string) (string, error) {
+	var args []string
+	if database != "" {
+		args = append(args, "-n", database)
+	}
+	args = append(args, "--raw", "-e")
+	words := split(query, nil)
+	if len(words) == 0 {
+		return "", problem.New(problem.InvalidInput, "the query is empty")
+	}
+	out, exit, err := s.ask(ctx, append(args, words...)...)
+	if err != nil {
+		return "", err
+	}
+	if exit.Status != 0 {
+		return "", s.refused(out, exit)
+	}
+	return out, nil
+}
+
 func (s *session) Explain(e engine.Exit) *problem.Problem {
 	return engine.Explain(s.tool, e, patterns)
 }

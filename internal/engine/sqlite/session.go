@@ -47,6 +47,22 @@ func (s *session) Dump(ctx context.Context, _ engine.Stream) (engine.Process, er
 	return dumpByTool(ctx, s.inst, s.file)
 }
 
+// Ask implements engine.Asker.
+func (s *session) Ask(ctx context.Context, database, query string) (string, error) {
+	if database != "" && database != s.file {
+		return "", problem.New(problem.InvalidInput, "a SQLite source is one file: %q is no database of it", database)
+	}
+	p, err := s.inst.Helper(ctx, engine.Command{Argv: []string{"helper", helper.QueryCommand, s.file}, Stdin: strings.NewReader(query)})
+	if err != nil {
+		return "", fmt.Errorf("ask %s: %w", s.file, err)
+	}
+	out, readErr := io.ReadAll(io.LimitReader(p, engine.AnswerLimit))
+	if err := ended(p.Wait()); err != nil {
+		return "", fmt.Errorf("ask %s: %w", s.file, err)
+	}
+	return string(out), readErr
+}
+
 func (s *session) Explain(e engine.Exit) *problem.Problem {
 	if s.onVolume {
 		return explainHelper(e)

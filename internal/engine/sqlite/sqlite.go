@@ -61,6 +61,11 @@ func (sqliteEngine) Check(s source.Spec, _ engine.Facts) []engine.Complaint {
 	return list
 }
 
+// Blank needs no server, only a volume where the file goes.
+func (sqliteEngine) Blank(_ engine.Facts, spec source.Spec, _ source.Secret) engine.Blank {
+	return engine.Blank{Idle: true, Volumes: []string{path.Dir(path.Clean(spec.Database))}, Spec: spec}
+}
+
 func (e sqliteEngine) Open(_ context.Context, inst engine.Instance, s source.Spec) (engine.Session, error) {
 	facts := inst.Facts()
 	if list := e.Check(s, facts); len(list) > 0 {

@@ -735,19 +735,128 @@ func (x *StartRestoreResponse) GetRun() *Run {
 	return nil
 }
 
+type StartDrillRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Snapshots as in RestoreRequest: ids, beginnings of ids, SOURCE@latest.
+	Snapshots []string `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// See DrillRequest.
+	Agent         string `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartDrillRequest) Reset() {
+	*x = StartDrillRequest{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartDrillRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartDrillRequest) ProtoMessage() {}
+
+func (x *StartDrillRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartDrillRequest.ProtoReflect.Descriptor instead.
+func (*StartDrillRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StartDrillRequest) GetSnapshots() []string {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+func (x *StartDrillRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *StartDrillRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type StartDrillResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of snapshots.
+	Runs          []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartDrillResponse) Reset() {
+	*x = StartDrillResponse{}
+	mi := &file_baktainer_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartDrillResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartDrillResponse) ProtoMessage() {}
+
+func (x *StartDrillResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartDrillResponse.ProtoReflect.Descriptor instead.
+func (*StartDrillResponse) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *StartDrillResponse) GetRuns() []*Run {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
 type ListRunsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only of this source.
 	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	// Newest first, at most this many; 0: 100, at most 1000.
-	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only of this kind; unset: of all.
+	Kind          RunKind `protobuf:"varint,3,opt,name=kind,proto3,enum=baktainer.v1.RunKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[12]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +868,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[12]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +881,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListRunsRequest) GetSource() string {
@@ -789,6 +898,13 @@ func (x *ListRunsRequest) GetLimit() int32 {
 	return 0
 }
 
+func (x *ListRunsRequest) GetKind() RunKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RunKind_RUN_KIND_UNSPECIFIED
+}
+
 type ListRunsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Runs          []*Run                 `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
@@ -798,7 +914,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[13]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +926,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[13]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +939,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -842,7 +958,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[14]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +970,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[14]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +983,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -886,7 +1002,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[15]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +1014,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[15]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +1027,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -930,7 +1046,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[16]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1058,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[16]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1071,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchRunRequest) GetId() string {
@@ -974,7 +1090,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[17]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1102,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[17]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1115,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1018,7 +1134,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[18]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1146,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[18]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1159,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CancelRunRequest) GetId() string {
@@ -1062,7 +1178,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[19]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1190,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[19]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1203,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -1110,7 +1226,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[20]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1238,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[20]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1251,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListSnapshotsRequest) GetSource() string {
@@ -1168,7 +1284,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[21]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1296,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[21]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1309,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -1213,7 +1329,7 @@ type GetSnapshotRequest struct {
 
 func (x *GetSnapshotRequest) Reset() {
 	*x = GetSnapshotRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[22]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1341,7 @@ func (x *GetSnapshotRequest) String() string {
 func (*GetSnapshotRequest) ProtoMessage() {}
 
 func (x *GetSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[22]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1354,7 @@ func (x *GetSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*GetSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetSnapshotRequest) GetSnapshot() string {
@@ -1257,7 +1373,7 @@ type GetSnapshotResponse struct {
 
 func (x *GetSnapshotResponse) Reset() {
 	*x = GetSnapshotResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[23]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1385,7 @@ func (x *GetSnapshotResponse) String() string {
 func (*GetSnapshotResponse) ProtoMessage() {}
 
 func (x *GetSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[23]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1398,7 @@ func (x *GetSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*GetSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetSnapshotResponse) GetSnapshot() *Snapshot {
@@ -1302,7 +1418,7 @@ type GetContentsRequest struct {
 
 func (x *GetContentsRequest) Reset() {
 	*x = GetContentsRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[24]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1430,7 @@ func (x *GetContentsRequest) String() string {
 func (*GetContentsRequest) ProtoMessage() {}
 
 func (x *GetContentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[24]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1443,7 @@ func (x *GetContentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetContentsRequest.ProtoReflect.Descriptor instead.
 func (*GetContentsRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetContentsRequest) GetSnapshot() string {
@@ -1350,7 +1466,7 @@ type GetContentsResponse struct {
 
 func (x *GetContentsResponse) Reset() {
 	*x = GetContentsResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[25]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1478,7 @@ func (x *GetContentsResponse) String() string {
 func (*GetContentsResponse) ProtoMessage() {}
 
 func (x *GetContentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[25]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1491,7 @@ func (x *GetContentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetContentsResponse.ProtoReflect.Descriptor instead.
 func (*GetContentsResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetContentsResponse) GetStream() string {
@@ -1412,7 +1528,7 @@ type ContentsObject struct {
 
 func (x *ContentsObject) Reset() {
 	*x = ContentsObject{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[26]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1540,7 @@ func (x *ContentsObject) String() string {
 func (*ContentsObject) ProtoMessage() {}
 
 func (x *ContentsObject) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[26]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1553,7 @@ func (x *ContentsObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentsObject.ProtoReflect.Descriptor instead.
 func (*ContentsObject) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ContentsObject) GetKind() string {
@@ -1469,7 +1585,7 @@ type GetCoverageRequest struct {
 
 func (x *GetCoverageRequest) Reset() {
 	*x = GetCoverageRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[27]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1597,7 @@ func (x *GetCoverageRequest) String() string {
 func (*GetCoverageRequest) ProtoMessage() {}
 
 func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[27]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1610,7 @@ func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageRequest.ProtoReflect.Descriptor instead.
 func (*GetCoverageRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 type GetCoverageResponse struct {
@@ -1510,7 +1626,7 @@ type GetCoverageResponse struct {
 
 func (x *GetCoverageResponse) Reset() {
 	*x = GetCoverageResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[28]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1638,7 @@ func (x *GetCoverageResponse) String() string {
 func (*GetCoverageResponse) ProtoMessage() {}
 
 func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[28]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1651,7 @@ func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageResponse.ProtoReflect.Descriptor instead.
 func (*GetCoverageResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetCoverageResponse) GetSources() []*SourceCoverage {
@@ -1567,15 +1683,20 @@ type SourceCoverage struct {
 	// The newest snapshot that was verified and is not damaged; empty: there is none.
 	Restorable string `protobuf:"bytes,3,opt,name=restorable,proto3" json:"restorable,omitempty"`
 	// When that was dumped: what was changed since would be lost.
-	RestorableAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=restorable_at,json=restorableAt,proto3" json:"restorable_at,omitempty"`
-	Gaps          []*CoverageGap         `protobuf:"bytes,5,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	RestorableAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=restorable_at,json=restorableAt,proto3" json:"restorable_at,omitempty"`
+	Gaps         []*CoverageGap         `protobuf:"bytes,5,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	// The newest snapshot that a drill has restored; empty: there is none.
+	Drilled string `protobuf:"bytes,6,opt,name=drilled,proto3" json:"drilled,omitempty"`
+	// When that was dumped, and how long the drill needed to bring it back.
+	DrilledFrom   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=drilled_from,json=drilledFrom,proto3" json:"drilled_from,omitempty"`
+	Recovery      *durationpb.Duration   `protobuf:"bytes,8,opt,name=recovery,proto3" json:"recovery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SourceCoverage) Reset() {
 	*x = SourceCoverage{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1708,7 @@ func (x *SourceCoverage) String() string {
 func (*SourceCoverage) ProtoMessage() {}
 
 func (x *SourceCoverage) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[29]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1721,7 @@ func (x *SourceCoverage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceCoverage.ProtoReflect.Descriptor instead.
 func (*SourceCoverage) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SourceCoverage) GetSource() string {
@@ -1638,6 +1759,27 @@ func (x *SourceCoverage) GetGaps() []*CoverageGap {
 	return nil
 }
 
+func (x *SourceCoverage) GetDrilled() string {
+	if x != nil {
+		return x.Drilled
+	}
+	return ""
+}
+
+func (x *SourceCoverage) GetDrilledFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DrilledFrom
+	}
+	return nil
+}
+
+func (x *SourceCoverage) GetRecovery() *durationpb.Duration {
+	if x != nil {
+		return x.Recovery
+	}
+	return nil
+}
+
 // CoverageGap is something that keeps a source from being covered.
 type CoverageGap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1651,7 +1793,7 @@ type CoverageGap struct {
 
 func (x *CoverageGap) Reset() {
 	*x = CoverageGap{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1805,7 @@ func (x *CoverageGap) String() string {
 func (*CoverageGap) ProtoMessage() {}
 
 func (x *CoverageGap) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[30]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1818,7 @@ func (x *CoverageGap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageGap.ProtoReflect.Descriptor instead.
 func (*CoverageGap) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CoverageGap) GetKind() string {
@@ -1712,7 +1854,7 @@ type VerifySnapshotRequest struct {
 
 func (x *VerifySnapshotRequest) Reset() {
 	*x = VerifySnapshotRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1866,7 @@ func (x *VerifySnapshotRequest) String() string {
 func (*VerifySnapshotRequest) ProtoMessage() {}
 
 func (x *VerifySnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[31]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1879,7 @@ func (x *VerifySnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifySnapshotRequest.ProtoReflect.Descriptor instead.
 func (*VerifySnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *VerifySnapshotRequest) GetSnapshot() string {
@@ -1768,7 +1910,7 @@ type VerifySnapshotResponse struct {
 
 func (x *VerifySnapshotResponse) Reset() {
 	*x = VerifySnapshotResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +1922,7 @@ func (x *VerifySnapshotResponse) String() string {
 func (*VerifySnapshotResponse) ProtoMessage() {}
 
 func (x *VerifySnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[32]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +1935,7 @@ func (x *VerifySnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifySnapshotResponse.ProtoReflect.Descriptor instead.
 func (*VerifySnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *VerifySnapshotResponse) GetBytesDone() int64 {
@@ -1838,7 +1980,7 @@ type VerifyReport struct {
 
 func (x *VerifyReport) Reset() {
 	*x = VerifyReport{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1992,7 @@ func (x *VerifyReport) String() string {
 func (*VerifyReport) ProtoMessage() {}
 
 func (x *VerifyReport) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[33]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +2005,7 @@ func (x *VerifyReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReport.ProtoReflect.Descriptor instead.
 func (*VerifyReport) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *VerifyReport) GetPacks() int64 {
@@ -1912,7 +2054,7 @@ type DumpSnapshotRequest struct {
 
 func (x *DumpSnapshotRequest) Reset() {
 	*x = DumpSnapshotRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2066,7 @@ func (x *DumpSnapshotRequest) String() string {
 func (*DumpSnapshotRequest) ProtoMessage() {}
 
 func (x *DumpSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[34]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2079,7 @@ func (x *DumpSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*DumpSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DumpSnapshotRequest) GetSnapshot() string {
@@ -1963,7 +2105,7 @@ type DumpSnapshotResponse struct {
 
 func (x *DumpSnapshotResponse) Reset() {
 	*x = DumpSnapshotResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2117,7 @@ func (x *DumpSnapshotResponse) String() string {
 func (*DumpSnapshotResponse) ProtoMessage() {}
 
 func (x *DumpSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[35]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2130,7 @@ func (x *DumpSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*DumpSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DumpSnapshotResponse) GetData() []byte {
@@ -2012,7 +2154,7 @@ type ForgetSnapshotsRequest struct {
 
 func (x *ForgetSnapshotsRequest) Reset() {
 	*x = ForgetSnapshotsRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2166,7 @@ func (x *ForgetSnapshotsRequest) String() string {
 func (*ForgetSnapshotsRequest) ProtoMessage() {}
 
 func (x *ForgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[36]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2179,7 @@ func (x *ForgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ForgetSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ForgetSnapshotsRequest) GetSnapshots() []string {
@@ -2070,7 +2212,7 @@ type ForgetSnapshotsResponse struct {
 
 func (x *ForgetSnapshotsResponse) Reset() {
 	*x = ForgetSnapshotsResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2224,7 @@ func (x *ForgetSnapshotsResponse) String() string {
 func (*ForgetSnapshotsResponse) ProtoMessage() {}
 
 func (x *ForgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[37]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2237,7 @@ func (x *ForgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ForgetSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ForgetSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -2115,7 +2257,7 @@ type UnforgetSnapshotsRequest struct {
 
 func (x *UnforgetSnapshotsRequest) Reset() {
 	*x = UnforgetSnapshotsRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2269,7 @@ func (x *UnforgetSnapshotsRequest) String() string {
 func (*UnforgetSnapshotsRequest) ProtoMessage() {}
 
 func (x *UnforgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[38]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2282,7 @@ func (x *UnforgetSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnforgetSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*UnforgetSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UnforgetSnapshotsRequest) GetSnapshots() []string {
@@ -2159,7 +2301,7 @@ type UnforgetSnapshotsResponse struct {
 
 func (x *UnforgetSnapshotsResponse) Reset() {
 	*x = UnforgetSnapshotsResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2313,7 @@ func (x *UnforgetSnapshotsResponse) String() string {
 func (*UnforgetSnapshotsResponse) ProtoMessage() {}
 
 func (x *UnforgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[39]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2326,7 @@ func (x *UnforgetSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnforgetSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*UnforgetSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UnforgetSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -2205,7 +2347,7 @@ type PlanPruneRequest struct {
 
 func (x *PlanPruneRequest) Reset() {
 	*x = PlanPruneRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2359,7 @@ func (x *PlanPruneRequest) String() string {
 func (*PlanPruneRequest) ProtoMessage() {}
 
 func (x *PlanPruneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[40]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2372,7 @@ func (x *PlanPruneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPruneRequest.ProtoReflect.Descriptor instead.
 func (*PlanPruneRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PlanPruneRequest) GetSources() []string {
@@ -2256,7 +2398,7 @@ type PlanPruneResponse struct {
 
 func (x *PlanPruneResponse) Reset() {
 	*x = PlanPruneResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2410,7 @@ func (x *PlanPruneResponse) String() string {
 func (*PlanPruneResponse) ProtoMessage() {}
 
 func (x *PlanPruneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[41]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2423,7 @@ func (x *PlanPruneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPruneResponse.ProtoReflect.Descriptor instead.
 func (*PlanPruneResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PlanPruneResponse) GetPlans() []*PrunePlan {
@@ -2314,7 +2456,7 @@ type PrunePlan struct {
 
 func (x *PrunePlan) Reset() {
 	*x = PrunePlan{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2468,7 @@ func (x *PrunePlan) String() string {
 func (*PrunePlan) ProtoMessage() {}
 
 func (x *PrunePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[42]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2481,7 @@ func (x *PrunePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrunePlan.ProtoReflect.Descriptor instead.
 func (*PrunePlan) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PrunePlan) GetSource() string {
@@ -2416,7 +2558,7 @@ type PruneObject struct {
 
 func (x *PruneObject) Reset() {
 	*x = PruneObject{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2428,7 +2570,7 @@ func (x *PruneObject) String() string {
 func (*PruneObject) ProtoMessage() {}
 
 func (x *PruneObject) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[43]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2441,7 +2583,7 @@ func (x *PruneObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneObject.ProtoReflect.Descriptor instead.
 func (*PruneObject) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PruneObject) GetName() string {
@@ -2476,7 +2618,7 @@ type PruneRequest struct {
 
 func (x *PruneRequest) Reset() {
 	*x = PruneRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2630,7 @@ func (x *PruneRequest) String() string {
 func (*PruneRequest) ProtoMessage() {}
 
 func (x *PruneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[44]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2643,7 @@ func (x *PruneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRequest.ProtoReflect.Descriptor instead.
 func (*PruneRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PruneRequest) GetSource() string {
@@ -2532,7 +2674,7 @@ type PruneResponse struct {
 
 func (x *PruneResponse) Reset() {
 	*x = PruneResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2686,7 @@ func (x *PruneResponse) String() string {
 func (*PruneResponse) ProtoMessage() {}
 
 func (x *PruneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[45]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2699,7 @@ func (x *PruneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneResponse.ProtoReflect.Descriptor instead.
 func (*PruneResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PruneResponse) GetObjectsDone() int64 {
@@ -2605,7 +2747,7 @@ type CheckStoreRequest struct {
 
 func (x *CheckStoreRequest) Reset() {
 	*x = CheckStoreRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[46]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2759,7 @@ func (x *CheckStoreRequest) String() string {
 func (*CheckStoreRequest) ProtoMessage() {}
 
 func (x *CheckStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[46]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2772,7 @@ func (x *CheckStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStoreRequest.ProtoReflect.Descriptor instead.
 func (*CheckStoreRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CheckStoreRequest) GetReadData() bool {
@@ -2655,7 +2797,7 @@ type CheckStoreResponse struct {
 
 func (x *CheckStoreResponse) Reset() {
 	*x = CheckStoreResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[47]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2667,7 +2809,7 @@ func (x *CheckStoreResponse) String() string {
 func (*CheckStoreResponse) ProtoMessage() {}
 
 func (x *CheckStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[47]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2680,7 +2822,7 @@ func (x *CheckStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStoreResponse.ProtoReflect.Descriptor instead.
 func (*CheckStoreResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CheckStoreResponse) GetObjectsDone() int64 {
@@ -2722,7 +2864,7 @@ type RepairStoreRequest struct {
 
 func (x *RepairStoreRequest) Reset() {
 	*x = RepairStoreRequest{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[48]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2876,7 @@ func (x *RepairStoreRequest) String() string {
 func (*RepairStoreRequest) ProtoMessage() {}
 
 func (x *RepairStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[48]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2889,7 @@ func (x *RepairStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairStoreRequest.ProtoReflect.Descriptor instead.
 func (*RepairStoreRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RepairStoreRequest) GetReadData() bool {
@@ -2776,7 +2918,7 @@ type RepairStoreResponse struct {
 
 func (x *RepairStoreResponse) Reset() {
 	*x = RepairStoreResponse{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[49]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2930,7 @@ func (x *RepairStoreResponse) String() string {
 func (*RepairStoreResponse) ProtoMessage() {}
 
 func (x *RepairStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[49]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2943,7 @@ func (x *RepairStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairStoreResponse.ProtoReflect.Descriptor instead.
 func (*RepairStoreResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RepairStoreResponse) GetObjectsDone() int64 {
@@ -2853,7 +2995,7 @@ type StoreReport struct {
 
 func (x *StoreReport) Reset() {
 	*x = StoreReport{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[50]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2865,7 +3007,7 @@ func (x *StoreReport) String() string {
 func (*StoreReport) ProtoMessage() {}
 
 func (x *StoreReport) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[50]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2878,7 +3020,7 @@ func (x *StoreReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreReport.ProtoReflect.Descriptor instead.
 func (*StoreReport) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *StoreReport) GetStore() string {
@@ -2968,7 +3110,7 @@ type StoreFinding struct {
 
 func (x *StoreFinding) Reset() {
 	*x = StoreFinding{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[51]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3122,7 @@ func (x *StoreFinding) String() string {
 func (*StoreFinding) ProtoMessage() {}
 
 func (x *StoreFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[51]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3135,7 @@ func (x *StoreFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreFinding.ProtoReflect.Descriptor instead.
 func (*StoreFinding) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *StoreFinding) GetObject() string {
@@ -3046,7 +3188,7 @@ type SnapshotDamage struct {
 
 func (x *SnapshotDamage) Reset() {
 	*x = SnapshotDamage{}
-	mi := &file_baktainer_v1_admin_proto_msgTypes[52]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3058,7 +3200,7 @@ func (x *SnapshotDamage) String() string {
 func (*SnapshotDamage) ProtoMessage() {}
 
 func (x *SnapshotDamage) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_admin_proto_msgTypes[52]
+	mi := &file_baktainer_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3071,7 +3213,7 @@ func (x *SnapshotDamage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotDamage.ProtoReflect.Descriptor instead.
 func (*SnapshotDamage) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_baktainer_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SnapshotDamage) GetSource() string {
@@ -3160,10 +3302,18 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\";\n" +
 	"\x14StartRestoreResponse\x12#\n" +
-	"\x03run\x18\x01 \x01(\v2\x11.baktainer.v1.RunR\x03run\"?\n" +
+	"\x03run\x18\x01 \x01(\v2\x11.baktainer.v1.RunR\x03run\"f\n" +
+	"\x11StartDrillRequest\x12\x1c\n" +
+	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\";\n" +
+	"\x12StartDrillResponse\x12%\n" +
+	"\x04runs\x18\x01 \x03(\v2\x11.baktainer.v1.RunR\x04runs\"j\n" +
 	"\x0fListRunsRequest\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\"9\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12)\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x15.baktainer.v1.RunKindR\x04kind\"9\n" +
 	"\x10ListRunsResponse\x12%\n" +
 	"\x04runs\x18\x01 \x03(\v2\x11.baktainer.v1.RunR\x04runs\"\x1f\n" +
 	"\rGetRunRequest\x12\x0e\n" +
@@ -3206,7 +3356,7 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"unlabelled\x127\n" +
 	"\n" +
 	"conditions\x18\x03 \x03(\v2\x17.baktainer.v1.ConditionR\n" +
-	"conditions\"\xe9\x01\n" +
+	"conditions\"\xf9\x02\n" +
 	"\x0eSourceCoverage\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12/\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x19.baktainer.v1.SourceStateR\x05state\x12\x1e\n" +
@@ -3214,7 +3364,10 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"restorable\x18\x03 \x01(\tR\n" +
 	"restorable\x12?\n" +
 	"\rrestorable_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\frestorableAt\x12-\n" +
-	"\x04gaps\x18\x05 \x03(\v2\x19.baktainer.v1.CoverageGapR\x04gaps\"O\n" +
+	"\x04gaps\x18\x05 \x03(\v2\x19.baktainer.v1.CoverageGapR\x04gaps\x12\x18\n" +
+	"\adrilled\x18\x06 \x01(\tR\adrilled\x12=\n" +
+	"\fdrilled_from\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vdrilledFrom\x125\n" +
+	"\brecovery\x18\b \x01(\v2\x19.google.protobuf.DurationR\brecovery\"O\n" +
 	"\vCoverageGap\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
@@ -3322,7 +3475,7 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1a\n" +
 	"\bsnapshot\x18\x02 \x01(\tR\bsnapshot\x12\x18\n" +
 	"\astreams\x18\x03 \x03(\tR\astreams\x12!\n" +
-	"\fstreams_read\x18\x04 \x01(\bR\vstreamsRead2\xe1\x0f\n" +
+	"\fstreams_read\x18\x04 \x01(\bR\vstreamsRead2\xbf\x10\n" +
 	"\fAdminService\x12X\n" +
 	"\tGetStatus\x12\x1e.baktainer.v1.GetStatusRequest\x1a\x1f.baktainer.v1.GetStatusResponse\"\n" +
 	"\x8a\xe8\x18\x06\n" +
@@ -3336,6 +3489,9 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\vStartBackup\x12 .baktainer.v1.StartBackupRequest\x1a!.baktainer.v1.StartBackupResponse\"\v\x8a\xe8\x18\a\n" +
 	"\x01\x03\x18\x01 \x01\x12b\n" +
 	"\fStartRestore\x12!.baktainer.v1.StartRestoreRequest\x1a\".baktainer.v1.StartRestoreResponse\"\v\x8a\xe8\x18\a\n" +
+	"\x01\x03\x18\x01 \x01\x12\\\n" +
+	"\n" +
+	"StartDrill\x12\x1f.baktainer.v1.StartDrillRequest\x1a .baktainer.v1.StartDrillResponse\"\v\x8a\xe8\x18\a\n" +
 	"\x01\x03\x18\x01 \x01\x12U\n" +
 	"\bListRuns\x12\x1d.baktainer.v1.ListRunsRequest\x1a\x1e.baktainer.v1.ListRunsResponse\"\n" +
 	"\x8a\xe8\x18\x06\n" +
@@ -3390,7 +3546,7 @@ func file_baktainer_v1_admin_proto_rawDescGZIP() []byte {
 	return file_baktainer_v1_admin_proto_rawDescData
 }
 
-var file_baktainer_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_baktainer_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_baktainer_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),          // 0: baktainer.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),         // 1: baktainer.v1.GetStatusResponse
@@ -3404,147 +3560,156 @@ var file_baktainer_v1_admin_proto_goTypes = []any{
 	(*StartBackupResponse)(nil),       // 9: baktainer.v1.StartBackupResponse
 	(*StartRestoreRequest)(nil),       // 10: baktainer.v1.StartRestoreRequest
 	(*StartRestoreResponse)(nil),      // 11: baktainer.v1.StartRestoreResponse
-	(*ListRunsRequest)(nil),           // 12: baktainer.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),          // 13: baktainer.v1.ListRunsResponse
-	(*GetRunRequest)(nil),             // 14: baktainer.v1.GetRunRequest
-	(*GetRunResponse)(nil),            // 15: baktainer.v1.GetRunResponse
-	(*WatchRunRequest)(nil),           // 16: baktainer.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),          // 17: baktainer.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),          // 18: baktainer.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),         // 19: baktainer.v1.CancelRunResponse
-	(*ListSnapshotsRequest)(nil),      // 20: baktainer.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),     // 21: baktainer.v1.ListSnapshotsResponse
-	(*GetSnapshotRequest)(nil),        // 22: baktainer.v1.GetSnapshotRequest
-	(*GetSnapshotResponse)(nil),       // 23: baktainer.v1.GetSnapshotResponse
-	(*GetContentsRequest)(nil),        // 24: baktainer.v1.GetContentsRequest
-	(*GetContentsResponse)(nil),       // 25: baktainer.v1.GetContentsResponse
-	(*ContentsObject)(nil),            // 26: baktainer.v1.ContentsObject
-	(*GetCoverageRequest)(nil),        // 27: baktainer.v1.GetCoverageRequest
-	(*GetCoverageResponse)(nil),       // 28: baktainer.v1.GetCoverageResponse
-	(*SourceCoverage)(nil),            // 29: baktainer.v1.SourceCoverage
-	(*CoverageGap)(nil),               // 30: baktainer.v1.CoverageGap
-	(*VerifySnapshotRequest)(nil),     // 31: baktainer.v1.VerifySnapshotRequest
-	(*VerifySnapshotResponse)(nil),    // 32: baktainer.v1.VerifySnapshotResponse
-	(*VerifyReport)(nil),              // 33: baktainer.v1.VerifyReport
-	(*DumpSnapshotRequest)(nil),       // 34: baktainer.v1.DumpSnapshotRequest
-	(*DumpSnapshotResponse)(nil),      // 35: baktainer.v1.DumpSnapshotResponse
-	(*ForgetSnapshotsRequest)(nil),    // 36: baktainer.v1.ForgetSnapshotsRequest
-	(*ForgetSnapshotsResponse)(nil),   // 37: baktainer.v1.ForgetSnapshotsResponse
-	(*UnforgetSnapshotsRequest)(nil),  // 38: baktainer.v1.UnforgetSnapshotsRequest
-	(*UnforgetSnapshotsResponse)(nil), // 39: baktainer.v1.UnforgetSnapshotsResponse
-	(*PlanPruneRequest)(nil),          // 40: baktainer.v1.PlanPruneRequest
-	(*PlanPruneResponse)(nil),         // 41: baktainer.v1.PlanPruneResponse
-	(*PrunePlan)(nil),                 // 42: baktainer.v1.PrunePlan
-	(*PruneObject)(nil),               // 43: baktainer.v1.PruneObject
-	(*PruneRequest)(nil),              // 44: baktainer.v1.PruneRequest
-	(*PruneResponse)(nil),             // 45: baktainer.v1.PruneResponse
-	(*CheckStoreRequest)(nil),         // 46: baktainer.v1.CheckStoreRequest
-	(*CheckStoreResponse)(nil),        // 47: baktainer.v1.CheckStoreResponse
-	(*RepairStoreRequest)(nil),        // 48: baktainer.v1.RepairStoreRequest
-	(*RepairStoreResponse)(nil),       // 49: baktainer.v1.RepairStoreResponse
-	(*StoreReport)(nil),               // 50: baktainer.v1.StoreReport
-	(*StoreFinding)(nil),              // 51: baktainer.v1.StoreFinding
-	(*SnapshotDamage)(nil),            // 52: baktainer.v1.SnapshotDamage
-	(*timestamppb.Timestamp)(nil),     // 53: google.protobuf.Timestamp
-	(*AgentInfo)(nil),                 // 54: baktainer.v1.AgentInfo
-	(*Source)(nil),                    // 55: baktainer.v1.Source
-	(*Snapshot)(nil),                  // 56: baktainer.v1.Snapshot
-	(*Run)(nil),                       // 57: baktainer.v1.Run
-	(*RestoreRequest)(nil),            // 58: baktainer.v1.RestoreRequest
-	(*Unlabelled)(nil),                // 59: baktainer.v1.Unlabelled
-	(*Condition)(nil),                 // 60: baktainer.v1.Condition
-	(SourceState)(0),                  // 61: baktainer.v1.SourceState
-	(*Failure)(nil),                   // 62: baktainer.v1.Failure
-	(*durationpb.Duration)(nil),       // 63: google.protobuf.Duration
-	(*Prune)(nil),                     // 64: baktainer.v1.Prune
+	(*StartDrillRequest)(nil),         // 12: baktainer.v1.StartDrillRequest
+	(*StartDrillResponse)(nil),        // 13: baktainer.v1.StartDrillResponse
+	(*ListRunsRequest)(nil),           // 14: baktainer.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),          // 15: baktainer.v1.ListRunsResponse
+	(*GetRunRequest)(nil),             // 16: baktainer.v1.GetRunRequest
+	(*GetRunResponse)(nil),            // 17: baktainer.v1.GetRunResponse
+	(*WatchRunRequest)(nil),           // 18: baktainer.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),          // 19: baktainer.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),          // 20: baktainer.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),         // 21: baktainer.v1.CancelRunResponse
+	(*ListSnapshotsRequest)(nil),      // 22: baktainer.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),     // 23: baktainer.v1.ListSnapshotsResponse
+	(*GetSnapshotRequest)(nil),        // 24: baktainer.v1.GetSnapshotRequest
+	(*GetSnapshotResponse)(nil),       // 25: baktainer.v1.GetSnapshotResponse
+	(*GetContentsRequest)(nil),        // 26: baktainer.v1.GetContentsRequest
+	(*GetContentsResponse)(nil),       // 27: baktainer.v1.GetContentsResponse
+	(*ContentsObject)(nil),            // 28: baktainer.v1.ContentsObject
+	(*GetCoverageRequest)(nil),        // 29: baktainer.v1.GetCoverageRequest
+	(*GetCoverageResponse)(nil),       // 30: baktainer.v1.GetCoverageResponse
+	(*SourceCoverage)(nil),            // 31: baktainer.v1.SourceCoverage
+	(*CoverageGap)(nil),               // 32: baktainer.v1.CoverageGap
+	(*VerifySnapshotRequest)(nil),     // 33: baktainer.v1.VerifySnapshotRequest
+	(*VerifySnapshotResponse)(nil),    // 34: baktainer.v1.VerifySnapshotResponse
+	(*VerifyReport)(nil),              // 35: baktainer.v1.VerifyReport
+	(*DumpSnapshotRequest)(nil),       // 36: baktainer.v1.DumpSnapshotRequest
+	(*DumpSnapshotResponse)(nil),      // 37: baktainer.v1.DumpSnapshotResponse
+	(*ForgetSnapshotsRequest)(nil),    // 38: baktainer.v1.ForgetSnapshotsRequest
+	(*ForgetSnapshotsResponse)(nil),   // 39: baktainer.v1.ForgetSnapshotsResponse
+	(*UnforgetSnapshotsRequest)(nil),  // 40: baktainer.v1.UnforgetSnapshotsRequest
+	(*UnforgetSnapshotsResponse)(nil), // 41: baktainer.v1.UnforgetSnapshotsResponse
+	(*PlanPruneRequest)(nil),          // 42: baktainer.v1.PlanPruneRequest
+	(*PlanPruneResponse)(nil),         // 43: baktainer.v1.PlanPruneResponse
+	(*PrunePlan)(nil),                 // 44: baktainer.v1.PrunePlan
+	(*PruneObject)(nil),               // 45: baktainer.v1.PruneObject
+	(*PruneRequest)(nil),              // 46: baktainer.v1.PruneRequest
+	(*PruneResponse)(nil),             // 47: baktainer.v1.PruneResponse
+	(*CheckStoreRequest)(nil),         // 48: baktainer.v1.CheckStoreRequest
+	(*CheckStoreResponse)(nil),        // 49: baktainer.v1.CheckStoreResponse
+	(*RepairStoreRequest)(nil),        // 50: baktainer.v1.RepairStoreRequest
+	(*RepairStoreResponse)(nil),       // 51: baktainer.v1.RepairStoreResponse
+	(*StoreReport)(nil),               // 52: baktainer.v1.StoreReport
+	(*StoreFinding)(nil),              // 53: baktainer.v1.StoreFinding
+	(*SnapshotDamage)(nil),            // 54: baktainer.v1.SnapshotDamage
+	(*timestamppb.Timestamp)(nil),     // 55: google.protobuf.Timestamp
+	(*AgentInfo)(nil),                 // 56: baktainer.v1.AgentInfo
+	(*Source)(nil),                    // 57: baktainer.v1.Source
+	(*Snapshot)(nil),                  // 58: baktainer.v1.Snapshot
+	(*Run)(nil),                       // 59: baktainer.v1.Run
+	(*RestoreRequest)(nil),            // 60: baktainer.v1.RestoreRequest
+	(RunKind)(0),                      // 61: baktainer.v1.RunKind
+	(*Unlabelled)(nil),                // 62: baktainer.v1.Unlabelled
+	(*Condition)(nil),                 // 63: baktainer.v1.Condition
+	(SourceState)(0),                  // 64: baktainer.v1.SourceState
+	(*durationpb.Duration)(nil),       // 65: google.protobuf.Duration
+	(*Failure)(nil),                   // 66: baktainer.v1.Failure
+	(*Prune)(nil),                     // 67: baktainer.v1.Prune
 }
 var file_baktainer_v1_admin_proto_depIdxs = []int32{
-	53, // 0: baktainer.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	54, // 1: baktainer.v1.GetStatusResponse.agents:type_name -> baktainer.v1.AgentInfo
+	55, // 0: baktainer.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	56, // 1: baktainer.v1.GetStatusResponse.agents:type_name -> baktainer.v1.AgentInfo
 	2,  // 2: baktainer.v1.GetStatusResponse.stores:type_name -> baktainer.v1.StoreInfo
-	53, // 3: baktainer.v1.GetStatusResponse.next_fire_at:type_name -> google.protobuf.Timestamp
+	55, // 3: baktainer.v1.GetStatusResponse.next_fire_at:type_name -> google.protobuf.Timestamp
 	5,  // 4: baktainer.v1.ListSourcesResponse.sources:type_name -> baktainer.v1.SourceStatus
-	55, // 5: baktainer.v1.SourceStatus.source:type_name -> baktainer.v1.Source
-	56, // 6: baktainer.v1.SourceStatus.last_snapshot:type_name -> baktainer.v1.Snapshot
-	57, // 7: baktainer.v1.SourceStatus.last_run:type_name -> baktainer.v1.Run
-	53, // 8: baktainer.v1.SourceStatus.next_fire_at:type_name -> google.protobuf.Timestamp
+	57, // 5: baktainer.v1.SourceStatus.source:type_name -> baktainer.v1.Source
+	58, // 6: baktainer.v1.SourceStatus.last_snapshot:type_name -> baktainer.v1.Snapshot
+	59, // 7: baktainer.v1.SourceStatus.last_run:type_name -> baktainer.v1.Run
+	55, // 8: baktainer.v1.SourceStatus.next_fire_at:type_name -> google.protobuf.Timestamp
 	5,  // 9: baktainer.v1.GetSourceResponse.source:type_name -> baktainer.v1.SourceStatus
-	57, // 10: baktainer.v1.StartBackupResponse.runs:type_name -> baktainer.v1.Run
-	58, // 11: baktainer.v1.StartRestoreRequest.restore:type_name -> baktainer.v1.RestoreRequest
-	57, // 12: baktainer.v1.StartRestoreResponse.run:type_name -> baktainer.v1.Run
-	57, // 13: baktainer.v1.ListRunsResponse.runs:type_name -> baktainer.v1.Run
-	57, // 14: baktainer.v1.GetRunResponse.run:type_name -> baktainer.v1.Run
-	57, // 15: baktainer.v1.WatchRunResponse.run:type_name -> baktainer.v1.Run
-	57, // 16: baktainer.v1.CancelRunResponse.run:type_name -> baktainer.v1.Run
-	56, // 17: baktainer.v1.ListSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
-	56, // 18: baktainer.v1.GetSnapshotResponse.snapshot:type_name -> baktainer.v1.Snapshot
-	26, // 19: baktainer.v1.GetContentsResponse.objects:type_name -> baktainer.v1.ContentsObject
-	29, // 20: baktainer.v1.GetCoverageResponse.sources:type_name -> baktainer.v1.SourceCoverage
-	59, // 21: baktainer.v1.GetCoverageResponse.unlabelled:type_name -> baktainer.v1.Unlabelled
-	60, // 22: baktainer.v1.GetCoverageResponse.conditions:type_name -> baktainer.v1.Condition
-	61, // 23: baktainer.v1.SourceCoverage.state:type_name -> baktainer.v1.SourceState
-	53, // 24: baktainer.v1.SourceCoverage.restorable_at:type_name -> google.protobuf.Timestamp
-	30, // 25: baktainer.v1.SourceCoverage.gaps:type_name -> baktainer.v1.CoverageGap
-	33, // 26: baktainer.v1.VerifySnapshotResponse.report:type_name -> baktainer.v1.VerifyReport
-	62, // 27: baktainer.v1.VerifyReport.problems:type_name -> baktainer.v1.Failure
-	63, // 28: baktainer.v1.ForgetSnapshotsRequest.undo:type_name -> google.protobuf.Duration
-	56, // 29: baktainer.v1.ForgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
-	56, // 30: baktainer.v1.UnforgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
-	42, // 31: baktainer.v1.PlanPruneResponse.plans:type_name -> baktainer.v1.PrunePlan
-	43, // 32: baktainer.v1.PrunePlan.delete:type_name -> baktainer.v1.PruneObject
-	62, // 33: baktainer.v1.PrunePlan.failure:type_name -> baktainer.v1.Failure
-	64, // 34: baktainer.v1.PruneResponse.prune:type_name -> baktainer.v1.Prune
-	50, // 35: baktainer.v1.CheckStoreResponse.report:type_name -> baktainer.v1.StoreReport
-	50, // 36: baktainer.v1.RepairStoreResponse.report:type_name -> baktainer.v1.StoreReport
-	51, // 37: baktainer.v1.StoreReport.findings:type_name -> baktainer.v1.StoreFinding
-	52, // 38: baktainer.v1.StoreFinding.damage:type_name -> baktainer.v1.SnapshotDamage
-	0,  // 39: baktainer.v1.AdminService.GetStatus:input_type -> baktainer.v1.GetStatusRequest
-	3,  // 40: baktainer.v1.AdminService.ListSources:input_type -> baktainer.v1.ListSourcesRequest
-	6,  // 41: baktainer.v1.AdminService.GetSource:input_type -> baktainer.v1.GetSourceRequest
-	8,  // 42: baktainer.v1.AdminService.StartBackup:input_type -> baktainer.v1.StartBackupRequest
-	10, // 43: baktainer.v1.AdminService.StartRestore:input_type -> baktainer.v1.StartRestoreRequest
-	12, // 44: baktainer.v1.AdminService.ListRuns:input_type -> baktainer.v1.ListRunsRequest
-	14, // 45: baktainer.v1.AdminService.GetRun:input_type -> baktainer.v1.GetRunRequest
-	16, // 46: baktainer.v1.AdminService.WatchRun:input_type -> baktainer.v1.WatchRunRequest
-	18, // 47: baktainer.v1.AdminService.CancelRun:input_type -> baktainer.v1.CancelRunRequest
-	20, // 48: baktainer.v1.AdminService.ListSnapshots:input_type -> baktainer.v1.ListSnapshotsRequest
-	22, // 49: baktainer.v1.AdminService.GetSnapshot:input_type -> baktainer.v1.GetSnapshotRequest
-	24, // 50: baktainer.v1.AdminService.GetContents:input_type -> baktainer.v1.GetContentsRequest
-	27, // 51: baktainer.v1.AdminService.GetCoverage:input_type -> baktainer.v1.GetCoverageRequest
-	31, // 52: baktainer.v1.AdminService.VerifySnapshot:input_type -> baktainer.v1.VerifySnapshotRequest
-	34, // 53: baktainer.v1.AdminService.DumpSnapshot:input_type -> baktainer.v1.DumpSnapshotRequest
-	36, // 54: baktainer.v1.AdminService.ForgetSnapshots:input_type -> baktainer.v1.ForgetSnapshotsRequest
-	38, // 55: baktainer.v1.AdminService.UnforgetSnapshots:input_type -> baktainer.v1.UnforgetSnapshotsRequest
-	40, // 56: baktainer.v1.AdminService.PlanPrune:input_type -> baktainer.v1.PlanPruneRequest
-	44, // 57: baktainer.v1.AdminService.Prune:input_type -> baktainer.v1.PruneRequest
-	46, // 58: baktainer.v1.AdminService.CheckStore:input_type -> baktainer.v1.CheckStoreRequest
-	48, // 59: baktainer.v1.AdminService.RepairStore:input_type -> baktainer.v1.RepairStoreRequest
-	1,  // 60: baktainer.v1.AdminService.GetStatus:output_type -> baktainer.v1.GetStatusResponse
-	4,  // 61: baktainer.v1.AdminService.ListSources:output_type -> baktainer.v1.ListSourcesResponse
-	7,  // 62: baktainer.v1.AdminService.GetSource:output_type -> baktainer.v1.GetSourceResponse
-	9,  // 63: baktainer.v1.AdminService.StartBackup:output_type -> baktainer.v1.StartBackupResponse
-	11, // 64: baktainer.v1.AdminService.StartRestore:output_type -> baktainer.v1.StartRestoreResponse
-	13, // 65: baktainer.v1.AdminService.ListRuns:output_type -> baktainer.v1.ListRunsResponse
-	15, // 66: baktainer.v1.AdminService.GetRun:output_type -> baktainer.v1.GetRunResponse
-	17, // 67: baktainer.v1.AdminService.WatchRun:output_type -> baktainer.v1.WatchRunResponse
-	19, // 68: baktainer.v1.AdminService.CancelRun:output_type -> baktainer.v1.CancelRunResponse
-	21, // 69: baktainer.v1.AdminService.ListSnapshots:output_type -> baktainer.v1.ListSnapshotsResponse
-	23, // 70: baktainer.v1.AdminService.GetSnapshot:output_type -> baktainer.v1.GetSnapshotResponse
-	25, // 71: baktainer.v1.AdminService.GetContents:output_type -> baktainer.v1.GetContentsResponse
-	28, // 72: baktainer.v1.AdminService.GetCoverage:output_type -> baktainer.v1.GetCoverageResponse
-	32, // 73: baktainer.v1.AdminService.VerifySnapshot:output_type -> baktainer.v1.VerifySnapshotResponse
-	35, // 74: baktainer.v1.AdminService.DumpSnapshot:output_type -> baktainer.v1.DumpSnapshotResponse
-	37, // 75: baktainer.v1.AdminService.ForgetSnapshots:output_type -> baktainer.v1.ForgetSnapshotsResponse
-	39, // 76: baktainer.v1.AdminService.UnforgetSnapshots:output_type -> baktainer.v1.UnforgetSnapshotsResponse
-	41, // 77: baktainer.v1.AdminService.PlanPrune:output_type -> baktainer.v1.PlanPruneResponse
-	45, // 78: baktainer.v1.AdminService.Prune:output_type -> baktainer.v1.PruneResponse
-	47, // 79: baktainer.v1.AdminService.CheckStore:output_type -> baktainer.v1.CheckStoreResponse
-	49, // 80: baktainer.v1.AdminService.RepairStore:output_type -> baktainer.v1.RepairStoreResponse
-	60, // [60:81] is the sub-list for method output_type
-	39, // [39:60] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	59, // 10: baktainer.v1.StartBackupResponse.runs:type_name -> baktainer.v1.Run
+	60, // 11: baktainer.v1.StartRestoreRequest.restore:type_name -> baktainer.v1.RestoreRequest
+	59, // 12: baktainer.v1.StartRestoreResponse.run:type_name -> baktainer.v1.Run
+	59, // 13: baktainer.v1.StartDrillResponse.runs:type_name -> baktainer.v1.Run
+	61, // 14: baktainer.v1.ListRunsRequest.kind:type_name -> baktainer.v1.RunKind
+	59, // 15: baktainer.v1.ListRunsResponse.runs:type_name -> baktainer.v1.Run
+	59, // 16: baktainer.v1.GetRunResponse.run:type_name -> baktainer.v1.Run
+	59, // 17: baktainer.v1.WatchRunResponse.run:type_name -> baktainer.v1.Run
+	59, // 18: baktainer.v1.CancelRunResponse.run:type_name -> baktainer.v1.Run
+	58, // 19: baktainer.v1.ListSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
+	58, // 20: baktainer.v1.GetSnapshotResponse.snapshot:type_name -> baktainer.v1.Snapshot
+	28, // 21: baktainer.v1.GetContentsResponse.objects:type_name -> baktainer.v1.ContentsObject
+	31, // 22: baktainer.v1.GetCoverageResponse.sources:type_name -> baktainer.v1.SourceCoverage
+	62, // 23: baktainer.v1.GetCoverageResponse.unlabelled:type_name -> baktainer.v1.Unlabelled
+	63, // 24: baktainer.v1.GetCoverageResponse.conditions:type_name -> baktainer.v1.Condition
+	64, // 25: baktainer.v1.SourceCoverage.state:type_name -> baktainer.v1.SourceState
+	55, // 26: baktainer.v1.SourceCoverage.restorable_at:type_name -> google.protobuf.Timestamp
+	32, // 27: baktainer.v1.SourceCoverage.gaps:type_name -> baktainer.v1.CoverageGap
+	55, // 28: baktainer.v1.SourceCoverage.drilled_from:type_name -> google.protobuf.Timestamp
+	65, // 29: baktainer.v1.SourceCoverage.recovery:type_name -> google.protobuf.Duration
+	35, // 30: baktainer.v1.VerifySnapshotResponse.report:type_name -> baktainer.v1.VerifyReport
+	66, // 31: baktainer.v1.VerifyReport.problems:type_name -> baktainer.v1.Failure
+	65, // 32: baktainer.v1.ForgetSnapshotsRequest.undo:type_name -> google.protobuf.Duration
+	58, // 33: baktainer.v1.ForgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
+	58, // 34: baktainer.v1.UnforgetSnapshotsResponse.snapshots:type_name -> baktainer.v1.Snapshot
+	44, // 35: baktainer.v1.PlanPruneResponse.plans:type_name -> baktainer.v1.PrunePlan
+	45, // 36: baktainer.v1.PrunePlan.delete:type_name -> baktainer.v1.PruneObject
+	66, // 37: baktainer.v1.PrunePlan.failure:type_name -> baktainer.v1.Failure
+	67, // 38: baktainer.v1.PruneResponse.prune:type_name -> baktainer.v1.Prune
+	52, // 39: baktainer.v1.CheckStoreResponse.report:type_name -> baktainer.v1.StoreReport
+	52, // 40: baktainer.v1.RepairStoreResponse.report:type_name -> baktainer.v1.StoreReport
+	53, // 41: baktainer.v1.StoreReport.findings:type_name -> baktainer.v1.StoreFinding
+	54, // 42: baktainer.v1.StoreFinding.damage:type_name -> baktainer.v1.SnapshotDamage
+	0,  // 43: baktainer.v1.AdminService.GetStatus:input_type -> baktainer.v1.GetStatusRequest
+	3,  // 44: baktainer.v1.AdminService.ListSources:input_type -> baktainer.v1.ListSourcesRequest
+	6,  // 45: baktainer.v1.AdminService.GetSource:input_type -> baktainer.v1.GetSourceRequest
+	8,  // 46: baktainer.v1.AdminService.StartBackup:input_type -> baktainer.v1.StartBackupRequest
+	10, // 47: baktainer.v1.AdminService.StartRestore:input_type -> baktainer.v1.StartRestoreRequest
+	12, // 48: baktainer.v1.AdminService.StartDrill:input_type -> baktainer.v1.StartDrillRequest
+	14, // 49: baktainer.v1.AdminService.ListRuns:input_type -> baktainer.v1.ListRunsRequest
+	16, // 50: baktainer.v1.AdminService.GetRun:input_type -> baktainer.v1.GetRunRequest
+	18, // 51: baktainer.v1.AdminService.WatchRun:input_type -> baktainer.v1.WatchRunRequest
+	20, // 52: baktainer.v1.AdminService.CancelRun:input_type -> baktainer.v1.CancelRunRequest
+	22, // 53: baktainer.v1.AdminService.ListSnapshots:input_type -> baktainer.v1.ListSnapshotsRequest
+	24, // 54: baktainer.v1.AdminService.GetSnapshot:input_type -> baktainer.v1.GetSnapshotRequest
+	26, // 55: baktainer.v1.AdminService.GetContents:input_type -> baktainer.v1.GetContentsRequest
+	29, // 56: baktainer.v1.AdminService.GetCoverage:input_type -> baktainer.v1.GetCoverageRequest
+	33, // 57: baktainer.v1.AdminService.VerifySnapshot:input_type -> baktainer.v1.VerifySnapshotRequest
+	36, // 58: baktainer.v1.AdminService.DumpSnapshot:input_type -> baktainer.v1.DumpSnapshotRequest
+	38, // 59: baktainer.v1.AdminService.ForgetSnapshots:input_type -> baktainer.v1.ForgetSnapshotsRequest
+	40, // 60: baktainer.v1.AdminService.UnforgetSnapshots:input_type -> baktainer.v1.UnforgetSnapshotsRequest
+	42, // 61: baktainer.v1.AdminService.PlanPrune:input_type -> baktainer.v1.PlanPruneRequest
+	46, // 62: baktainer.v1.AdminService.Prune:input_type -> baktainer.v1.PruneRequest
+	48, // 63: baktainer.v1.AdminService.CheckStore:input_type -> baktainer.v1.CheckStoreRequest
+	50, // 64: baktainer.v1.AdminService.RepairStore:input_type -> baktainer.v1.RepairStoreRequest
+	1,  // 65: baktainer.v1.AdminService.GetStatus:output_type -> baktainer.v1.GetStatusResponse
+	4,  // 66: baktainer.v1.AdminService.ListSources:output_type -> baktainer.v1.ListSourcesResponse
+	7,  // 67: baktainer.v1.AdminService.GetSource:output_type -> baktainer.v1.GetSourceResponse
+	9,  // 68: baktainer.v1.AdminService.StartBackup:output_type -> baktainer.v1.StartBackupResponse
+	11, // 69: baktainer.v1.AdminService.StartRestore:output_type -> baktainer.v1.StartRestoreResponse
+	13, // 70: baktainer.v1.AdminService.StartDrill:output_type -> baktainer.v1.StartDrillResponse
+	15, // 71: baktainer.v1.AdminService.ListRuns:output_type -> baktainer.v1.ListRunsResponse
+	17, // 72: baktainer.v1.AdminService.GetRun:output_type -> baktainer.v1.GetRunResponse
+	19, // 73: baktainer.v1.AdminService.WatchRun:output_type -> baktainer.v1.WatchRunResponse
+	21, // 74: baktainer.v1.AdminService.CancelRun:output_type -> baktainer.v1.CancelRunResponse
+	23, // 75: baktainer.v1.AdminService.ListSnapshots:output_type -> baktainer.v1.ListSnapshotsResponse
+	25, // 76: baktainer.v1.AdminService.GetSnapshot:output_type -> baktainer.v1.GetSnapshotResponse
+	27, // 77: baktainer.v1.AdminService.GetContents:output_type -> baktainer.v1.GetContentsResponse
+	30, // 78: baktainer.v1.AdminService.GetCoverage:output_type -> baktainer.v1.GetCoverageResponse
+	34, // 79: baktainer.v1.AdminService.VerifySnapshot:output_type -> baktainer.v1.VerifySnapshotResponse
+	37, // 80: baktainer.v1.AdminService.DumpSnapshot:output_type -> baktainer.v1.DumpSnapshotResponse
+	39, // 81: baktainer.v1.AdminService.ForgetSnapshots:output_type -> baktainer.v1.ForgetSnapshotsResponse
+	41, // 82: baktainer.v1.AdminService.UnforgetSnapshots:output_type -> baktainer.v1.UnforgetSnapshotsResponse
+	43, // 83: baktainer.v1.AdminService.PlanPrune:output_type -> baktainer.v1.PlanPruneResponse
+	47, // 84: baktainer.v1.AdminService.Prune:output_type -> baktainer.v1.PruneResponse
+	49, // 85: baktainer.v1.AdminService.CheckStore:output_type -> baktainer.v1.CheckStoreResponse
+	51, // 86: baktainer.v1.AdminService.RepairStore:output_type -> baktainer.v1.RepairStoreResponse
+	65, // [65:87] is the sub-list for method output_type
+	43, // [43:65] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_admin_proto_init() }
@@ -3561,7 +3726,7 @@ func file_baktainer_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_admin_proto_rawDesc), len(file_baktainer_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	AdminService_GetSource_FullMethodName         = "/baktainer.v1.AdminService/GetSource"
 	AdminService_StartBackup_FullMethodName       = "/baktainer.v1.AdminService/StartBackup"
 	AdminService_StartRestore_FullMethodName      = "/baktainer.v1.AdminService/StartRestore"
+	AdminService_StartDrill_FullMethodName        = "/baktainer.v1.AdminService/StartDrill"
 	AdminService_ListRuns_FullMethodName          = "/baktainer.v1.AdminService/ListRuns"
 	AdminService_GetRun_FullMethodName            = "/baktainer.v1.AdminService/GetRun"
 	AdminService_WatchRun_FullMethodName          = "/baktainer.v1.AdminService/WatchRun"
@@ -54,6 +55,8 @@ type AdminServiceClient interface {
 	// StartBackup queues a backup for each source named. All names are checked before any is queued.
 	StartBackup(ctx context.Context, in *StartBackupRequest, opts ...grpc.CallOption) (*StartBackupResponse, error)
 	StartRestore(ctx context.Context, in *StartRestoreRequest, opts ...grpc.CallOption) (*StartRestoreResponse, error)
+	// StartDrill restores a snapshot into a throwaway container and looks whether everything is there.
+	StartDrill(ctx context.Context, in *StartDrillRequest, opts ...grpc.CallOption) (*StartDrillResponse, error)
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
 	// WatchRun sends the run at once and again whenever it changes, and ends after it has ended.
@@ -139,6 +142,16 @@ func (c *adminServiceClient) StartRestore(ctx context.Context, in *StartRestoreR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StartRestoreResponse)
 	err := c.cc.Invoke(ctx, AdminService_StartRestore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) StartDrill(ctx context.Context, in *StartDrillRequest, opts ...grpc.CallOption) (*StartDrillResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StartDrillResponse)
+	err := c.cc.Invoke(ctx, AdminService_StartDrill_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -378,6 +391,8 @@ type AdminServiceServer interface {
 	// StartBackup queues a backup for each source named. All names are checked before any is queued.
 	StartBackup(context.Context, *StartBackupRequest) (*StartBackupResponse, error)
 	StartRestore(context.Context, *StartRestoreRequest) (*StartRestoreResponse, error)
+	// StartDrill restores a snapshot into a throwaway container and looks whether everything is there.
+	StartDrill(context.Context, *StartDrillRequest) (*StartDrillResponse, error)
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
 	// WatchRun sends the run at once and again whenever it changes, and ends after it has ended.
@@ -433,6 +448,9 @@ func (UnimplementedAdminServiceServer) StartBackup(context.Context, *StartBackup
 }
 func (UnimplementedAdminServiceServer) StartRestore(context.Context, *StartRestoreRequest) (*StartRestoreResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StartRestore not implemented")
+}
+func (UnimplementedAdminServiceServer) StartDrill(context.Context, *StartDrillRequest) (*StartDrillResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartDrill not implemented")
 }
 func (UnimplementedAdminServiceServer) ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRuns not implemented")
@@ -589,6 +607,24 @@ func _AdminService_StartRestore_Handler(srv interface{}, ctx context.Context, de
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServiceServer).StartRestore(ctx, req.(*StartRestoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_StartDrill_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartDrillRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).StartDrill(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_StartDrill_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).StartDrill(ctx, req.(*StartDrillRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -858,6 +894,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "StartRestore",
 			Handler:    _AdminService_StartRestore_Handler,
+		},
+		{
+			MethodName: "StartDrill",
+			Handler:    _AdminService_StartDrill_Handler,
 		},
 		{
 			MethodName: "ListRuns",

@@ -561,6 +561,7 @@ type Assignment struct {
 	//
 	//	*Assignment_Backup
 	//	*Assignment_Restore
+	//	*Assignment_Drill
 	Work isAssignment_Work `protobuf_oneof:"work"`
 	// Generation of source_key; 0 means 1.
 	KeyGeneration uint32 `protobuf:"varint,8,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
@@ -662,6 +663,15 @@ func (x *Assignment) GetRestore() *RestoreWork {
 	return nil
 }
 
+func (x *Assignment) GetDrill() *DrillWork {
+	if x != nil {
+		if x, ok := x.Work.(*Assignment_Drill); ok {
+			return x.Drill
+		}
+	}
+	return nil
+}
+
 func (x *Assignment) GetKeyGeneration() uint32 {
 	if x != nil {
 		return x.KeyGeneration
@@ -695,9 +705,15 @@ type Assignment_Restore struct {
 	Restore *RestoreWork `protobuf:"bytes,7,opt,name=restore,proto3,oneof"`
 }
 
+type Assignment_Drill struct {
+	Drill *DrillWork `protobuf:"bytes,11,opt,name=drill,proto3,oneof"`
+}
+
 func (*Assignment_Backup) isAssignment_Work() {}
 
 func (*Assignment_Restore) isAssignment_Work() {}
+
+func (*Assignment_Drill) isAssignment_Work() {}
 
 type BackupWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -840,6 +856,86 @@ func (x *RestoreWork) GetEngine() string {
 	return ""
 }
 
+// DrillWork is a restore into a throwaway container.
+type DrillWork struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot *SnapshotRef           `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// The source that the snapshot is of.
+	SnapshotSource string `protobuf:"bytes,2,opt,name=snapshot_source,json=snapshotSource,proto3" json:"snapshot_source,omitempty"`
+	// The engine that made the snapshot.
+	Engine string `protobuf:"bytes,3,opt,name=engine,proto3" json:"engine,omitempty"`
+	// The image that the source had then: name, and digest or id.
+	Image         string `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"`
+	ImageDigest   string `protobuf:"bytes,5,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrillWork) Reset() {
+	*x = DrillWork{}
+	mi := &file_baktainer_v1_agent_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrillWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrillWork) ProtoMessage() {}
+
+func (x *DrillWork) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_agent_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrillWork.ProtoReflect.Descriptor instead.
+func (*DrillWork) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DrillWork) GetSnapshot() *SnapshotRef {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *DrillWork) GetSnapshotSource() string {
+	if x != nil {
+		return x.SnapshotSource
+	}
+	return ""
+}
+
+func (x *DrillWork) GetEngine() string {
+	if x != nil {
+		return x.Engine
+	}
+	return ""
+}
+
+func (x *DrillWork) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *DrillWork) GetImageDigest() string {
+	if x != nil {
+		return x.ImageDigest
+	}
+	return ""
+}
+
 type SnapshotRef struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot       string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
@@ -851,7 +947,7 @@ type SnapshotRef struct {
 
 func (x *SnapshotRef) Reset() {
 	*x = SnapshotRef{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[11]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +959,7 @@ func (x *SnapshotRef) String() string {
 func (*SnapshotRef) ProtoMessage() {}
 
 func (x *SnapshotRef) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[11]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +972,7 @@ func (x *SnapshotRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRef.ProtoReflect.Descriptor instead.
 func (*SnapshotRef) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SnapshotRef) GetSnapshot() string {
@@ -914,7 +1010,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[12]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1022,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[12]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1035,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HeartbeatRequest) GetAgent() string {
@@ -989,7 +1085,7 @@ type RunProgress struct {
 
 func (x *RunProgress) Reset() {
 	*x = RunProgress{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[13]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1097,7 @@ func (x *RunProgress) String() string {
 func (*RunProgress) ProtoMessage() {}
 
 func (x *RunProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[13]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1110,7 @@ func (x *RunProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunProgress.ProtoReflect.Descriptor instead.
 func (*RunProgress) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RunProgress) GetLease() *Lease {
@@ -1052,7 +1148,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[14]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1160,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[14]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1173,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HeartbeatResponse) GetPeriod() *durationpb.Duration {
@@ -1117,7 +1213,7 @@ type ReportInventoryRequest struct {
 
 func (x *ReportInventoryRequest) Reset() {
 	*x = ReportInventoryRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[15]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1129,7 +1225,7 @@ func (x *ReportInventoryRequest) String() string {
 func (*ReportInventoryRequest) ProtoMessage() {}
 
 func (x *ReportInventoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[15]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1142,7 +1238,7 @@ func (x *ReportInventoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportInventoryRequest.ProtoReflect.Descriptor instead.
 func (*ReportInventoryRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReportInventoryRequest) GetAgent() string {
@@ -1195,7 +1291,7 @@ type ReportInventoryResponse struct {
 
 func (x *ReportInventoryResponse) Reset() {
 	*x = ReportInventoryResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[16]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1303,7 @@ func (x *ReportInventoryResponse) String() string {
 func (*ReportInventoryResponse) ProtoMessage() {}
 
 func (x *ReportInventoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[16]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1316,7 @@ func (x *ReportInventoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportInventoryResponse.ProtoReflect.Descriptor instead.
 func (*ReportInventoryResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 type UploadObjectRequest struct {
@@ -1236,7 +1332,7 @@ type UploadObjectRequest struct {
 
 func (x *UploadObjectRequest) Reset() {
 	*x = UploadObjectRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[17]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1344,7 @@ func (x *UploadObjectRequest) String() string {
 func (*UploadObjectRequest) ProtoMessage() {}
 
 func (x *UploadObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[17]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1357,7 @@ func (x *UploadObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadObjectRequest.ProtoReflect.Descriptor instead.
 func (*UploadObjectRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UploadObjectRequest) GetPart() isUploadObjectRequest_Part {
@@ -1318,7 +1414,7 @@ type ObjectHeader struct {
 
 func (x *ObjectHeader) Reset() {
 	*x = ObjectHeader{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[18]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1426,7 @@ func (x *ObjectHeader) String() string {
 func (*ObjectHeader) ProtoMessage() {}
 
 func (x *ObjectHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[18]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1439,7 @@ func (x *ObjectHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectHeader.ProtoReflect.Descriptor instead.
 func (*ObjectHeader) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ObjectHeader) GetLease() *Lease {
@@ -1383,7 +1479,7 @@ type UploadObjectResponse struct {
 
 func (x *UploadObjectResponse) Reset() {
 	*x = UploadObjectResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[19]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1491,7 @@ func (x *UploadObjectResponse) String() string {
 func (*UploadObjectResponse) ProtoMessage() {}
 
 func (x *UploadObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[19]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1504,7 @@ func (x *UploadObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadObjectResponse.ProtoReflect.Descriptor instead.
 func (*UploadObjectResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UploadObjectResponse) GetReceipt() *Receipt {
@@ -1435,7 +1531,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[20]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1447,7 +1543,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[20]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1460,7 +1556,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Receipt) GetName() string {
@@ -1512,7 +1608,7 @@ type CommitSnapshotRequest struct {
 
 func (x *CommitSnapshotRequest) Reset() {
 	*x = CommitSnapshotRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[21]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1620,7 @@ func (x *CommitSnapshotRequest) String() string {
 func (*CommitSnapshotRequest) ProtoMessage() {}
 
 func (x *CommitSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[21]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1633,7 @@ func (x *CommitSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*CommitSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CommitSnapshotRequest) GetLease() *Lease {
@@ -1577,7 +1673,7 @@ type CommitSnapshotResponse struct {
 
 func (x *CommitSnapshotResponse) Reset() {
 	*x = CommitSnapshotResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[22]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1685,7 @@ func (x *CommitSnapshotResponse) String() string {
 func (*CommitSnapshotResponse) ProtoMessage() {}
 
 func (x *CommitSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[22]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1698,7 @@ func (x *CommitSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*CommitSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CommitSnapshotResponse) GetLedgerIndex() uint64 {
@@ -1615,18 +1711,20 @@ func (x *CommitSnapshotResponse) GetLedgerIndex() uint64 {
 type FinishRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lease *Lease                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
-	// Unset: the run succeeded (restore).
-	Failure       *Failure   `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
-	Cancelled     bool       `protobuf:"varint,3,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
-	Report        []string   `protobuf:"bytes,4,rep,name=report,proto3" json:"report,omitempty"`
-	Logs          []*LogLine `protobuf:"bytes,5,rep,name=logs,proto3" json:"logs,omitempty"`
+	// Unset: the run succeeded (restore, drill).
+	Failure   *Failure   `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	Cancelled bool       `protobuf:"varint,3,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	Report    []string   `protobuf:"bytes,4,rep,name=report,proto3" json:"report,omitempty"`
+	Logs      []*LogLine `protobuf:"bytes,5,rep,name=logs,proto3" json:"logs,omitempty"`
+	// Of a drill that came to a verdict.
+	Drill         *DrillResult `protobuf:"bytes,6,opt,name=drill,proto3" json:"drill,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FinishRunRequest) Reset() {
 	*x = FinishRunRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[23]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1736,7 @@ func (x *FinishRunRequest) String() string {
 func (*FinishRunRequest) ProtoMessage() {}
 
 func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[23]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1749,7 @@ func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunRequest.ProtoReflect.Descriptor instead.
 func (*FinishRunRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FinishRunRequest) GetLease() *Lease {
@@ -1689,6 +1787,13 @@ func (x *FinishRunRequest) GetLogs() []*LogLine {
 	return nil
 }
 
+func (x *FinishRunRequest) GetDrill() *DrillResult {
+	if x != nil {
+		return x.Drill
+	}
+	return nil
+}
+
 type FinishRunResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1697,7 +1802,7 @@ type FinishRunResponse struct {
 
 func (x *FinishRunResponse) Reset() {
 	*x = FinishRunResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[24]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1814,7 @@ func (x *FinishRunResponse) String() string {
 func (*FinishRunResponse) ProtoMessage() {}
 
 func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[24]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1827,7 @@ func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunResponse.ProtoReflect.Descriptor instead.
 func (*FinishRunResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 type ReadObjectRequest struct {
@@ -1738,7 +1843,7 @@ type ReadObjectRequest struct {
 
 func (x *ReadObjectRequest) Reset() {
 	*x = ReadObjectRequest{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[25]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1855,7 @@ func (x *ReadObjectRequest) String() string {
 func (*ReadObjectRequest) ProtoMessage() {}
 
 func (x *ReadObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[25]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1868,7 @@ func (x *ReadObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadObjectRequest.ProtoReflect.Descriptor instead.
 func (*ReadObjectRequest) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReadObjectRequest) GetLease() *Lease {
@@ -1803,7 +1908,7 @@ type ReadObjectResponse struct {
 
 func (x *ReadObjectResponse) Reset() {
 	*x = ReadObjectResponse{}
-	mi := &file_baktainer_v1_agent_proto_msgTypes[26]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1920,7 @@ func (x *ReadObjectResponse) String() string {
 func (*ReadObjectResponse) ProtoMessage() {}
 
 func (x *ReadObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_agent_proto_msgTypes[26]
+	mi := &file_baktainer_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1933,7 @@ func (x *ReadObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadObjectResponse.ProtoReflect.Descriptor instead.
 func (*ReadObjectResponse) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_baktainer_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReadObjectResponse) GetData() []byte {
@@ -1879,7 +1984,7 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12)\n" +
 	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\x12\n" +
-	"\x10SendLogsResponse\"\xc8\x03\n" +
+	"\x10SendLogsResponse\"\xf9\x03\n" +
 	"\n" +
 	"Assignment\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x16\n" +
@@ -1889,7 +1994,8 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"source_key\x18\x05 \x01(\fR\tsourceKey\x122\n" +
 	"\x06backup\x18\x06 \x01(\v2\x18.baktainer.v1.BackupWorkH\x00R\x06backup\x125\n" +
-	"\arestore\x18\a \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\arestore\x12%\n" +
+	"\arestore\x18\a \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\arestore\x12/\n" +
+	"\x05drill\x18\v \x01(\v2\x17.baktainer.v1.DrillWorkH\x00R\x05drill\x12%\n" +
 	"\x0ekey_generation\x18\b \x01(\rR\rkeyGeneration\x12 \n" +
 	"\vcontrollers\x18\t \x03(\tR\vcontrollers\x128\n" +
 	"\n" +
@@ -1907,7 +2013,13 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\v2\x19.baktainer.v1.SnapshotRefR\bsnapshot\x12'\n" +
 	"\x0fsnapshot_source\x18\x02 \x01(\tR\x0esnapshotSource\x126\n" +
 	"\arequest\x18\x03 \x01(\v2\x1c.baktainer.v1.RestoreRequestR\arequest\x12\x16\n" +
-	"\x06engine\x18\x04 \x01(\tR\x06engine\"w\n" +
+	"\x06engine\x18\x04 \x01(\tR\x06engine\"\xbc\x01\n" +
+	"\tDrillWork\x125\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x19.baktainer.v1.SnapshotRefR\bsnapshot\x12'\n" +
+	"\x0fsnapshot_source\x18\x02 \x01(\tR\x0esnapshotSource\x12\x16\n" +
+	"\x06engine\x18\x03 \x01(\tR\x06engine\x12\x14\n" +
+	"\x05image\x18\x04 \x01(\tR\x05image\x12!\n" +
+	"\fimage_digest\x18\x05 \x01(\tR\vimageDigest\"w\n" +
 	"\vSnapshotRef\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12'\n" +
 	"\x0fmanifest_sha256\x18\x02 \x01(\fR\x0emanifestSha256\x12#\n" +
@@ -1959,13 +2071,14 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x121\n" +
 	"\breceipts\x18\x04 \x03(\v2\x15.baktainer.v1.ReceiptR\breceipts\";\n" +
 	"\x16CommitSnapshotResponse\x12!\n" +
-	"\fledger_index\x18\x01 \x01(\x04R\vledgerIndex\"\xcf\x01\n" +
+	"\fledger_index\x18\x01 \x01(\x04R\vledgerIndex\"\x80\x02\n" +
 	"\x10FinishRunRequest\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x15.baktainer.v1.FailureR\afailure\x12\x1c\n" +
 	"\tcancelled\x18\x03 \x01(\bR\tcancelled\x12\x16\n" +
 	"\x06report\x18\x04 \x03(\tR\x06report\x12)\n" +
-	"\x04logs\x18\x05 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\x13\n" +
+	"\x04logs\x18\x05 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x12/\n" +
+	"\x05drill\x18\x06 \x01(\v2\x19.baktainer.v1.DrillResultR\x05drill\"\x13\n" +
 	"\x11FinishRunResponse\"\x82\x01\n" +
 	"\x11ReadObjectRequest\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x12\n" +
@@ -2008,7 +2121,7 @@ func file_baktainer_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_baktainer_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_baktainer_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_baktainer_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_baktainer_v1_agent_proto_goTypes = []any{
 	(SessionResponse_Type)(0),       // 0: baktainer.v1.SessionResponse.Type
 	(*LocateRequest)(nil),           // 1: baktainer.v1.LocateRequest
@@ -2022,96 +2135,101 @@ var file_baktainer_v1_agent_proto_goTypes = []any{
 	(*Assignment)(nil),              // 9: baktainer.v1.Assignment
 	(*BackupWork)(nil),              // 10: baktainer.v1.BackupWork
 	(*RestoreWork)(nil),             // 11: baktainer.v1.RestoreWork
-	(*SnapshotRef)(nil),             // 12: baktainer.v1.SnapshotRef
-	(*HeartbeatRequest)(nil),        // 13: baktainer.v1.HeartbeatRequest
-	(*RunProgress)(nil),             // 14: baktainer.v1.RunProgress
-	(*HeartbeatResponse)(nil),       // 15: baktainer.v1.HeartbeatResponse
-	(*ReportInventoryRequest)(nil),  // 16: baktainer.v1.ReportInventoryRequest
-	(*ReportInventoryResponse)(nil), // 17: baktainer.v1.ReportInventoryResponse
-	(*UploadObjectRequest)(nil),     // 18: baktainer.v1.UploadObjectRequest
-	(*ObjectHeader)(nil),            // 19: baktainer.v1.ObjectHeader
-	(*UploadObjectResponse)(nil),    // 20: baktainer.v1.UploadObjectResponse
-	(*Receipt)(nil),                 // 21: baktainer.v1.Receipt
-	(*CommitSnapshotRequest)(nil),   // 22: baktainer.v1.CommitSnapshotRequest
-	(*CommitSnapshotResponse)(nil),  // 23: baktainer.v1.CommitSnapshotResponse
-	(*FinishRunRequest)(nil),        // 24: baktainer.v1.FinishRunRequest
-	(*FinishRunResponse)(nil),       // 25: baktainer.v1.FinishRunResponse
-	(*ReadObjectRequest)(nil),       // 26: baktainer.v1.ReadObjectRequest
-	(*ReadObjectResponse)(nil),      // 27: baktainer.v1.ReadObjectResponse
-	(*ControllerInfo)(nil),          // 28: baktainer.v1.ControllerInfo
-	(*LogLine)(nil),                 // 29: baktainer.v1.LogLine
-	(*durationpb.Duration)(nil),     // 30: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 31: google.protobuf.Timestamp
-	(*RestoreRequest)(nil),          // 32: baktainer.v1.RestoreRequest
-	(*ProviderHealth)(nil),          // 33: baktainer.v1.ProviderHealth
-	(*Progress)(nil),                // 34: baktainer.v1.Progress
-	(*Source)(nil),                  // 35: baktainer.v1.Source
-	(*Unlabelled)(nil),              // 36: baktainer.v1.Unlabelled
-	(*Snapshot)(nil),                // 37: baktainer.v1.Snapshot
-	(*Failure)(nil),                 // 38: baktainer.v1.Failure
+	(*DrillWork)(nil),               // 12: baktainer.v1.DrillWork
+	(*SnapshotRef)(nil),             // 13: baktainer.v1.SnapshotRef
+	(*HeartbeatRequest)(nil),        // 14: baktainer.v1.HeartbeatRequest
+	(*RunProgress)(nil),             // 15: baktainer.v1.RunProgress
+	(*HeartbeatResponse)(nil),       // 16: baktainer.v1.HeartbeatResponse
+	(*ReportInventoryRequest)(nil),  // 17: baktainer.v1.ReportInventoryRequest
+	(*ReportInventoryResponse)(nil), // 18: baktainer.v1.ReportInventoryResponse
+	(*UploadObjectRequest)(nil),     // 19: baktainer.v1.UploadObjectRequest
+	(*ObjectHeader)(nil),            // 20: baktainer.v1.ObjectHeader
+	(*UploadObjectResponse)(nil),    // 21: baktainer.v1.UploadObjectResponse
+	(*Receipt)(nil),                 // 22: baktainer.v1.Receipt
+	(*CommitSnapshotRequest)(nil),   // 23: baktainer.v1.CommitSnapshotRequest
+	(*CommitSnapshotResponse)(nil),  // 24: baktainer.v1.CommitSnapshotResponse
+	(*FinishRunRequest)(nil),        // 25: baktainer.v1.FinishRunRequest
+	(*FinishRunResponse)(nil),       // 26: baktainer.v1.FinishRunResponse
+	(*ReadObjectRequest)(nil),       // 27: baktainer.v1.ReadObjectRequest
+	(*ReadObjectResponse)(nil),      // 28: baktainer.v1.ReadObjectResponse
+	(*ControllerInfo)(nil),          // 29: baktainer.v1.ControllerInfo
+	(*LogLine)(nil),                 // 30: baktainer.v1.LogLine
+	(*durationpb.Duration)(nil),     // 31: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 32: google.protobuf.Timestamp
+	(*RestoreRequest)(nil),          // 33: baktainer.v1.RestoreRequest
+	(*ProviderHealth)(nil),          // 34: baktainer.v1.ProviderHealth
+	(*Progress)(nil),                // 35: baktainer.v1.Progress
+	(*Source)(nil),                  // 36: baktainer.v1.Source
+	(*Unlabelled)(nil),              // 37: baktainer.v1.Unlabelled
+	(*Snapshot)(nil),                // 38: baktainer.v1.Snapshot
+	(*Failure)(nil),                 // 39: baktainer.v1.Failure
+	(*DrillResult)(nil),             // 40: baktainer.v1.DrillResult
 }
 var file_baktainer_v1_agent_proto_depIdxs = []int32{
-	28, // 0: baktainer.v1.LocateResponse.controllers:type_name -> baktainer.v1.ControllerInfo
+	29, // 0: baktainer.v1.LocateResponse.controllers:type_name -> baktainer.v1.ControllerInfo
 	3,  // 1: baktainer.v1.SessionRequest.held:type_name -> baktainer.v1.Lease
 	0,  // 2: baktainer.v1.SessionResponse.type:type_name -> baktainer.v1.SessionResponse.Type
 	9,  // 3: baktainer.v1.SessionResponse.assign:type_name -> baktainer.v1.Assignment
 	3,  // 4: baktainer.v1.SessionResponse.cancel:type_name -> baktainer.v1.Lease
-	28, // 5: baktainer.v1.SessionResponse.controllers:type_name -> baktainer.v1.ControllerInfo
+	29, // 5: baktainer.v1.SessionResponse.controllers:type_name -> baktainer.v1.ControllerInfo
 	6,  // 6: baktainer.v1.SessionResponse.logs:type_name -> baktainer.v1.LogRequest
-	29, // 7: baktainer.v1.SendLogsRequest.logs:type_name -> baktainer.v1.LogLine
+	30, // 7: baktainer.v1.SendLogsRequest.logs:type_name -> baktainer.v1.LogLine
 	3,  // 8: baktainer.v1.Assignment.lease:type_name -> baktainer.v1.Lease
-	30, // 9: baktainer.v1.Assignment.lease_duration:type_name -> google.protobuf.Duration
+	31, // 9: baktainer.v1.Assignment.lease_duration:type_name -> google.protobuf.Duration
 	10, // 10: baktainer.v1.Assignment.backup:type_name -> baktainer.v1.BackupWork
 	11, // 11: baktainer.v1.Assignment.restore:type_name -> baktainer.v1.RestoreWork
-	30, // 12: baktainer.v1.Assignment.time_limit:type_name -> google.protobuf.Duration
-	31, // 13: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
-	12, // 14: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
-	12, // 15: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
-	32, // 16: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
-	14, // 17: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
-	33, // 18: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
-	3,  // 19: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
-	34, // 20: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
-	29, // 21: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
-	30, // 22: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
-	3,  // 23: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
-	3,  // 24: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
-	35, // 25: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
-	36, // 26: baktainer.v1.ReportInventoryRequest.unlabelled:type_name -> baktainer.v1.Unlabelled
-	19, // 27: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
-	3,  // 28: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
-	21, // 29: baktainer.v1.UploadObjectResponse.receipt:type_name -> baktainer.v1.Receipt
-	3,  // 30: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
-	37, // 31: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
-	29, // 32: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
-	21, // 33: baktainer.v1.CommitSnapshotRequest.receipts:type_name -> baktainer.v1.Receipt
-	3,  // 34: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
-	38, // 35: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
-	29, // 36: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
-	3,  // 37: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
-	1,  // 38: baktainer.v1.AgentService.Locate:input_type -> baktainer.v1.LocateRequest
-	4,  // 39: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
-	13, // 40: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
-	16, // 41: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
-	18, // 42: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
-	22, // 43: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
-	24, // 44: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
-	7,  // 45: baktainer.v1.AgentService.SendLogs:input_type -> baktainer.v1.SendLogsRequest
-	26, // 46: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
-	2,  // 47: baktainer.v1.AgentService.Locate:output_type -> baktainer.v1.LocateResponse
-	5,  // 48: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
-	15, // 49: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
-	17, // 50: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
-	20, // 51: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
-	23, // 52: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
-	25, // 53: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
-	8,  // 54: baktainer.v1.AgentService.SendLogs:output_type -> baktainer.v1.SendLogsResponse
-	27, // 55: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
-	47, // [47:56] is the sub-list for method output_type
-	38, // [38:47] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	12, // 12: baktainer.v1.Assignment.drill:type_name -> baktainer.v1.DrillWork
+	31, // 13: baktainer.v1.Assignment.time_limit:type_name -> google.protobuf.Duration
+	32, // 14: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
+	13, // 15: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
+	13, // 16: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
+	33, // 17: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
+	13, // 18: baktainer.v1.DrillWork.snapshot:type_name -> baktainer.v1.SnapshotRef
+	15, // 19: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
+	34, // 20: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
+	3,  // 21: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
+	35, // 22: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
+	30, // 23: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
+	31, // 24: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
+	3,  // 25: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
+	3,  // 26: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
+	36, // 27: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
+	37, // 28: baktainer.v1.ReportInventoryRequest.unlabelled:type_name -> baktainer.v1.Unlabelled
+	20, // 29: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
+	3,  // 30: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
+	22, // 31: baktainer.v1.UploadObjectResponse.receipt:type_name -> baktainer.v1.Receipt
+	3,  // 32: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
+	38, // 33: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
+	30, // 34: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
+	22, // 35: baktainer.v1.CommitSnapshotRequest.receipts:type_name -> baktainer.v1.Receipt
+	3,  // 36: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
+	39, // 37: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
+	30, // 38: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
+	40, // 39: baktainer.v1.FinishRunRequest.drill:type_name -> baktainer.v1.DrillResult
+	3,  // 40: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
+	1,  // 41: baktainer.v1.AgentService.Locate:input_type -> baktainer.v1.LocateRequest
+	4,  // 42: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
+	14, // 43: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
+	17, // 44: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
+	19, // 45: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
+	23, // 46: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
+	25, // 47: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
+	7,  // 48: baktainer.v1.AgentService.SendLogs:input_type -> baktainer.v1.SendLogsRequest
+	27, // 49: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
+	2,  // 50: baktainer.v1.AgentService.Locate:output_type -> baktainer.v1.LocateResponse
+	5,  // 51: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
+	16, // 52: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
+	18, // 53: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
+	21, // 54: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
+	24, // 55: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
+	26, // 56: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
+	8,  // 57: baktainer.v1.AgentService.SendLogs:output_type -> baktainer.v1.SendLogsResponse
+	28, // 58: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
+	50, // [50:59] is the sub-list for method output_type
+	41, // [41:50] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_agent_proto_init() }
@@ -2125,8 +2243,9 @@ func file_baktainer_v1_agent_proto_init() {
 	file_baktainer_v1_agent_proto_msgTypes[8].OneofWrappers = []any{
 		(*Assignment_Backup)(nil),
 		(*Assignment_Restore)(nil),
+		(*Assignment_Drill)(nil),
 	}
-	file_baktainer_v1_agent_proto_msgTypes[17].OneofWrappers = []any{
+	file_baktainer_v1_agent_proto_msgTypes[18].OneofWrappers = []any{
 		(*UploadObjectRequest_Header)(nil),
 		(*UploadObjectRequest_Data)(nil),
 	}
@@ -2136,7 +2255,7 @@ func file_baktainer_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_agent_proto_rawDesc), len(file_baktainer_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

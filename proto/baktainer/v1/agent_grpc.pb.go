@@ -51,7 +51,7 @@ type AgentServiceClient interface {
 	UploadObject(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadObjectRequest, UploadObjectResponse], error)
 	// CommitSnapshot makes the snapshot exist. Its packs and manifest must be uploaded. Idempotent under the same run.
 	CommitSnapshot(ctx context.Context, in *CommitSnapshotRequest, opts ...grpc.CallOption) (*CommitSnapshotResponse, error)
-	// FinishRun ends a run that did not commit a snapshot: a failed one, a cancelled one, a restore. Idempotent.
+	// FinishRun ends a run that did not commit a snapshot: a failed one, a cancelled one, a restore, a drill. Idempotent.
 	FinishRun(ctx context.Context, in *FinishRunRequest, opts ...grpc.CallOption) (*FinishRunResponse, error)
 	// SendLogs answers a request for the agent's log.
 	SendLogs(ctx context.Context, in *SendLogsRequest, opts ...grpc.CallOption) (*SendLogsResponse, error)
@@ -196,7 +196,7 @@ type AgentServiceServer interface {
 	UploadObject(grpc.ClientStreamingServer[UploadObjectRequest, UploadObjectResponse]) error
 	// CommitSnapshot makes the snapshot exist. Its packs and manifest must be uploaded. Idempotent under the same run.
 	CommitSnapshot(context.Context, *CommitSnapshotRequest) (*CommitSnapshotResponse, error)
-	// FinishRun ends a run that did not commit a snapshot: a failed one, a cancelled one, a restore. Idempotent.
+	// FinishRun ends a run that did not commit a snapshot: a failed one, a cancelled one, a restore, a drill. Idempotent.
 	FinishRun(context.Context, *FinishRunRequest) (*FinishRunResponse, error)
 	// SendLogs answers a request for the agent's log.
 	SendLogs(context.Context, *SendLogsRequest) (*SendLogsResponse, error)

@@ -2004,7 +2004,9 @@ type EndRun struct {
 	Logs    []*LogLine             `protobuf:"bytes,6,rep,name=logs,proto3" json:"logs,omitempty"`
 	// Who says so, when it is the agent that holds the run: refused once the lease is not its any more, though the epoch
 	// is still the same while the run waits to be leased again.
-	Agent         string `protobuf:"bytes,7,opt,name=agent,proto3" json:"agent,omitempty"`
+	Agent string `protobuf:"bytes,7,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Of a drill that came to a verdict, which its snapshot is marked with.
+	Drill         *DrillResult `protobuf:"bytes,8,opt,name=drill,proto3" json:"drill,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2086,6 +2088,13 @@ func (x *EndRun) GetAgent() string {
 		return x.Agent
 	}
 	return ""
+}
+
+func (x *EndRun) GetDrill() *DrillResult {
+	if x != nil {
+		return x.Drill
+	}
+	return nil
 }
 
 // RetryRun takes a run whose attempt has failed back to queued, to be leased again once its time has come. Refused unless
@@ -2294,7 +2303,9 @@ type Schedule struct {
 	// What was passed over lately, oldest first; at most 16.
 	Skipped []*SkippedFire `protobuf:"bytes,19,rep,name=skipped,proto3" json:"skipped,omitempty"`
 	// Its source is gone: it does not fire until that is back.
-	Resting       bool `protobuf:"varint,20,opt,name=resting,proto3" json:"resting,omitempty"`
+	Resting bool `protobuf:"varint,20,opt,name=resting,proto3" json:"resting,omitempty"`
+	// What it makes; unset: backups.
+	Kind          RunKind `protobuf:"varint,21,opt,name=kind,proto3,enum=baktainer.v1.RunKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2467,6 +2478,13 @@ func (x *Schedule) GetResting() bool {
 		return x.Resting
 	}
 	return false
+}
+
+func (x *Schedule) GetKind() RunKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RunKind_RUN_KIND_UNSPECIFIED
 }
 
 // SkippedFire is a fire, or several, of which there is no run.
@@ -4675,7 +4693,7 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x122\n" +
 	"\bsnapshot\x18\x03 \x01(\v2\x16.baktainer.v1.SnapshotR\bsnapshot\x12)\n" +
-	"\x04logs\x18\x04 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\xee\x01\n" +
+	"\x04logs\x18\x04 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\xa5\x02\n" +
 	"\x06EndRun\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12,\n" +
@@ -4683,7 +4701,8 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\afailure\x18\x04 \x01(\v2\x15.baktainer.v1.FailureR\afailure\x12\x16\n" +
 	"\x06report\x18\x05 \x03(\tR\x06report\x12)\n" +
 	"\x04logs\x18\x06 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x12\x1a\n" +
-	"\x05agent\x18\a \x01(\tB\x04\x90\xe8\x18\x02R\x05agent\"\xdf\x01\n" +
+	"\x05agent\x18\a \x01(\tB\x04\x90\xe8\x18\x02R\x05agent\x125\n" +
+	"\x05drill\x18\b \x01(\v2\x19.baktainer.v1.DrillResultB\x04\x90\xe8\x18\x02R\x05drill\"\xdf\x01\n" +
 	"\bRetryRun\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -4695,7 +4714,7 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\rRequestCancel\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\"A\n" +
 	"\vSetSchedule\x122\n" +
-	"\bschedule\x18\x01 \x01(\v2\x16.baktainer.v1.ScheduleR\bschedule\"\xc0\x06\n" +
+	"\bschedule\x18\x01 \x01(\v2\x16.baktainer.v1.ScheduleR\bschedule\"\xf1\x06\n" +
 	"\bSchedule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04cron\x18\x02 \x01(\tR\x04cron\x12\x1a\n" +
@@ -4719,7 +4738,8 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\flast_fire_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\n" +
 	"lastFireAt\x129\n" +
 	"\askipped\x18\x13 \x03(\v2\x19.baktainer.v1.SkippedFireB\x04\x90\xe8\x18\x02R\askipped\x12\x1e\n" +
-	"\aresting\x18\x14 \x01(\bB\x04\x90\xe8\x18\x02R\aresting\"\xa4\x01\n" +
+	"\aresting\x18\x14 \x01(\bB\x04\x90\xe8\x18\x02R\aresting\x12/\n" +
+	"\x04kind\x18\x15 \x01(\x0e2\x15.baktainer.v1.RunKindB\x04\x90\xe8\x18\x02R\x04kind\"\xa4\x01\n" +
 	"\vSkippedFire\x12=\n" +
 	"\tfire_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\bfireTime\x12\x1c\n" +
 	"\x06source\x18\x02 \x01(\tB\x04\x90\xe8\x18\x02R\x06source\x12\x1a\n" +
@@ -4960,12 +4980,13 @@ var file_baktainer_v1_state_proto_goTypes = []any{
 	(*Snapshot)(nil),              // 66: baktainer.v1.Snapshot
 	(*LogLine)(nil),               // 67: baktainer.v1.LogLine
 	(RunState)(0),                 // 68: baktainer.v1.RunState
-	(*durationpb.Duration)(nil),   // 69: google.protobuf.Duration
-	(*Prune)(nil),                 // 70: baktainer.v1.Prune
-	(*Condition)(nil),             // 71: baktainer.v1.Condition
-	(*ConditionEvent)(nil),        // 72: baktainer.v1.ConditionEvent
-	(*Channel)(nil),               // 73: baktainer.v1.Channel
-	(RunKind)(0),                  // 74: baktainer.v1.RunKind
+	(*DrillResult)(nil),           // 69: baktainer.v1.DrillResult
+	(RunKind)(0),                  // 70: baktainer.v1.RunKind
+	(*durationpb.Duration)(nil),   // 71: google.protobuf.Duration
+	(*Prune)(nil),                 // 72: baktainer.v1.Prune
+	(*Condition)(nil),             // 73: baktainer.v1.Condition
+	(*ConditionEvent)(nil),        // 74: baktainer.v1.ConditionEvent
+	(*Channel)(nil),               // 75: baktainer.v1.Channel
 }
 var file_baktainer_v1_state_proto_depIdxs = []int32{
 	57,  // 0: baktainer.v1.Command.proposed_at:type_name -> google.protobuf.Timestamp
@@ -5030,64 +5051,66 @@ var file_baktainer_v1_state_proto_depIdxs = []int32{
 	68,  // 59: baktainer.v1.EndRun.state:type_name -> baktainer.v1.RunState
 	63,  // 60: baktainer.v1.EndRun.failure:type_name -> baktainer.v1.Failure
 	67,  // 61: baktainer.v1.EndRun.logs:type_name -> baktainer.v1.LogLine
-	63,  // 62: baktainer.v1.RetryRun.failure:type_name -> baktainer.v1.Failure
-	57,  // 63: baktainer.v1.RetryRun.not_before:type_name -> google.protobuf.Timestamp
-	67,  // 64: baktainer.v1.RetryRun.logs:type_name -> baktainer.v1.LogLine
-	28,  // 65: baktainer.v1.SetSchedule.schedule:type_name -> baktainer.v1.Schedule
-	57,  // 66: baktainer.v1.Schedule.next_fire_at:type_name -> google.protobuf.Timestamp
-	0,   // 67: baktainer.v1.Schedule.origin:type_name -> baktainer.v1.ScheduleOrigin
-	57,  // 68: baktainer.v1.Schedule.once_at:type_name -> google.protobuf.Timestamp
-	57,  // 69: baktainer.v1.Schedule.paused_at:type_name -> google.protobuf.Timestamp
-	57,  // 70: baktainer.v1.Schedule.last_fire_at:type_name -> google.protobuf.Timestamp
-	29,  // 71: baktainer.v1.Schedule.skipped:type_name -> baktainer.v1.SkippedFire
-	57,  // 72: baktainer.v1.SkippedFire.fire_time:type_name -> google.protobuf.Timestamp
-	31,  // 73: baktainer.v1.FireSchedules.schedules:type_name -> baktainer.v1.ScheduleFire
-	65,  // 74: baktainer.v1.FireSchedules.runs:type_name -> baktainer.v1.Run
-	57,  // 75: baktainer.v1.ScheduleFire.due_at:type_name -> google.protobuf.Timestamp
-	57,  // 76: baktainer.v1.ScheduleFire.next_fire_at:type_name -> google.protobuf.Timestamp
-	57,  // 77: baktainer.v1.ScheduleFire.last_fire_at:type_name -> google.protobuf.Timestamp
-	29,  // 78: baktainer.v1.ScheduleFire.skipped:type_name -> baktainer.v1.SkippedFire
-	28,  // 79: baktainer.v1.SetSchedules.set:type_name -> baktainer.v1.Schedule
-	34,  // 80: baktainer.v1.PauseSchedules.schedules:type_name -> baktainer.v1.SchedulePause
-	57,  // 81: baktainer.v1.SchedulePause.next_fire_at:type_name -> google.protobuf.Timestamp
-	36,  // 82: baktainer.v1.DeferRuns.runs:type_name -> baktainer.v1.RunDeferral
-	57,  // 83: baktainer.v1.RunDeferral.not_before:type_name -> google.protobuf.Timestamp
-	57,  // 84: baktainer.v1.RecordVerification.verified_at:type_name -> google.protobuf.Timestamp
-	69,  // 85: baktainer.v1.ForgetSnapshots.undo:type_name -> google.protobuf.Duration
-	57,  // 86: baktainer.v1.SetHold.until:type_name -> google.protobuf.Timestamp
-	63,  // 87: baktainer.v1.EndPrune.failure:type_name -> baktainer.v1.Failure
-	64,  // 88: baktainer.v1.StateRecord.source:type_name -> baktainer.v1.Source
-	65,  // 89: baktainer.v1.StateRecord.run:type_name -> baktainer.v1.Run
-	66,  // 90: baktainer.v1.StateRecord.snapshot:type_name -> baktainer.v1.Snapshot
-	28,  // 91: baktainer.v1.StateRecord.schedule:type_name -> baktainer.v1.Schedule
-	49,  // 92: baktainer.v1.StateRecord.applied:type_name -> baktainer.v1.AppliedRequest
-	50,  // 93: baktainer.v1.StateRecord.store:type_name -> baktainer.v1.StoreRecord
-	51,  // 94: baktainer.v1.StateRecord.cluster:type_name -> baktainer.v1.ClusterRecord
-	52,  // 95: baktainer.v1.StateRecord.run_total:type_name -> baktainer.v1.RunTotal
-	70,  // 96: baktainer.v1.StateRecord.prune:type_name -> baktainer.v1.Prune
-	3,   // 97: baktainer.v1.StateRecord.authority:type_name -> baktainer.v1.AuthorityRecord
-	48,  // 98: baktainer.v1.StateRecord.token:type_name -> baktainer.v1.TokenRow
-	59,  // 99: baktainer.v1.StateRecord.identity:type_name -> baktainer.v1.Identity
-	10,  // 100: baktainer.v1.StateRecord.agent:type_name -> baktainer.v1.AgentRecord
-	61,  // 101: baktainer.v1.StateRecord.limits:type_name -> baktainer.v1.Limits
-	62,  // 102: baktainer.v1.StateRecord.audit:type_name -> baktainer.v1.AuditRecord
-	15,  // 103: baktainer.v1.StateRecord.member:type_name -> baktainer.v1.MemberRecord
-	71,  // 104: baktainer.v1.StateRecord.condition:type_name -> baktainer.v1.Condition
-	72,  // 105: baktainer.v1.StateRecord.condition_event:type_name -> baktainer.v1.ConditionEvent
-	73,  // 106: baktainer.v1.StateRecord.channel:type_name -> baktainer.v1.Channel
-	56,  // 107: baktainer.v1.StateRecord.notify_mark:type_name -> baktainer.v1.NotifyMark
-	58,  // 108: baktainer.v1.TokenRow.token:type_name -> baktainer.v1.Token
-	63,  // 109: baktainer.v1.AppliedRequest.failure:type_name -> baktainer.v1.Failure
-	74,  // 110: baktainer.v1.RunTotal.kind:type_name -> baktainer.v1.RunKind
-	68,  // 111: baktainer.v1.RunTotal.state:type_name -> baktainer.v1.RunState
-	54,  // 112: baktainer.v1.RecordConditions.changes:type_name -> baktainer.v1.ConditionChange
-	71,  // 113: baktainer.v1.ConditionChange.condition:type_name -> baktainer.v1.Condition
-	73,  // 114: baktainer.v1.SettleChannels.channels:type_name -> baktainer.v1.Channel
-	115, // [115:115] is the sub-list for method output_type
-	115, // [115:115] is the sub-list for method input_type
-	115, // [115:115] is the sub-list for extension type_name
-	115, // [115:115] is the sub-list for extension extendee
-	0,   // [0:115] is the sub-list for field type_name
+	69,  // 62: baktainer.v1.EndRun.drill:type_name -> baktainer.v1.DrillResult
+	63,  // 63: baktainer.v1.RetryRun.failure:type_name -> baktainer.v1.Failure
+	57,  // 64: baktainer.v1.RetryRun.not_before:type_name -> google.protobuf.Timestamp
+	67,  // 65: baktainer.v1.RetryRun.logs:type_name -> baktainer.v1.LogLine
+	28,  // 66: baktainer.v1.SetSchedule.schedule:type_name -> baktainer.v1.Schedule
+	57,  // 67: baktainer.v1.Schedule.next_fire_at:type_name -> google.protobuf.Timestamp
+	0,   // 68: baktainer.v1.Schedule.origin:type_name -> baktainer.v1.ScheduleOrigin
+	57,  // 69: baktainer.v1.Schedule.once_at:type_name -> google.protobuf.Timestamp
+	57,  // 70: baktainer.v1.Schedule.paused_at:type_name -> google.protobuf.Timestamp
+	57,  // 71: baktainer.v1.Schedule.last_fire_at:type_name -> google.protobuf.Timestamp
+	29,  // 72: baktainer.v1.Schedule.skipped:type_name -> baktainer.v1.SkippedFire
+	70,  // 73: baktainer.v1.Schedule.kind:type_name -> baktainer.v1.RunKind
+	57,  // 74: baktainer.v1.SkippedFire.fire_time:type_name -> google.protobuf.Timestamp
+	31,  // 75: baktainer.v1.FireSchedules.schedules:type_name -> baktainer.v1.ScheduleFire
+	65,  // 76: baktainer.v1.FireSchedules.runs:type_name -> baktainer.v1.Run
+	57,  // 77: baktainer.v1.ScheduleFire.due_at:type_name -> google.protobuf.Timestamp
+	57,  // 78: baktainer.v1.ScheduleFire.next_fire_at:type_name -> google.protobuf.Timestamp
+	57,  // 79: baktainer.v1.ScheduleFire.last_fire_at:type_name -> google.protobuf.Timestamp
+	29,  // 80: baktainer.v1.ScheduleFire.skipped:type_name -> baktainer.v1.SkippedFire
+	28,  // 81: baktainer.v1.SetSchedules.set:type_name -> baktainer.v1.Schedule
+	34,  // 82: baktainer.v1.PauseSchedules.schedules:type_name -> baktainer.v1.SchedulePause
+	57,  // 83: baktainer.v1.SchedulePause.next_fire_at:type_name -> google.protobuf.Timestamp
+	36,  // 84: baktainer.v1.DeferRuns.runs:type_name -> baktainer.v1.RunDeferral
+	57,  // 85: baktainer.v1.RunDeferral.not_before:type_name -> google.protobuf.Timestamp
+	57,  // 86: baktainer.v1.RecordVerification.verified_at:type_name -> google.protobuf.Timestamp
+	71,  // 87: baktainer.v1.ForgetSnapshots.undo:type_name -> google.protobuf.Duration
+	57,  // 88: baktainer.v1.SetHold.until:type_name -> google.protobuf.Timestamp
+	63,  // 89: baktainer.v1.EndPrune.failure:type_name -> baktainer.v1.Failure
+	64,  // 90: baktainer.v1.StateRecord.source:type_name -> baktainer.v1.Source
+	65,  // 91: baktainer.v1.StateRecord.run:type_name -> baktainer.v1.Run
+	66,  // 92: baktainer.v1.StateRecord.snapshot:type_name -> baktainer.v1.Snapshot
+	28,  // 93: baktainer.v1.StateRecord.schedule:type_name -> baktainer.v1.Schedule
+	49,  // 94: baktainer.v1.StateRecord.applied:type_name -> baktainer.v1.AppliedRequest
+	50,  // 95: baktainer.v1.StateRecord.store:type_name -> baktainer.v1.StoreRecord
+	51,  // 96: baktainer.v1.StateRecord.cluster:type_name -> baktainer.v1.ClusterRecord
+	52,  // 97: baktainer.v1.StateRecord.run_total:type_name -> baktainer.v1.RunTotal
+	72,  // 98: baktainer.v1.StateRecord.prune:type_name -> baktainer.v1.Prune
+	3,   // 99: baktainer.v1.StateRecord.authority:type_name -> baktainer.v1.AuthorityRecord
+	48,  // 100: baktainer.v1.StateRecord.token:type_name -> baktainer.v1.TokenRow
+	59,  // 101: baktainer.v1.StateRecord.identity:type_name -> baktainer.v1.Identity
+	10,  // 102: baktainer.v1.StateRecord.agent:type_name -> baktainer.v1.AgentRecord
+	61,  // 103: baktainer.v1.StateRecord.limits:type_name -> baktainer.v1.Limits
+	62,  // 104: baktainer.v1.StateRecord.audit:type_name -> baktainer.v1.AuditRecord
+	15,  // 105: baktainer.v1.StateRecord.member:type_name -> baktainer.v1.MemberRecord
+	73,  // 106: baktainer.v1.StateRecord.condition:type_name -> baktainer.v1.Condition
+	74,  // 107: baktainer.v1.StateRecord.condition_event:type_name -> baktainer.v1.ConditionEvent
+	75,  // 108: baktainer.v1.StateRecord.channel:type_name -> baktainer.v1.Channel
+	56,  // 109: baktainer.v1.StateRecord.notify_mark:type_name -> baktainer.v1.NotifyMark
+	58,  // 110: baktainer.v1.TokenRow.token:type_name -> baktainer.v1.Token
+	63,  // 111: baktainer.v1.AppliedRequest.failure:type_name -> baktainer.v1.Failure
+	70,  // 112: baktainer.v1.RunTotal.kind:type_name -> baktainer.v1.RunKind
+	68,  // 113: baktainer.v1.RunTotal.state:type_name -> baktainer.v1.RunState
+	54,  // 114: baktainer.v1.RecordConditions.changes:type_name -> baktainer.v1.ConditionChange
+	73,  // 115: baktainer.v1.ConditionChange.condition:type_name -> baktainer.v1.Condition
+	75,  // 116: baktainer.v1.SettleChannels.channels:type_name -> baktainer.v1.Channel
+	117, // [117:117] is the sub-list for method output_type
+	117, // [117:117] is the sub-list for method input_type
+	117, // [117:117] is the sub-list for extension type_name
+	117, // [117:117] is the sub-list for extension extendee
+	0,   // [0:117] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_state_proto_init() }

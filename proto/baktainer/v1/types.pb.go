@@ -148,6 +148,8 @@ const (
 	RunKind_RUN_KIND_UNSPECIFIED RunKind = 0
 	RunKind_RUN_KIND_BACKUP      RunKind = 1
 	RunKind_RUN_KIND_RESTORE     RunKind = 2
+	// A restore into a throwaway container, to see that it works.
+	RunKind_RUN_KIND_DRILL RunKind = 3
 )
 
 // Enum value maps for RunKind.
@@ -156,11 +158,13 @@ var (
 		0: "RUN_KIND_UNSPECIFIED",
 		1: "RUN_KIND_BACKUP",
 		2: "RUN_KIND_RESTORE",
+		3: "RUN_KIND_DRILL",
 	}
 	RunKind_value = map[string]int32{
 		"RUN_KIND_UNSPECIFIED": 0,
 		"RUN_KIND_BACKUP":      1,
 		"RUN_KIND_RESTORE":     2,
+		"RUN_KIND_DRILL":       3,
 	}
 )
 
@@ -503,8 +507,10 @@ type ScheduleSpec struct {
 	Concurrency      string `protobuf:"bytes,8,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	Priority         string `protobuf:"bytes,9,opt,name=priority,proto3" json:"priority,omitempty"`
 	Retention        string `protobuf:"bytes,10,opt,name=retention,proto3" json:"retention,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// What it makes; unset: backups.
+	Kind          RunKind `protobuf:"varint,11,opt,name=kind,proto3,enum=baktainer.v1.RunKind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScheduleSpec) Reset() {
@@ -605,6 +611,13 @@ func (x *ScheduleSpec) GetRetention() string {
 		return x.Retention
 	}
 	return ""
+}
+
+func (x *ScheduleSpec) GetKind() RunKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RunKind_RUN_KIND_UNSPECIFIED
 }
 
 // RunRules say how the runs of a source are carried out. What is unset is the controllers' setting.
@@ -809,7 +822,7 @@ func (x *LabelProblem) GetWarning() bool {
 	return false
 }
 
-// Run is one execution of a backup or a restore.
+// Run is one execution of a backup, a restore or a drill.
 type Run struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -828,13 +841,13 @@ type Run struct {
 	Epoch          uint64                 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Agent          string                 `protobuf:"bytes,11,opt,name=agent,proto3" json:"agent,omitempty"`
 	LeaseExpiresAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=lease_expires_at,json=leaseExpiresAt,proto3" json:"lease_expires_at,omitempty"`
-	// The snapshot made by a backup that succeeded, or read by a restore.
+	// The snapshot made by a backup that succeeded, or read by a restore or a drill.
 	Snapshot string          `protobuf:"bytes,13,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	Failure  *Failure        `protobuf:"bytes,14,opt,name=failure,proto3" json:"failure,omitempty"`
 	Restore  *RestoreRequest `protobuf:"bytes,15,opt,name=restore,proto3" json:"restore,omitempty"`
 	// W3C trace context, so that all parts of a run join one trace.
 	Traceparent string `protobuf:"bytes,16,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
-	// What was done, or would be done by a dry run, in sentences (restore).
+	// What was done, or would be done by a dry run, in sentences (restore, drill).
 	Report []string `protobuf:"bytes,17,rep,name=report,proto3" json:"report,omitempty"`
 	// The last lines of the run's log, bounded.
 	Logs []*LogLine `protobuf:"bytes,18,rep,name=logs,proto3" json:"logs,omitempty"`
@@ -849,9 +862,12 @@ type Run struct {
 	StartBy  *timestamppb.Timestamp `protobuf:"bytes,32,opt,name=start_by,json=startBy,proto3" json:"start_by,omitempty"`
 	Priority Priority               `protobuf:"varint,33,opt,name=priority,proto3,enum=baktainer.v1.Priority" json:"priority,omitempty"`
 	// Attempts that have failed and were, or will be, followed by another. failure is then the newest one's until the run ends.
-	FailedAttempts int32 `protobuf:"varint,40,opt,name=failed_attempts,json=failedAttempts,proto3" json:"failed_attempts,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	FailedAttempts int32         `protobuf:"varint,40,opt,name=failed_attempts,json=failedAttempts,proto3" json:"failed_attempts,omitempty"`
+	Drill          *DrillRequest `protobuf:"bytes,41,opt,name=drill,proto3" json:"drill,omitempty"`
+	// Of a drill that came to a verdict.
+	DrillResult   *DrillResult `protobuf:"bytes,42,opt,name=drill_result,json=drillResult,proto3" json:"drill_result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
@@ -1057,6 +1073,20 @@ func (x *Run) GetFailedAttempts() int32 {
 		return x.FailedAttempts
 	}
 	return 0
+}
+
+func (x *Run) GetDrill() *DrillRequest {
+	if x != nil {
+		return x.Drill
+	}
+	return nil
+}
+
+func (x *Run) GetDrillResult() *DrillResult {
+	if x != nil {
+		return x.DrillResult
+	}
+	return nil
 }
 
 // Failure is a problem as a user reads it.
@@ -1395,6 +1425,157 @@ func (x *RestoreRequest) GetTargetAgent() string {
 	return ""
 }
 
+// DrillRequest says which snapshot is restored into a throwaway container, and where.
+type DrillRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// The agent on whose host it is held; empty: that of the source, as no other has its key otherwise.
+	Agent         string `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrillRequest) Reset() {
+	*x = DrillRequest{}
+	mi := &file_baktainer_v1_types_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrillRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrillRequest) ProtoMessage() {}
+
+func (x *DrillRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_types_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
+func (*DrillRequest) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DrillRequest) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *DrillRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+// DrillResult is what came of a drill: that the snapshot can be restored, or that it cannot.
+type DrillResult struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Passed bool                   `protobuf:"varint,1,opt,name=passed,proto3" json:"passed,omitempty"`
+	// From the start of the container until its server answered, and from then until all was restored.
+	Ready    *durationpb.Duration `protobuf:"bytes,2,opt,name=ready,proto3" json:"ready,omitempty"`
+	Restored *durationpb.Duration `protobuf:"bytes,3,opt,name=restored,proto3" json:"restored,omitempty"`
+	// What was counted after the restore and compared with what was seen while dumping.
+	Objects int64 `protobuf:"varint,4,opt,name=objects,proto3" json:"objects,omitempty"`
+	Rows    int64 `protobuf:"varint,5,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Assertions of the source that hold.
+	Assertions int32 `protobuf:"varint,6,opt,name=assertions,proto3" json:"assertions,omitempty"`
+	// The image that the container was made from, with its digest or id.
+	Image         string `protobuf:"bytes,7,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrillResult) Reset() {
+	*x = DrillResult{}
+	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrillResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrillResult) ProtoMessage() {}
+
+func (x *DrillResult) ProtoReflect() protoreflect.Message {
+	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrillResult.ProtoReflect.Descriptor instead.
+func (*DrillResult) Descriptor() ([]byte, []int) {
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DrillResult) GetPassed() bool {
+	if x != nil {
+		return x.Passed
+	}
+	return false
+}
+
+func (x *DrillResult) GetReady() *durationpb.Duration {
+	if x != nil {
+		return x.Ready
+	}
+	return nil
+}
+
+func (x *DrillResult) GetRestored() *durationpb.Duration {
+	if x != nil {
+		return x.Restored
+	}
+	return nil
+}
+
+func (x *DrillResult) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *DrillResult) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *DrillResult) GetAssertions() int32 {
+	if x != nil {
+		return x.Assertions
+	}
+	return 0
+}
+
+func (x *DrillResult) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
 // Snapshot is one entry of the ledger.
 type Snapshot struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1441,15 +1622,23 @@ type Snapshot struct {
 	// Why it was forgotten; empty: somebody asked for it.
 	ForgetReason string `protobuf:"bytes,34,opt,name=forget_reason,json=forgetReason,proto3" json:"forget_reason,omitempty"`
 	// Words that a policy may keep it for, in order.
-	Tags          []string `protobuf:"bytes,35,rep,name=tags,proto3" json:"tags,omitempty"`
-	Schedule      string   `protobuf:"bytes,40,opt,name=schedule,proto3" json:"schedule,omitempty"` // Id of the schedule whose run made it; empty: asked for by hand.
+	Tags     []string `protobuf:"bytes,35,rep,name=tags,proto3" json:"tags,omitempty"`
+	Schedule string   `protobuf:"bytes,40,opt,name=schedule,proto3" json:"schedule,omitempty"` // Id of the schedule whose run made it; empty: asked for by hand.
+	// When a drill last restored it and found everything in it; unset: never.
+	DrilledAt *timestamppb.Timestamp `protobuf:"bytes,45,opt,name=drilled_at,json=drilledAt,proto3" json:"drilled_at,omitempty"`
+	// When a drill last found that it cannot be restored; unset again by one that finds that it can.
+	DrillFailedAt *timestamppb.Timestamp `protobuf:"bytes,46,opt,name=drill_failed_at,json=drillFailedAt,proto3" json:"drill_failed_at,omitempty"`
+	// How long that drill needed until everything was restored: the measured recovery time.
+	Recovery *durationpb.Duration `protobuf:"bytes,47,opt,name=recovery,proto3" json:"recovery,omitempty"`
+	// Digest of image, or its id where it never was in a registry.
+	ImageDigest   string `protobuf:"bytes,48,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[11]
+	mi := &file_baktainer_v1_types_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1650,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[11]
+	mi := &file_baktainer_v1_types_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1663,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{11}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Snapshot) GetId() string {
@@ -1701,6 +1890,34 @@ func (x *Snapshot) GetSchedule() string {
 	return ""
 }
 
+func (x *Snapshot) GetDrilledAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DrilledAt
+	}
+	return nil
+}
+
+func (x *Snapshot) GetDrillFailedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DrillFailedAt
+	}
+	return nil
+}
+
+func (x *Snapshot) GetRecovery() *durationpb.Duration {
+	if x != nil {
+		return x.Recovery
+	}
+	return nil
+}
+
+func (x *Snapshot) GetImageDigest() string {
+	if x != nil {
+		return x.ImageDigest
+	}
+	return ""
+}
+
 // Stream is one dump inside a snapshot.
 type Stream struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1717,7 +1934,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	mi := &file_baktainer_v1_types_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1946,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[12]
+	mi := &file_baktainer_v1_types_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1959,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{12}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Stream) GetName() string {
@@ -1811,7 +2028,7 @@ type Prune struct {
 
 func (x *Prune) Reset() {
 	*x = Prune{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[13]
+	mi := &file_baktainer_v1_types_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +2040,7 @@ func (x *Prune) String() string {
 func (*Prune) ProtoMessage() {}
 
 func (x *Prune) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[13]
+	mi := &file_baktainer_v1_types_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +2053,7 @@ func (x *Prune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prune.ProtoReflect.Descriptor instead.
 func (*Prune) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{13}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Prune) GetSource() string {
@@ -1946,7 +2163,7 @@ type AgentInfo struct {
 
 func (x *AgentInfo) Reset() {
 	*x = AgentInfo{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[14]
+	mi := &file_baktainer_v1_types_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2175,7 @@ func (x *AgentInfo) String() string {
 func (*AgentInfo) ProtoMessage() {}
 
 func (x *AgentInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[14]
+	mi := &file_baktainer_v1_types_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2188,7 @@ func (x *AgentInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentInfo.ProtoReflect.Descriptor instead.
 func (*AgentInfo) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{14}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AgentInfo) GetId() string {
@@ -2085,7 +2302,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[15]
+	mi := &file_baktainer_v1_types_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2314,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[15]
+	mi := &file_baktainer_v1_types_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2327,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{15}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Limits) GetTotal() int32 {
@@ -2140,7 +2357,7 @@ type Utilisation struct {
 
 func (x *Utilisation) Reset() {
 	*x = Utilisation{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[16]
+	mi := &file_baktainer_v1_types_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2369,7 @@ func (x *Utilisation) String() string {
 func (*Utilisation) ProtoMessage() {}
 
 func (x *Utilisation) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[16]
+	mi := &file_baktainer_v1_types_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2382,7 @@ func (x *Utilisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Utilisation.ProtoReflect.Descriptor instead.
 func (*Utilisation) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{16}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Utilisation) GetRunning() int32 {
@@ -2212,7 +2429,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[17]
+	mi := &file_baktainer_v1_types_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2224,7 +2441,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[17]
+	mi := &file_baktainer_v1_types_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2237,7 +2454,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{17}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AuditRecord) GetId() string {
@@ -2309,7 +2526,7 @@ type ProviderHealth struct {
 
 func (x *ProviderHealth) Reset() {
 	*x = ProviderHealth{}
-	mi := &file_baktainer_v1_types_proto_msgTypes[18]
+	mi := &file_baktainer_v1_types_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2538,7 @@ func (x *ProviderHealth) String() string {
 func (*ProviderHealth) ProtoMessage() {}
 
 func (x *ProviderHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_baktainer_v1_types_proto_msgTypes[18]
+	mi := &file_baktainer_v1_types_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2551,7 @@ func (x *ProviderHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderHealth.ProtoReflect.Descriptor instead.
 func (*ProviderHealth) Descriptor() ([]byte, []int) {
-	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{18}
+	return file_baktainer_v1_types_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProviderHealth) GetName() string {
@@ -2394,7 +2611,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"Unlabelled\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x125\n" +
 	"\tcontainer\x18\x02 \x01(\v2\x17.baktainer.v1.ContainerR\tcontainer\x12\x16\n" +
-	"\x06engine\x18\x03 \x01(\tR\x06engine\"\xe4\x02\n" +
+	"\x06engine\x18\x03 \x01(\tR\x06engine\"\x95\x03\n" +
 	"\fScheduleSpec\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\x90\xe8\x18\x02R\x04name\x12\x18\n" +
 	"\x04cron\x18\x02 \x01(\tB\x04\x90\xe8\x18\x02R\x04cron\x12 \n" +
@@ -2406,7 +2623,8 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\vconcurrency\x18\b \x01(\tB\x04\x90\xe8\x18\x02R\vconcurrency\x12 \n" +
 	"\bpriority\x18\t \x01(\tB\x04\x90\xe8\x18\x02R\bpriority\x12\"\n" +
 	"\tretention\x18\n" +
-	" \x01(\tB\x04\x90\xe8\x18\x02R\tretention\"`\n" +
+	" \x01(\tB\x04\x90\xe8\x18\x02R\tretention\x12/\n" +
+	"\x04kind\x18\v \x01(\x0e2\x15.baktainer.v1.RunKindB\x04\x90\xe8\x18\x02R\x04kind\"`\n" +
 	"\bRunRules\x12\x1a\n" +
 	"\battempts\x18\x01 \x01(\x05R\battempts\x128\n" +
 	"\n" +
@@ -2423,7 +2641,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"suggestion\x18\x04 \x01(\tR\n" +
 	"suggestion\x12\x18\n" +
-	"\awarning\x18\x05 \x01(\bR\awarning\"\xc8\b\n" +
+	"\awarning\x18\x05 \x01(\bR\awarning\"\xc4\t\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.baktainer.v1.RunKindR\x04kind\x12,\n" +
@@ -2452,7 +2670,9 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"not_before\x18\x1f \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\tnotBefore\x12;\n" +
 	"\bstart_by\x18  \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\astartBy\x128\n" +
 	"\bpriority\x18! \x01(\x0e2\x16.baktainer.v1.PriorityB\x04\x90\xe8\x18\x02R\bpriority\x12-\n" +
-	"\x0ffailed_attempts\x18( \x01(\x05B\x04\x90\xe8\x18\x02R\x0efailedAttempts\"\x95\x01\n" +
+	"\x0ffailed_attempts\x18( \x01(\x05B\x04\x90\xe8\x18\x02R\x0efailedAttempts\x126\n" +
+	"\x05drill\x18) \x01(\v2\x1a.baktainer.v1.DrillRequestB\x04\x90\xe8\x18\x02R\x05drill\x12B\n" +
+	"\fdrill_result\x18* \x01(\v2\x19.baktainer.v1.DrillResultB\x04\x90\xe8\x18\x02R\vdrillResult\"\x95\x01\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2482,7 +2702,20 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x19\n" +
 	"\bno_owner\x18\x06 \x01(\bR\anoOwner\x12)\n" +
 	"\x10target_container\x18\a \x01(\tR\x0ftargetContainer\x12!\n" +
-	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\"\xd9\t\n" +
+	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\"@\n" +
+	"\fDrillRequest\x12\x1a\n" +
+	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\"\xf1\x01\n" +
+	"\vDrillResult\x12\x16\n" +
+	"\x06passed\x18\x01 \x01(\bR\x06passed\x12/\n" +
+	"\x05ready\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05ready\x125\n" +
+	"\brestored\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\brestored\x12\x18\n" +
+	"\aobjects\x18\x04 \x01(\x03R\aobjects\x12\x12\n" +
+	"\x04rows\x18\x05 \x01(\x03R\x04rows\x12\x1e\n" +
+	"\n" +
+	"assertions\x18\x06 \x01(\x05R\n" +
+	"assertions\x12\x14\n" +
+	"\x05image\x18\a \x01(\tR\x05image\"\xca\v\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x10\n" +
@@ -2522,7 +2755,12 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"undo_until\x18! \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\tundoUntil\x12)\n" +
 	"\rforget_reason\x18\" \x01(\tB\x04\x90\xe8\x18\x02R\fforgetReason\x12\x18\n" +
 	"\x04tags\x18# \x03(\tB\x04\x90\xe8\x18\x02R\x04tags\x12 \n" +
-	"\bschedule\x18( \x01(\tB\x04\x90\xe8\x18\x02R\bschedule\"\x90\x01\n" +
+	"\bschedule\x18( \x01(\tB\x04\x90\xe8\x18\x02R\bschedule\x12?\n" +
+	"\n" +
+	"drilled_at\x18- \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\tdrilledAt\x12H\n" +
+	"\x0fdrill_failed_at\x18. \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\rdrillFailedAt\x12;\n" +
+	"\brecovery\x18/ \x01(\v2\x19.google.protobuf.DurationB\x04\x90\xe8\x18\x02R\brecovery\x12'\n" +
+	"\fimage_digest\x180 \x01(\tB\x04\x90\xe8\x18\x02R\vimageDigest\"\x90\x01\n" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1a\n" +
@@ -2594,11 +2832,12 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\fPRIORITY_LOW\x10\x01\x12\x13\n" +
 	"\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n" +
 	"\rPRIORITY_HIGH\x10\x03\x12\x15\n" +
-	"\x11PRIORITY_CRITICAL\x10\x04*N\n" +
+	"\x11PRIORITY_CRITICAL\x10\x04*b\n" +
 	"\aRunKind\x12\x18\n" +
 	"\x14RUN_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fRUN_KIND_BACKUP\x10\x01\x12\x14\n" +
-	"\x10RUN_KIND_RESTORE\x10\x02*\x9a\x01\n" +
+	"\x10RUN_KIND_RESTORE\x10\x02\x12\x12\n" +
+	"\x0eRUN_KIND_DRILL\x10\x03*\x9a\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n" +
@@ -2620,7 +2859,7 @@ func file_baktainer_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_baktainer_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_baktainer_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_baktainer_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_baktainer_v1_types_proto_goTypes = []any{
 	(SourceState)(0),              // 0: baktainer.v1.SourceState
 	(Priority)(0),                 // 1: baktainer.v1.Priority
@@ -2637,68 +2876,78 @@ var file_baktainer_v1_types_proto_goTypes = []any{
 	(*LogLine)(nil),               // 12: baktainer.v1.LogLine
 	(*Progress)(nil),              // 13: baktainer.v1.Progress
 	(*RestoreRequest)(nil),        // 14: baktainer.v1.RestoreRequest
-	(*Snapshot)(nil),              // 15: baktainer.v1.Snapshot
-	(*Stream)(nil),                // 16: baktainer.v1.Stream
-	(*Prune)(nil),                 // 17: baktainer.v1.Prune
-	(*AgentInfo)(nil),             // 18: baktainer.v1.AgentInfo
-	(*Limits)(nil),                // 19: baktainer.v1.Limits
-	(*Utilisation)(nil),           // 20: baktainer.v1.Utilisation
-	(*AuditRecord)(nil),           // 21: baktainer.v1.AuditRecord
-	(*ProviderHealth)(nil),        // 22: baktainer.v1.ProviderHealth
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*DrillRequest)(nil),          // 15: baktainer.v1.DrillRequest
+	(*DrillResult)(nil),           // 16: baktainer.v1.DrillResult
+	(*Snapshot)(nil),              // 17: baktainer.v1.Snapshot
+	(*Stream)(nil),                // 18: baktainer.v1.Stream
+	(*Prune)(nil),                 // 19: baktainer.v1.Prune
+	(*AgentInfo)(nil),             // 20: baktainer.v1.AgentInfo
+	(*Limits)(nil),                // 21: baktainer.v1.Limits
+	(*Utilisation)(nil),           // 22: baktainer.v1.Utilisation
+	(*AuditRecord)(nil),           // 23: baktainer.v1.AuditRecord
+	(*ProviderHealth)(nil),        // 24: baktainer.v1.ProviderHealth
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
 }
 var file_baktainer_v1_types_proto_depIdxs = []int32{
 	0,  // 0: baktainer.v1.Source.state:type_name -> baktainer.v1.SourceState
 	8,  // 1: baktainer.v1.Source.container:type_name -> baktainer.v1.Container
 	9,  // 2: baktainer.v1.Source.problems:type_name -> baktainer.v1.LabelProblem
-	23, // 3: baktainer.v1.Source.reported_at:type_name -> google.protobuf.Timestamp
+	25, // 3: baktainer.v1.Source.reported_at:type_name -> google.protobuf.Timestamp
 	6,  // 4: baktainer.v1.Source.schedules:type_name -> baktainer.v1.ScheduleSpec
 	1,  // 5: baktainer.v1.Source.priority:type_name -> baktainer.v1.Priority
 	7,  // 6: baktainer.v1.Source.rules:type_name -> baktainer.v1.RunRules
 	8,  // 7: baktainer.v1.Unlabelled.container:type_name -> baktainer.v1.Container
-	24, // 8: baktainer.v1.RunRules.time_limit:type_name -> google.protobuf.Duration
-	2,  // 9: baktainer.v1.Run.kind:type_name -> baktainer.v1.RunKind
-	3,  // 10: baktainer.v1.Run.state:type_name -> baktainer.v1.RunState
-	23, // 11: baktainer.v1.Run.fire_time:type_name -> google.protobuf.Timestamp
-	23, // 12: baktainer.v1.Run.queued_at:type_name -> google.protobuf.Timestamp
-	23, // 13: baktainer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	23, // 14: baktainer.v1.Run.ended_at:type_name -> google.protobuf.Timestamp
-	23, // 15: baktainer.v1.Run.lease_expires_at:type_name -> google.protobuf.Timestamp
-	11, // 16: baktainer.v1.Run.failure:type_name -> baktainer.v1.Failure
-	14, // 17: baktainer.v1.Run.restore:type_name -> baktainer.v1.RestoreRequest
-	12, // 18: baktainer.v1.Run.logs:type_name -> baktainer.v1.LogLine
-	13, // 19: baktainer.v1.Run.progress:type_name -> baktainer.v1.Progress
-	23, // 20: baktainer.v1.Run.not_before:type_name -> google.protobuf.Timestamp
-	23, // 21: baktainer.v1.Run.start_by:type_name -> google.protobuf.Timestamp
-	1,  // 22: baktainer.v1.Run.priority:type_name -> baktainer.v1.Priority
-	23, // 23: baktainer.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	23, // 24: baktainer.v1.Progress.reported_at:type_name -> google.protobuf.Timestamp
-	23, // 25: baktainer.v1.Snapshot.fire_time:type_name -> google.protobuf.Timestamp
-	23, // 26: baktainer.v1.Snapshot.started_at:type_name -> google.protobuf.Timestamp
-	23, // 27: baktainer.v1.Snapshot.committed_at:type_name -> google.protobuf.Timestamp
-	16, // 28: baktainer.v1.Snapshot.streams:type_name -> baktainer.v1.Stream
-	23, // 29: baktainer.v1.Snapshot.verified_at:type_name -> google.protobuf.Timestamp
-	23, // 30: baktainer.v1.Snapshot.forgotten_at:type_name -> google.protobuf.Timestamp
-	23, // 31: baktainer.v1.Snapshot.pruned_at:type_name -> google.protobuf.Timestamp
-	23, // 32: baktainer.v1.Snapshot.damaged_at:type_name -> google.protobuf.Timestamp
-	23, // 33: baktainer.v1.Snapshot.hold_until:type_name -> google.protobuf.Timestamp
-	23, // 34: baktainer.v1.Snapshot.undo_until:type_name -> google.protobuf.Timestamp
-	23, // 35: baktainer.v1.Prune.began_at:type_name -> google.protobuf.Timestamp
-	23, // 36: baktainer.v1.Prune.ended_at:type_name -> google.protobuf.Timestamp
-	11, // 37: baktainer.v1.Prune.failure:type_name -> baktainer.v1.Failure
-	23, // 38: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
-	22, // 39: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
-	23, // 40: baktainer.v1.AgentInfo.revoked_at:type_name -> google.protobuf.Timestamp
-	23, // 41: baktainer.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
-	23, // 42: baktainer.v1.AuditRecord.ended_at:type_name -> google.protobuf.Timestamp
-	11, // 43: baktainer.v1.AuditRecord.failure:type_name -> baktainer.v1.Failure
-	24, // 44: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	2,  // 8: baktainer.v1.ScheduleSpec.kind:type_name -> baktainer.v1.RunKind
+	26, // 9: baktainer.v1.RunRules.time_limit:type_name -> google.protobuf.Duration
+	2,  // 10: baktainer.v1.Run.kind:type_name -> baktainer.v1.RunKind
+	3,  // 11: baktainer.v1.Run.state:type_name -> baktainer.v1.RunState
+	25, // 12: baktainer.v1.Run.fire_time:type_name -> google.protobuf.Timestamp
+	25, // 13: baktainer.v1.Run.queued_at:type_name -> google.protobuf.Timestamp
+	25, // 14: baktainer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	25, // 15: baktainer.v1.Run.ended_at:type_name -> google.protobuf.Timestamp
+	25, // 16: baktainer.v1.Run.lease_expires_at:type_name -> google.protobuf.Timestamp
+	11, // 17: baktainer.v1.Run.failure:type_name -> baktainer.v1.Failure
+	14, // 18: baktainer.v1.Run.restore:type_name -> baktainer.v1.RestoreRequest
+	12, // 19: baktainer.v1.Run.logs:type_name -> baktainer.v1.LogLine
+	13, // 20: baktainer.v1.Run.progress:type_name -> baktainer.v1.Progress
+	25, // 21: baktainer.v1.Run.not_before:type_name -> google.protobuf.Timestamp
+	25, // 22: baktainer.v1.Run.start_by:type_name -> google.protobuf.Timestamp
+	1,  // 23: baktainer.v1.Run.priority:type_name -> baktainer.v1.Priority
+	15, // 24: baktainer.v1.Run.drill:type_name -> baktainer.v1.DrillRequest
+	16, // 25: baktainer.v1.Run.drill_result:type_name -> baktainer.v1.DrillResult
+	25, // 26: baktainer.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	25, // 27: baktainer.v1.Progress.reported_at:type_name -> google.protobuf.Timestamp
+	26, // 28: baktainer.v1.DrillResult.ready:type_name -> google.protobuf.Duration
+	26, // 29: baktainer.v1.DrillResult.restored:type_name -> google.protobuf.Duration
+	25, // 30: baktainer.v1.Snapshot.fire_time:type_name -> google.protobuf.Timestamp
+	25, // 31: baktainer.v1.Snapshot.started_at:type_name -> google.protobuf.Timestamp
+	25, // 32: baktainer.v1.Snapshot.committed_at:type_name -> google.protobuf.Timestamp
+	18, // 33: baktainer.v1.Snapshot.streams:type_name -> baktainer.v1.Stream
+	25, // 34: baktainer.v1.Snapshot.verified_at:type_name -> google.protobuf.Timestamp
+	25, // 35: baktainer.v1.Snapshot.forgotten_at:type_name -> google.protobuf.Timestamp
+	25, // 36: baktainer.v1.Snapshot.pruned_at:type_name -> google.protobuf.Timestamp
+	25, // 37: baktainer.v1.Snapshot.damaged_at:type_name -> google.protobuf.Timestamp
+	25, // 38: baktainer.v1.Snapshot.hold_until:type_name -> google.protobuf.Timestamp
+	25, // 39: baktainer.v1.Snapshot.undo_until:type_name -> google.protobuf.Timestamp
+	25, // 40: baktainer.v1.Snapshot.drilled_at:type_name -> google.protobuf.Timestamp
+	25, // 41: baktainer.v1.Snapshot.drill_failed_at:type_name -> google.protobuf.Timestamp
+	26, // 42: baktainer.v1.Snapshot.recovery:type_name -> google.protobuf.Duration
+	25, // 43: baktainer.v1.Prune.began_at:type_name -> google.protobuf.Timestamp
+	25, // 44: baktainer.v1.Prune.ended_at:type_name -> google.protobuf.Timestamp
+	11, // 45: baktainer.v1.Prune.failure:type_name -> baktainer.v1.Failure
+	25, // 46: baktainer.v1.AgentInfo.last_seen_at:type_name -> google.protobuf.Timestamp
+	24, // 47: baktainer.v1.AgentInfo.providers:type_name -> baktainer.v1.ProviderHealth
+	25, // 48: baktainer.v1.AgentInfo.revoked_at:type_name -> google.protobuf.Timestamp
+	25, // 49: baktainer.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
+	25, // 50: baktainer.v1.AuditRecord.ended_at:type_name -> google.protobuf.Timestamp
+	11, // 51: baktainer.v1.AuditRecord.failure:type_name -> baktainer.v1.Failure
+	26, // 52: baktainer.v1.ProviderHealth.since:type_name -> google.protobuf.Duration
+	53, // [53:53] is the sub-list for method output_type
+	53, // [53:53] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_types_proto_init() }
@@ -2713,7 +2962,7 @@ func file_baktainer_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_baktainer_v1_types_proto_rawDesc), len(file_baktainer_v1_types_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

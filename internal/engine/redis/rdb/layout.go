@@ -155,6 +155,9 @@ func (p *Parser) keyRead(uint64) {
 func (p *Parser) valueRead(uint64) {
 	if _, known := p.summary.Keys[p.database]; known || len(p.summary.Keys) < MaxDatabases {
 		p.summary.Keys[p.database]++
+		if p.expires != 0 {
+			p.summary.Expiring[p.database]++
+		}
 	}
 	expires := p.expires
 	p.expires, p.keep = 0, false

@@ -54,6 +54,8 @@ type Summary struct {
 	Server  string
 	// Keys counts the keys by the number of their database, at most MaxDatabases of them.
 	Keys map[uint64]int64
+	// Expiring counts those of Keys that end at a time of their own.
+	Expiring map[uint64]int64
 	// Libraries counts the libraries of functions.
 	Libraries int64
 	// Unknown is the kind of value, or 0, from which on nothing was counted.
@@ -98,7 +100,7 @@ type stringState struct {
 // New returns a parser. Without a handler it only counts and checks.
 func New(h *Handler) *Parser {
 	p := &Parser{handler: h}
-	p.summary.Keys = map[uint64]int64{}
+	p.summary.Keys, p.summary.Expiring = map[uint64]int64{}, map[uint64]int64{}
 	p.push(step{do: header})
 	return p
 }

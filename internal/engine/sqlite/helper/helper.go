@@ -4,9 +4,10 @@
 // no tool, and takes the locks that SQLite's own clients take.
 //
 // It is called as a hidden subcommand: sqlite-dump PATH writes a consistent image
-// of the database to stdout, sqlite-restore PATH reads one from stdin, and
-// sqlite-probe PATH describes what is there. A failure is the last line of
-// stderr, in a form that ParseFailure understands.
+// of the database to stdout, sqlite-restore PATH reads one from stdin,
+// sqlite-probe PATH describes what is there, and sqlite-query PATH answers the
+// query on stdin. A failure is the last line of stderr, in a form that
+// ParseFailure understands.
 package helper
 
 import (
@@ -26,13 +27,14 @@ const (
 	DumpCommand    = "sqlite-dump"
 	RestoreCommand = "sqlite-restore"
 	ProbeCommand   = "sqlite-probe"
+	QueryCommand   = "sqlite-query"
 )
 
 // Main carries out one subcommand and returns the exit status: 0 fine, 1 failed,
 // 2 called wrongly.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) != 2 {
-		fmt.Fprintf(stderr, "want one of %s, %s, %s and a path\n", DumpCommand, RestoreCommand, ProbeCommand)
+		fmt.Fprintf(stderr, "want one of %s, %s, %s, %s and a path\n", DumpCommand, RestoreCommand, ProbeCommand, QueryCommand)
 		return 2
 	}
 	var err error
@@ -43,6 +45,8 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		err = restore(ctx, path, stdin)
 	case ProbeCommand:
 		err = probe(ctx, path, stdout)
+	case QueryCommand:
+		err = query(ctx, path, stdin, stdout)
 	default:
 		fmt.Fprintf(stderr, "unknown command %q\n", command)
 		return 2

@@ -1,0 +1,192 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/pkg/stdcopy"
+
+	"github.com/baktainer/baktainer/agent/provider"
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/label"
+	"github.com/baktainer/baktainer/internal/problem"
+)
+
+// Limits on throwaway containers, beside their memory.
+const (
+	sandboxPids   = 4096
+	sandboxShared = 256 << 20 // of memory that processes share: PostgreSQL wants some
+	// sandboxAge is when one is removed whoever has made it: no drill takes as long.
+	sandboxAge = 7 * 24 * time.Hour
+	// What is shown of its log.
+	logLines, logLine = 12, 300
+)
+
+var _ provider.Sandboxes = (*Provider)(nil)
+
+// Sandbox implements provider.Sandboxes.
+func (p *Provider) Sandbox(ctx context.Context, s provider.Sandbox) (*provider.Room, error) {
+	room := &provider.Room{}
+	config, err := p.sandboxConfig(ctx, s, room)
+	if err != nil {
+		return nil, err
+	}
+	pids := int64(sandboxPids)
+	host := &container.HostConfig{
+		// It has a loopback then, and knows its own name: servers want both.
+		NetworkMode: "none", SecurityOpt: []string{"no-new-privileges"}, CapDrop: []string{"NET_RAW", "MKNOD"},
+		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "1"}},
+		ShmSize:   min(sandboxShared, s.Memory/2),
+		Resources: container.Resources{Memory: s.Memory, MemorySwap: s.Memory, PidsLimit: &pids},
+	}
+	created, err := p.client.ContainerCreate(ctx, config, host, nil, nil, "")
+	if err != nil {
+		return nil, startFailure(err, "make a throwaway container")
+	}
+	b := &sandbox{p: p, id: created.ID, idle: s.Blank.Idle, memory: s.Memory}
+	p.mu.Lock()
+	p.rooms[b.id] = true
+	p.mu.Unlock()
+	room.Instance, room.Failed, room.Log, room.Remove = p.Instance(b.id), b.failed, b.log, b.remove
+	if s.Blank.Idle {
+		return room, nil // its volumes are there from now on
+	}
+	if err := p.client.ContainerStart(ctx, b.id, container.StartOptions{}); err != nil {
+		rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), callPatience)
+		defer cancel()
+		return nil, errors.Join(startFailure(err, "start the throwaway container"), b.remove(rest))
+	}
+	return room, nil
+}
+
+func (p *Provider) sandboxConfig(ctx context.Context, s provider.Sandbox, room *provider.Room) (*container.Config, error) {
+	config := &container.Config{
+		Labels:      map[string]string{label.KeyHelper: label.DrillMark + p.owner + " " + s.Run},
+		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Blank.Env)) {
+		config.Env = append(config.Env, name+"="+s.Blank.Env[name])
+	}
+	if len(s.Blank.Volumes) > 0 {
+		config.Volumes = map[string]struct{}{}
+		for _, v := range s.Blank.Volumes {
+			config.Volumes[v] = struct{}{}
+		}
+	}
+	if s.Blank.Idle {
+		image, err := p.helper.ensure(ctx)
+		room.Image, room.ID, config.Image = image, image, image
+		return config, err
+	}
+	if len(s.Blank.Args) > 0 {
+		config.Entrypoint, config.Cmd = s.Blank.Args[:1], s.Blank.Args[1:]
+	}
+	for _, name := range s.Images {
+		found, err := p.client.ImageInspect(ctx, name)
+		switch {
+		case err == nil:
+			room.Image, room.ID, config.Image = name, found.ID, found.ID
+			return config, nil
+		case !errdefs.IsNotFound(err) && !errdefs.IsInvalidArgument(err):
+			return nil, failure(err, "look for the image %s", name)
+		}
+	}
+	return nil, provider.ErrNoImage
+}
+
+// sandbox is a throwaway container.
+type sandbox struct {
+	p      *Provider
+	id     string
+	idle   bool
+	memory int64
+}
+
+func (b *sandbox) failed(ctx context.Context) error {
+	c, err := b.p.client.ContainerInspect(ctx, b.id)
+	switch {
+	case errdefs.IsNotFound(err):
+		return problem.New(problem.Failed, "somebody has removed it").WithReason(engine.ReasonNotRunning)
+	case err != nil:
+		return failure(err, "look at the throwaway container")
+	case b.idle || c.State.Running:
+		return nil
+	case c.State.OOMKilled:
+		return problem.New(problem.Failed, "it needed more than %d MiB of memory", b.memory>>20).WithReason(engine.ReasonNotRunning).
+			WithHint("Give it more with the label baktainer.drill.memory.")
+	}
+	return problem.New(problem.Failed, "it has ended with status %d", c.State.ExitCode).WithReason(engine.ReasonNotRunning)
+}
+
+func (b *sandbox) log(ctx context.Context) []string {
+	if b.idle {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callPatience)
+	defer cancel()
+	r, err := b.p.client.ContainerLogs(ctx, b.id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: fmt.Sprint(logLines)})
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	var text bytes.Buffer
+	_, _ = stdcopy.StdCopy(&text, &text, io.LimitReader(r, 1<<20)) // what could be read is shown
+	var lines []string
+	for line := range strings.Lines(text.String()) {
+		if line = strings.TrimSpace(strings.ToValidUTF8(line, "?")); line != "" {
+			lines = append(lines, strings.ToValidUTF8(line[:min(len(line), logLine)], ""))
+		}
+	}
+	return lines[max(0, len(lines)-logLines):]
+}
+
+func (b *sandbox) remove(ctx context.Context) error {
+	err := b.p.client.ContainerRemove(ctx, b.id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	b.p.mu.Lock()
+	defer b.p.mu.Unlock()
+	if err != nil && !errdefs.IsNotFound(err) {
+		b.p.rooms[b.id] = false
+		return failure(err, "remove the throwaway container %.12s", b.id)
+	}
+	delete(b.p.rooms, b.id)
+	return nil
+}
+
+// removeRooms removes throwaway containers that a crash of ours left behind, or
+// that could not be removed before, and very old ones of anybody's.
+func (p *Provider) removeRooms(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callPatience)
+	defer cancel()
+	all, err := p.client.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label.KeyHelper))})
+	if err != nil {
+		p.log.Warn("could not look for left-over throwaway containers", "error", err)
+		return
+	}
+	for _, c := range all {
+		mark, is := strings.CutPrefix(c.Labels[label.KeyHelper], label.DrillMark)
+		owner, run, _ := strings.Cut(mark, " ")
+		made := time.Unix(c.Created, 0)
+		p.mu.Lock()
+		used, known := p.rooms[c.ID]
+		p.mu.Unlock()
+		left := known || owner == p.owner && made.Before(p.began) || p.clock.Now().Sub(made) > sandboxAge
+		if !is || used || !left {
+			continue
+		}
+		if err := (&sandbox{p: p, id: c.ID}).remove(ctx); err != nil {
+			p.log.Warn("a left-over throwaway container could not be removed", "container", c.ID, "error", err)
+			continue
+		}
+		p.log.Info("removed the throwaway container of a drill that broke off", "run", run)
+	}
+}

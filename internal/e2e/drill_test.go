@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// drilled is what `drill ls -o json` tells of one.
+type drilled struct {
+	ID, State, Snapshot string
+	Failure             *failure
+	Report              []string
+	Result              *struct {
+		Passed        bool
+		Objects, Rows int64
+		Assertions    int
+	} `json:"drill_result"`
+}
+
+func (u *up) drills(t testing.TB, name string) []drilled {
+	t.Helper()
+	return decode[[]drilled](t, u.ok(t, "drill", "ls", name, "-o", "json"))
+}
+
+// marks are those that drills leave on a snapshot.
+type marks struct {
+	DrilledAt     string   `json:"drilled_at"`
+	DrillFailedAt string   `json:"drill_failed_at"`
+	Recovery      *float64 `json:"recovery_seconds"`
+}
+
+func (u *up) marks(t testing.TB, id string) marks {
+	t.Helper()
+	return decode[marks](t, u.ok(t, "snapshot", "show", id, "-o", "json"))
+}
+
+// TestDrills holds drills that pass and drills that must not.
+func TestDrills(t *testing.T) {
+	needContainers(t)
+	t.Parallel()
+	u := startUp(t, upOptions{})
+	passes := func(t *testing.T, c *container, id string) {
+		t.Helper()
+		r := u.cli(t, "drill", "run", id)
+		t.Log(r.text())
+		d := u.drills(t, c.source())[0]
+		if r.status != fine || d.State != "succeeded" || d.Result == nil || !d.Result.Passed {
+			t.Fatalf("the drill did not pass: %s", sprintJSON(d))
+		}
+		if m := u.marks(t, id); m.DrilledAt == "" || m.DrillFailedAt != "" || m.Recovery == nil {
+			t.Errorf("the snapshot's marks: %s", sprintJSON(m))
+		}
+		none(t, d.ID)
+	}
+	fails := func(t *testing.T, c *container, id, reason string, verdict bool, words ...string) {
+		t.Helper()
+		r := u.cli(t, "drill", "run", id)
+		t.Log(r.text())
+		d := u.drills(t, c.source())[0]
+		if r.status != 1 || d.State != "failed" || d.Failure == nil || d.Failure.Reason != reason || verdict != (d.Result != nil) {
+			t.Fatalf("the drill ended with status %d as: %s", r.status, sprintJSON(d))
+		}
+		for _, w := range words {
+			if !strings.Contains(r.text(), w) {
+				t.Errorf("it does not say %q", w)
+			}
+		}
+		if m := u.marks(t, id); verdict != (m.DrillFailedAt != "") {
+			t.Errorf("the snapshot's marks: %s", sprintJSON(m))
+		}
+		none(t, d.ID)
+	}
+
+	t.Run("passes", func(t *testing.T) {
+		t.Parallel()
+		c := postgres.start(t, "baktainer.drill.assert.orders=SELECT count(*), min(many) FROM orders => 50000 1",
+			"baktainer.drill.assert.any=SELECT EXISTS (SELECT FROM customers)", "baktainer.drill.assert.elsewhere=postgres: SELECT 1")
+		postgres.seed(t, c, 0)
+		s := u.backup(t, c)
+		passes(t, c, s.ID)
+		if d := u.drills(t, c.source())[0].Result; d.Assertions != 3 || d.Rows < 70000 {
+			t.Errorf("it has counted %s", sprintJSON(d))
+		}
+		if got := u.ok(t, "snapshot", "show", c.source()+"@latest-drilled", "-q"); strings.TrimSpace(got) != s.ID {
+			t.Errorf("the newest drilled one is %s", got)
+		}
+		// A container that does not run is drilled all the same.
+		must(t, command(t, nil, nil, "docker", "stop", "-t", "1", c.id), "docker stop")
+		u.sees(t, c, "stopped")
+		passes(t, c, s.ID)
+	})
+	t.Run("assertion", func(t *testing.T) {
+		t.Parallel()
+		c := redis.start(t, "baktainer.drill.assert.elsewhere=3: GET elsewhere => in database 4", "baktainer.drill.assert.type=TYPE queue => list")
+		redis.seed(t, c, 0)
+		fails(t, c, u.backup(t, c).ID, "assertion-failed", true, `elsewhere: the answer is "in database 3", and "in database 4" is expected`)
+	})
+	t.Run("rows", func(t *testing.T) {
+		t.Parallel()
+		// Its client leaves a row out of whatever it is given.
+		image := "bt-e2e-forgetful-" + uniqueName("image")[len("bt-e2e-"):]
+		dockerfile := "FROM " + samplePrefix + "postgres\nRUN printf '#!/bin/sh\\nsed /ghost/d | /usr/lib/postgresql/15/bin/psql \"$@\"\\n' >/usr/local/bin/psql && chmod +x /usr/local/bin/psql\n"
+		must(t, command(t, []byte(dockerfile), append(os.Environ(), "DOCKER_BUILDKIT=0"), "docker", "build", "-q", "-t", image, "-"), "docker build")
+		t.Cleanup(func() { _ = dockerQuietly("rmi", image) })
+		c := postgres.start(t, "baktainer.drill.image="+image)
+		query(t, c, "shop", "CREATE TABLE guests (name text); INSERT INTO guests VALUES ('Zoe'), ('ghost'), ('Ann')")
+		fails(t, c, u.backup(t, c).ID, "drill-mismatch", true, "the table public.guests has 2 rows, and had 3")
+	})
+	t.Run("wrong image", func(t *testing.T) {
+		t.Parallel()
+		c := postgres.start(t, "baktainer.drill.image="+samplePrefix+"base")
+		fails(t, c, u.backup(t, c).ID, "drill-not-ready", false, "docker-entrypoint.sh")
+	})
+	t.Run("no image", func(t *testing.T) {
+		t.Parallel()
+		c := redis.start(t, "baktainer.drill.image=nobody/has:this")
+		fails(t, c, u.backup(t, c).ID, "no-image", false, "nobody/has:this", "baktainer.drill.image")
+	})
+	t.Run("truncated pack", func(t *testing.T) {
+		t.Parallel()
+		c := mariadb.start(t)
+		mariadb.seed(t, c, 0)
+		s := u.backup(t, c)
+		var packs []string
+		err := filepath.WalkDir(u.store(), func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() && strings.Contains(path, c.source()) && strings.Contains(path, "pack") {
+				packs = append(packs, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(packs) == 0 {
+			t.Fatal("no packs of it")
+		}
+		slices.Sort(packs)
+		info, err := os.Stat(packs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(packs[0], info.Size()/2); err != nil {
+			t.Fatal(err)
+		}
+		fails(t, c, s.ID, "", true)
+	})
+}
+
+// none says that nothing is left of a drill.
+func none(t testing.TB, run string) {
+	t.Helper()
+	all := docker(t, "ps", "-a", "--filter", "label=baktainer.helper", "--format", `{{.ID}} {{.Label "baktainer.helper"}}`)
+	for line := range strings.Lines(all) {
+		if strings.HasSuffix(strings.TrimSpace(line), " "+run) {
+			t.Errorf("something is left of the drill: %s", line)
+		}
+	}
+}
