@@ -152,7 +152,7 @@ func missed(v *state.View) []notify.Missed {
 	var list []notify.Missed
 	for _, source := range slices.Sorted(maps.Keys(latest)) {
 		m := latest[source]
-		since := v.Runs(source, 1)
+		since := v.RunsOf(pb.RunKind_RUN_KIND_BACKUP, source, 1)
 		if len(since) == 0 || since[0].GetQueuedAt().AsTime().Before(m.Fire) {
 			list = append(list, m)
 		}

@@ -42,7 +42,7 @@ func exactly(image, digest string) []string {
 	if slash, colon := strings.LastIndex(name, "/"), strings.LastIndex(name, ":"); colon > slash {
 		name = name[:colon]
 	}
-	if name == "" || name == "sha256" {
+	if name == "" || name == "sha256" { // its id is all that is known
 		return []string{digest}
 	}
 	return []string{name + "@" + digest, digest}

@@ -49,6 +49,11 @@ func TestPlace(t *testing.T) {
 		r.Kind, r.Restore = pb.RunKind_RUN_KIND_RESTORE, req
 		return r
 	}
+	drill := func(source, agent string) *pb.Run {
+		r := backup(source)
+		r.Kind, r.Drill = pb.RunKind_RUN_KIND_DRILL, &pb.DrillRequest{Agent: agent}
+		return r
+	}
 	const recent = 200 * time.Hour // long after the run was queued, shortly after this leadership began
 	both := map[string]*seat{"a1": {connected: true, size: 1}, "a2": {connected: true, size: 1}}
 	one := map[string]*seat{"a1": {connected: true, size: 1}, "a2": {}}
@@ -79,6 +84,12 @@ func TestPlace(t *testing.T) {
 		{"a container on a named agent", restore("shop", &pb.RestoreRequest{TargetContainer: "x", TargetAgent: "a2"}), both, "", 0, "lease a2"},
 		{"a container on the only agent", restore("shop", &pb.RestoreRequest{TargetContainer: "x"}), one, "", 0, "lease a1"},
 		{"a container on one of several", restore("shop", &pb.RestoreRequest{TargetContainer: "x"}), both, "", 0, "fail "},
+		{"a drill goes to the source's agent", drill("shop", ""), both, "", 0, "lease a1"},
+		{"a drill beside another run", drill("shop", ""), both, "shop", 0, "lease a1"},
+		{"a drill of a stopped container", drill("off", ""), both, "", 0, "lease a1"},
+		{"a drill elsewhere", drill("shop", "a2"), both, "", 0, "lease a2"},
+		{"a drill of what is gone", drill("none", ""), both, "", 0, "fail source-gone"},
+		{"a drill of what is gone, elsewhere", drill("none", "a2"), both, "", 0, "lease a2"},
 		{"an agent that is drained", backup("shop"), drained, "", 2 * time.Hour, "wait"},
 		{"a stopped container of a drained agent", backup("off"), drained, "", 0, "wait"},
 		{"a drained agent that stays away", backup("far"), drained, "", 2 * time.Hour, "fail no-agent"},

@@ -38,6 +38,8 @@ const (
 	damaged = pb.ConditionKind_CONDITION_KIND_SNAPSHOT_DAMAGED
 	stopped = pb.ConditionKind_CONDITION_KIND_RETENTION_STOPPED
 	paused  = pb.ConditionKind_CONDITION_KIND_BACKUPS_PAUSED
+
+	undrilled = pb.ConditionKind_CONDITION_KIND_DRILL_FAILED
 )
 
 func opened(kind pb.ConditionKind, subject string) *pb.Condition {
@@ -187,6 +189,11 @@ func TestJudge(t *testing.T) {
 		{"two are", nil, shop(func(s *Source) { s.Damaged = []string{"01X", "01W"} }), nil, "+damaged shop", "of 2 snapshots are damaged or missing, of 01X too"},
 		{"one more is", []*pb.Condition{opened(damaged, "shop")}, shop(func(s *Source) { s.Damaged = []string{"01X", "01W"} }), nil, "", ""},
 		{"it is gone", []*pb.Condition{opened(damaged, "shop")}, shop(nil), nil, "-damaged shop", ""},
+		{"a drill failed", nil, shop(func(s *Source) {
+			s.Drill = &pb.Run{Id: "d1", State: pb.RunState_RUN_STATE_FAILED, Snapshot: "01X", Failure: &pb.Failure{Message: "a table is missing"}}
+		}), nil, "+drill shop", "snapshot 01X: a table is missing"},
+		{"one succeeded again", []*pb.Condition{opened(undrilled, "shop")}, shop(func(s *Source) { s.Drill = &pb.Run{State: pb.RunState_RUN_STATE_SUCCEEDED} }), nil, "-drill shop", ""},
+		{"there was none", []*pb.Condition{opened(undrilled, "shop")}, shop(nil), nil, "", ""},
 		{"its policy is unknown", nil, shop(func(s *Source) { s.Retention = ptr("no policy named gold") }), nil, "+retention shop", "nothing of it is forgotten: no policy named gold"},
 		{"nobody has looked yet", []*pb.Condition{opened(stopped, "shop")}, shop(nil), nil, "", ""},
 		{"its policy is known", []*pb.Condition{opened(stopped, "shop")}, shop(func(s *Source) { s.Retention = ptr("") }), nil, "-retention shop", ""},

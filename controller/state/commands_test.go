@@ -32,6 +32,24 @@ func queueRestore(id, source, target string) *pb.Command {
 	return &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{r}}}}
 }
 
+// queueDrill queues a drill of a snapshot of the source.
+func queueDrill(id, source string, snapshot int) *pb.Command {
+	r := &pb.Run{Id: id, Kind: pb.RunKind_RUN_KIND_DRILL, Source: source, FireTime: at(0), Drill: &pb.DrillRequest{Snapshot: ulid(snapshot)}}
+	return &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{r}}}}
+}
+
+// endDrill ends a drill; without a verdict it has failed for another reason.
+func endDrill(run string, epoch uint64, verdict, passed bool) *pb.Command {
+	c := &pb.EndRun{Run: run, Epoch: epoch, State: pb.RunState_RUN_STATE_FAILED, Failure: &pb.Failure{Code: "failed", Message: "no"}}
+	if verdict {
+		c.Drill = &pb.DrillResult{Passed: passed, Ready: durationpb.New(2 * time.Second), Restored: durationpb.New(3 * time.Second), Rows: 7}
+	}
+	if passed {
+		c.State, c.Failure = pb.RunState_RUN_STATE_SUCCEEDED, nil
+	}
+	return &pb.Command{Command: &pb.Command_EndRun{EndRun: c}}
+}
+
 func grant(run string, snapshot int) *pb.Command {
 	return &pb.Command{Command: &pb.Command_GrantLease{GrantLease: &pb.GrantLease{Run: run, Agent: "a1", ExpiresAt: at(1000), Snapshot: ulid(snapshot)}}}
 }

@@ -26,6 +26,12 @@ func invariants(t testing.TB, s *state.Tables) {
 		if r.GetState() != pb.RunState_RUN_STATE_RUNNING {
 			continue
 		}
+		if r.GetKind() == pb.RunKind_RUN_KIND_DRILL { // it excludes prunes alone
+			if slices.ContainsFunc(v.ActivePrunes(), func(p *pb.Prune) bool { return p.GetSource() == r.GetSource() }) {
+				t.Errorf("%s is pruned while run %s is leased for it", r.GetSource(), r.GetId())
+			}
+			continue
+		}
 		for _, source := range state.Touches(r) {
 			if other := leased[source]; other != "" {
 				t.Errorf("runs %s and %s are both leased for %s", r.GetId(), other, source)
@@ -216,6 +222,7 @@ func runChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
 		queue(id, source, rnd.IntN(6)), grant(id, snap), grant(id, 100+step), commit(id, epoch, source, snap),
 		release(id, epoch, nil), release(id, epoch, &pb.Failure{Code: "x"}), end(id, epoch, pb.RunState(rnd.IntN(6))),
 		cancel(id), renew(id, epoch, rnd.IntN(9000)), queueRestore(id, source, fmt.Sprintf("s%d", rnd.IntN(4))),
+		queueDrill(id, source, snap), endDrill(id, epoch, rnd.IntN(3) > 0, rnd.IntN(2) > 0),
 		setSchedule(rnd.IntN(5)), fire(rnd.IntN(5), rnd.IntN(9), source), verified(snap, rnd.IntN(99)),
 		report(fmt.Sprintf("a%d", rnd.IntN(2)), nil, ready(source)),
 	}
@@ -223,6 +230,9 @@ func runChoices(rnd *rand.Rand, v *state.View, step int) []*pb.Command {
 		choices = append(choices, endBy(fmt.Sprintf("a%d", rnd.IntN(2)), id, epoch), retry(fmt.Sprintf("a%d", rnd.IntN(2)), id, epoch, step))
 	}
 	for _, known := range v.Snapshots(source, 0) {
+		drill := queueDrill(id, source, 0)
+		drill.GetQueueRuns().GetRuns()[0].GetDrill().Snapshot = known.GetId()
+		choices = append(choices, drill)
 		one := &pb.ForgetSnapshots{Snapshots: []string{known.GetId()}}
 		if rnd.IntN(2) == 0 {
 			one.Undo, one.AtLeast, one.Reasons = durationpb.New(time.Duration(rnd.IntN(100))*time.Second), int32(rnd.IntN(3)), []string{"why"}

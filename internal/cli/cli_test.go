@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -93,7 +95,7 @@ func TestGolden(t *testing.T) {
 	allFailed := map[string]*pb.Run{"wiki": failed["wiki"], "shop/db": {State: pb.RunState_RUN_STATE_CANCELLED}}
 	gaps := &pb.GetCoverageResponse{
 		Sources: []*pb.SourceCoverage{
-			{Source: "shop/db", State: pb.SourceState_SOURCE_STATE_READY, Restorable: "01JNG3ZZZZZZZZZZZZZZZZZZZ2", RestorableAt: ago(2 * time.Hour)},
+			{Source: "shop/db", State: pb.SourceState_SOURCE_STATE_READY, Restorable: "01JNG3ZZZZZZZZZZZZZZZZZZZ2", RestorableAt: ago(2 * time.Hour), Drilled: "01JNG3ZZZZZZZZZZZZZZZZZZZ2", DrilledFrom: ago(26 * time.Hour), Recovery: durationpb.New(3400 * time.Millisecond)},
 			{Source: "wiki", State: pb.SourceState_SOURCE_STATE_INVALID, Gaps: []*pb.CoverageGap{
 				{Kind: "invalid", Message: "baktainer.db.engine: there is no such engine\x1b[31m", Hint: "Did you mean postgres?"},
 				{Kind: "never-backed-up", Message: "there is no snapshot of it", Hint: "Back it up."},
@@ -158,6 +160,14 @@ func TestGolden(t *testing.T) {
 		{"backup-some-failed", &fake{ends: failed}, "backup --all -q"},
 		{"backup-all-failed", &fake{ends: allFailed}, "backup --all -q"},
 		{"backup-what", &fake{}, "backup"},
+		{"drill", &fake{ends: map[string]*pb.Run{"shop/db": {DrillResult: passed()}}}, "drill run shop/db"},
+		{"drill-json", &fake{ends: map[string]*pb.Run{"shop/db": {DrillResult: passed()}}}, "drill run shop/db -q -o json"},
+		{"drill-detach", &fake{}, "drill run shop/db wiki --agent a2 --detach"},
+		{"drill-failed", &fake{ends: map[string]*pb.Run{"wiki": {State: pb.RunState_RUN_STATE_FAILED, Failure: drills()[0].GetFailure()}}}, "drill run shop/db wiki -q"},
+		{"drill-missing", &fake{}, "drill run nothing"},
+		{"drill-ls", &fake{}, "drill ls"},
+		{"drill-ls-json", &fake{}, "drill ls -o json"},
+		{"drill-ls-none", &fake{}, "drill ls none"},
 		{"restore", &fake{ends: map[string]*pb.Run{"shop/db": {Report: []string{"created database shop", "restored shop.sql"}}}}, "restore shop/db --overwrite"},
 		{"restore-failed", &fake{ends: map[string]*pb.Run{"shop/db": {State: pb.RunState_RUN_STATE_FAILED, Failure: wrongPassword("")}}}, "restore shop/db"},
 		{"restore-wrong-target", &fake{}, "restore shop/db --to container:"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -77,7 +78,7 @@ func explain(ctx context.Context, err error, socket string) error {
 // SOURCE@latest, or SOURCE for its latest.
 func findSnapshot(ctx context.Context, client pb.AdminServiceClient, ref string) (*pb.Snapshot, error) {
 	resp, err := client.GetSnapshot(ctx, &pb.GetSnapshotRequest{Snapshot: ref})
-	if problem.CodeOf(err) == problem.NotFound {
+	if problem.CodeOf(err) == problem.NotFound && !strings.Contains(ref, "@") {
 		latest, latestErr := client.GetSnapshot(ctx, &pb.GetSnapshotRequest{Snapshot: ref + "@latest"})
 		if latestErr == nil {
 			return latest.GetSnapshot(), nil

@@ -66,7 +66,7 @@ var printed = []struct {
 	{"`source ls` (a list), `source show`", sourceView{}},
 	{"`schedule ls` (a list), `schedule pause` (a list), `schedule resume` (a list), `schedule show`, `schedule set`, `schedule once`", scheduleView{}},
 	{"`schedule preview` (a list)", plannedView{}},
-	{"`run ls` (a list), `run show`, `run cancel`, `restore` into a container", runView{}},
+	{"`run ls` (a list), `run show`, `run cancel`, `restore` into a container, `drill run` (a list), `drill ls` (a list)", runView{}},
 	{"`run logs` (a list), `agent logs` (a list)", logView{}},
 	{"`snapshot ls` (a list), `snapshot show`; `snapshot forget`, `undelete`, `hold`, `unhold` and `tag` (lists)", snapshotView{}},
 	{"`snapshot diff`", diffView{}},

@@ -65,7 +65,7 @@ func snapshots() []*pb.Snapshot {
 			FireTime: ago(2 * time.Hour), StartedAt: ago(2 * time.Hour), CommittedAt: ago(2*time.Hour - 3500*time.Millisecond),
 			Streams:  []*pb.Stream{stream("globals.sql", "globals", "", globalsSQL), stream("shop.sql", "database", "shop", shopSQL)},
 			RawBytes: 12 << 20, NewBytes: 300 << 10, ManifestSha256: []byte{1, 2}, ManifestSize: 4096, Root: []byte{3}, Stores: []string{"default"},
-			LedgerIndex: 2, Hash: []byte{4}, VerifiedAt: ago(time.Hour),
+			LedgerIndex: 2, Hash: []byte{4}, VerifiedAt: ago(time.Hour), DrilledAt: ago(time.Hour), Recovery: durationpb.New(3400 * time.Millisecond),
 		},
 		{
 			Id: "01JNG1ZZZZZZZZZZZZZZZZZZZ1", Source: "wiki", Run: "r1", Epoch: 2, Engine: "sqlite", FireTime: ago(26 * time.Hour),
@@ -89,6 +89,26 @@ func runs() []*pb.Run {
 		{
 			Id: "r2", Kind: pb.RunKind_RUN_KIND_BACKUP, State: pb.RunState_RUN_STATE_SUCCEEDED, Source: "shop/db", Trigger: "manual", Agent: "a1", Epoch: 1,
 			QueuedAt: ago(2 * time.Hour), StartedAt: ago(2 * time.Hour), EndedAt: ago(2*time.Hour - 3500*time.Millisecond), Snapshot: "01JNG3ZZZZZZZZZZZZZZZZZZZ2",
+		},
+	}
+}
+
+func passed() *pb.DrillResult {
+	return &pb.DrillResult{
+		Passed: true, Ready: durationpb.New(2400 * time.Millisecond), Restored: durationpb.New(time.Second), Objects: 3, Rows: 87, Assertions: 1, Image: "postgres@sha256:1",
+	}
+}
+
+func drills() []*pb.Run {
+	return []*pb.Run{
+		{
+			Id: "d2", Kind: pb.RunKind_RUN_KIND_DRILL, State: pb.RunState_RUN_STATE_FAILED, Source: "wiki", Trigger: "schedule", Agent: "a1", Epoch: 1,
+			QueuedAt: ago(time.Hour), StartedAt: ago(time.Hour), EndedAt: ago(time.Hour - time.Minute), Snapshot: "01JNG1ZZZZZZZZZZZZZZZZZZZ1",
+			Failure: &pb.Failure{Code: "failed", Reason: "drill-mismatch", Message: "the restored data is not what was dumped"}, DrillResult: &pb.DrillResult{},
+		},
+		{
+			Id: "d1", Kind: pb.RunKind_RUN_KIND_DRILL, State: pb.RunState_RUN_STATE_SUCCEEDED, Source: "shop/db", Trigger: "manual", Agent: "a1", Epoch: 1,
+			QueuedAt: ago(3 * time.Hour), StartedAt: ago(3 * time.Hour), EndedAt: ago(3*time.Hour - time.Minute), Snapshot: "01JNG3ZZZZZZZZZZZZZZZZZZZ2", DrillResult: passed(),
 		},
 	}
 }
@@ -157,6 +177,18 @@ func (f *fake) StartRestore(_ context.Context, req *pb.StartRestoreRequest) (*pb
 	return &pb.StartRestoreResponse{Run: &pb.Run{Id: "run-shop/db", Kind: pb.RunKind_RUN_KIND_RESTORE, Source: "shop/db"}}, nil
 }
 
+func (f *fake) StartDrill(_ context.Context, req *pb.StartDrillRequest) (*pb.StartDrillResponse, error) {
+	resp := &pb.StartDrillResponse{}
+	for _, id := range req.GetSnapshots() {
+		for _, s := range snapshots() {
+			if s.GetId() == id {
+				resp.Runs = append(resp.Runs, &pb.Run{Id: "run-" + s.GetSource(), Kind: pb.RunKind_RUN_KIND_DRILL, Source: s.GetSource(), Snapshot: id, Agent: req.GetAgent()})
+			}
+		}
+	}
+	return resp, nil
+}
+
 func (f *fake) WatchRun(req *pb.WatchRunRequest, s grpc.ServerStreamingServer[pb.WatchRunResponse]) error {
 	name := strings.TrimPrefix(req.GetId(), "run-")
 	run := &pb.Run{
@@ -184,7 +216,7 @@ func (f *fake) WatchRun(req *pb.WatchRunRequest, s grpc.ServerStreamingServer[pb
 	}
 	end := &pb.Run{
 		Id: req.GetId(), Source: name, State: pb.RunState_RUN_STATE_SUCCEEDED, StartedAt: ago(10 * time.Second), EndedAt: ago(6 * time.Second),
-		Snapshot: snapshots()[0].GetId(), Report: f.ends[name].GetReport(), Logs: run.GetLogs(),
+		Snapshot: snapshots()[0].GetId(), Report: f.ends[name].GetReport(), Logs: run.GetLogs(), DrillResult: f.ends[name].GetDrillResult(),
 	}
 	if e := f.ends[name]; e != nil && e.GetState() != pb.RunState_RUN_STATE_UNSPECIFIED {
 		end.State, end.Failure, end.Snapshot = e.GetState(), e.GetFailure(), ""
@@ -195,6 +227,9 @@ func (f *fake) WatchRun(req *pb.WatchRunRequest, s grpc.ServerStreamingServer[pb
 func (f *fake) ListRuns(_ context.Context, req *pb.ListRunsRequest) (*pb.ListRunsResponse, error) {
 	if req.GetSource() == "none" {
 		return &pb.ListRunsResponse{}, nil
+	}
+	if req.GetKind() == pb.RunKind_RUN_KIND_DRILL {
+		return &pb.ListRunsResponse{Runs: drills()}, nil
 	}
 	return &pb.ListRunsResponse{Runs: runs()}, nil
 }

@@ -34,7 +34,8 @@ func (a *app) restoreCommand() *cobra.Command {
 		Use: "restore SNAPSHOT|SOURCE", Short: "Bring a snapshot back, into a container or into files",
 		Long: `Bring a snapshot back: into the container that it came from, into another one, or into files.
 
-SNAPSHOT is an id, a unique beginning of one, or SOURCE@latest; SOURCE alone means its latest.
+SNAPSHOT is an id, a unique beginning of one, SOURCE@latest, SOURCE@latest-verified or SOURCE@latest-drilled; SOURCE
+alone means its latest.
 A database that holds data is left alone unless --overwrite is given. What is written was checked:
 the last byte of a dump is only handed over when the hash of all of it is right.`,
 		Example: examples(

@@ -132,7 +132,7 @@ var notifySettings = []*Setting{
 		get: func(c *Config) string { return c.Notify.SecretFile },
 	},
 	{
-		Name: "notify-events", Kind: "words", Commands: remembers, Default: "failure,recovery,missed,size,stale,damaged,retention,space,paused,store,agent",
+		Name: "notify-events", Kind: "words", Commands: remembers, Default: "failure,recovery,missed,size,stale,damaged,drill,retention,space,paused,store,agent",
 		Legacy: "BT_NOTIFY_FAILURES, BT_NOTIFY_WARNINGS, BT_NOTIFY_HEALTH, BT_NOTIFY_SUCCESS, BT_NOTIFY_SUMMARY",
 		Doc: "What is told, separated by commas: failure, recovery, missed (a scheduled run that was not made), size (a snapshot of unusual size), stale (no backup for too long), " +
 			"damaged (a snapshot is), retention (nothing is forgotten, for a policy cannot be used), space (little room in a store), paused (so little that no backup is begun), store (one cannot be written to), agent (one is away), success (every backup); or off.",

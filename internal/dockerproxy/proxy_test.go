@@ -72,6 +72,7 @@ func send(t *testing.T, front *httptest.Server, method, path, body string) (int,
 
 func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 	const helperOK = `{"Image":"baktainer-helper:x","Labels":{"baktainer.helper":"1"},"HostConfig":{"NetworkMode":"none","VolumesFrom":["shop"]}}`
+	const drillOK = `{"Image":"sha256:1234","Labels":{"baktainer.helper":"drill a1 r1"},"Volumes":{"/data":{}},"HostConfig":{"NetworkMode":"none","LogConfig":{"Type":"json-file"},"Memory":1}}`
 	for _, tc := range []struct {
 		method, path, body string
 		allowed            bool
@@ -113,6 +114,18 @@ func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, "baktainer-helper:x", "debian", 1), false},
 		{"POST", "/v1.41/containers/create", `{"Image":"baktainer-helper","HostConfig":{"NetworkMode":"none"}}`, false},
 		{"POST", "/v1.41/containers/create", `not json`, false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"HostConfig"`, `"Volumes":{"/data":{}},"HostConfig"`, 1), false},
+		{"POST", "/v1.41/containers/create", drillOK, true},
+		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"none"`, `"bridge"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"Memory"`, `"VolumesFrom":["shop"],"Memory"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"Memory"`, `"PidMode":"container:shop","Memory"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"Memory"`, `"CapAdd":["KILL"],"Memory"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"Memory"`, `"Binds":["/:/host"],"Memory"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"Memory"`, `"Privileged":true,"Memory"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, "json-file", "syslog", 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"baktainer.helper"`, `"baktainer.backup":"true","baktainer.helper"`, 1), false},
+		{"GET", "/v1.41/containers/ours/logs?stdout=1", "", true},
+		{"GET", "/v1.41/containers/shop/logs?stdout=1", "", false},
 		{"POST", "/v1.41/build", "", false},
 		{"POST", "/v1.41/swarm/init", "", false},
 		{"GET", "/v1.41/secrets", "", false},
