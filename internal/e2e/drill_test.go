@@ -10,10 +10,10 @@ import (
 
 // drilled is what `drill ls -o json` tells of one.
 type drilled struct {
-	ID, State, Snapshot string
-	Failure             *failure
-	Report              []string
-	Result              *struct {
+	ID, State, Snapshot, Trigger string
+	Failure                      *failure
+	Report                       []string
+	Result                       *struct {
 		Passed        bool
 		Objects, Rows int64
 		Assertions    int
@@ -92,6 +92,32 @@ func TestDrills(t *testing.T) {
 		u.sees(t, c, "stopped")
 		passes(t, c, s.ID)
 	})
+	for name, d := range map[string]database{"sqlite": sqlite, "mariadb": mariadb, "custom": custom} {
+		t.Run(name+" is asked", func(t *testing.T) {
+			t.Parallel()
+			query := map[string]string{
+				"sqlite":  "SELECT count(*), min(id) FROM customers => 20000 1",
+				"mariadb": "shop: SELECT count(*) > 0 FROM orders",
+				"custom":  "wc -l /srv/numbers => 200000 /srv/numbers",
+			}[name]
+			c := d.start(t, "baktainer.drill.assert.rows="+query)
+			d.seed(t, c, 0)
+			passes(t, c, u.backup(t, c).ID)
+			if got := u.drills(t, c.source())[0].Result; got.Assertions != 1 {
+				t.Errorf("it was not asked: %s", sprintJSON(got))
+			}
+		})
+	}
+	t.Run("by itself", func(t *testing.T) {
+		t.Parallel()
+		c := redis.start(t, "baktainer.drill.schedule=*/3 * * * * *")
+		redis.seed(t, c, 0)
+		s := u.backup(t, c)
+		eventually(t, "a drill is held by itself", func() (bool, string) {
+			all := u.drills(t, c.source())
+			return slices.ContainsFunc(all, func(d drilled) bool { return d.Trigger == "schedule" && d.State == "succeeded" && d.Snapshot == s.ID }), sprintJSON(all)
+		})
+	})
 	t.Run("assertion", func(t *testing.T) {
 		t.Parallel()
 		c := redis.start(t, "baktainer.drill.assert.elsewhere=3: GET elsewhere => in database 4", "baktainer.drill.assert.type=TYPE queue => list")
@@ -149,13 +175,47 @@ func TestDrills(t *testing.T) {
 	})
 }
 
+// TestADrillOutlivesItsAgent kills `baktainer up` in the middle of a drill: what is
+// left of it is removed, and it is held again.
+func TestADrillOutlivesItsAgent(t *testing.T) {
+	needContainers(t)
+	t.Parallel()
+	c := postgres.start(t)
+	postgres.seed(t, c, 0)
+	u := startUp(t, upOptions{})
+	s := u.backup(t, c)
+	run := strings.TrimSpace(u.ok(t, "drill", "run", s.ID, "--detach", "-q"))
+	eventually(t, "its container is there", func() (bool, string) { return throwaway(t, run) != "", run })
+	first := throwaway(t, run)
+	u.kill9()
+	u.start(t)
+	u.ready(t)
+	eventually(t, "the drill has succeeded", func() (bool, string) {
+		d := u.drills(t, c.source())
+		return len(d) == 1 && d[0].State == "succeeded", sprintJSON(d)
+	})
+	if r := command(t, nil, nil, "docker", "inspect", first); r.status == 0 {
+		t.Error("the container of the drill that broke off is still there")
+	}
+	none(t, run)
+}
+
+// throwaway is the id of the container of a drill, empty while there is none.
+func throwaway(t testing.TB, run string) string {
+	t.Helper()
+	all := docker(t, "ps", "-a", "--no-trunc", "--filter", "label=baktainer.helper", "--format", `{{.ID}} {{.Label "baktainer.helper"}}`)
+	for line := range strings.Lines(all) {
+		if id, label, _ := strings.Cut(strings.TrimSpace(line), " "); strings.HasSuffix(label, " "+run) {
+			return id
+		}
+	}
+	return ""
+}
+
 // none says that nothing is left of a drill.
 func none(t testing.TB, run string) {
 	t.Helper()
-	all := docker(t, "ps", "-a", "--filter", "label=baktainer.helper", "--format", `{{.ID}} {{.Label "baktainer.helper"}}`)
-	for line := range strings.Lines(all) {
-		if strings.HasSuffix(strings.TrimSpace(line), " "+run) {
-			t.Errorf("something is left of the drill: %s", line)
-		}
+	if id := throwaway(t, run); id != "" {
+		t.Errorf("something is left of the drill: container %s", id)
 	}
 }

@@ -1,0 +1,124 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/baktainer/baktainer/agent/provider"
+	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/label"
+	"github.com/baktainer/baktainer/internal/problem"
+)
+
+func owned(by string) func(*Options) { return func(o *Options) { o.Owner = by } }
+
+// room makes a throwaway container that is gone when the test ends.
+func room(t *testing.T, p *Provider, s provider.Sandbox) (*provider.Room, container.InspectResponse) {
+	t.Helper()
+	r, err := p.Sandbox(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	c, err := p.client.ContainerInspect(t.Context(), r.Instance.(*instance).id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, c
+}
+
+func TestAThrowawayContainerIsBounded(t *testing.T) {
+	p := newProvider(t, owned("me"))
+	r, c := room(t, p, provider.Sandbox{
+		Run: "r1", Images: []string{"nobody/has:this", "nobody/has@sha256:" + strings.Repeat("0", 64), "Not A Name", probeImage}, Memory: 64 << 20,
+		Blank: engine.Blank{Args: []string{"/probe", "wait"}, Env: map[string]string{"A": "1", "B": "x y"}, Volumes: []string{"/data"}},
+	})
+	if r.Image != probeImage || !strings.HasPrefix(r.ID, "sha256:") || c.Image != r.ID {
+		t.Errorf("it is made from %s, %s", r.Image, r.ID)
+	}
+	h := c.HostConfig
+	if h.NetworkMode != "none" || h.Memory != 64<<20 || h.MemorySwap != 64<<20 || h.PidsLimit == nil || *h.PidsLimit <= 0 || h.Privileged || len(h.Binds) > 0 || len(h.CapAdd) > 0 ||
+		!slices.Contains(h.SecurityOpt, "no-new-privileges") || !h.RestartPolicy.IsNone() {
+		t.Errorf("its bounds: %+v", h)
+	}
+	if c.Config.Labels[label.KeyHelper] != "drill me r1" || !slices.Contains(c.Config.Env, "B=x y") || len(c.Mounts) != 1 || c.Mounts[0].Type != "volume" || c.Mounts[0].Destination != "/data" {
+		t.Errorf("%+v, %+v", c.Config, c.Mounts)
+	}
+	// It runs, can be worked in, and is no source of anybody's.
+	if line(t, start(t, p, c.ID, "/probe", "wait")) != "ready" || r.Failed(t.Context()) != nil {
+		t.Error("it does not run")
+	}
+	until(t, "its log is there", func() bool { return slices.Equal(r.Log(t.Context()), []string{"ready"}) })
+	found, err := p.list(t.Context())
+	if err != nil || slices.ContainsFunc(found, func(k provider.Container) bool { return k.ID == c.ID }) {
+		t.Errorf("it is among the containers: %v", err)
+	}
+	if err := r.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.client.VolumeInspect(t.Context(), c.Mounts[0].Name); !errdefs.IsNotFound(err) {
+		t.Errorf("its volume is still there: %v", err)
+	}
+	if err := r.Failed(t.Context()); problem.ReasonOf(err) != engine.ReasonNotRunning {
+		t.Errorf("removed by somebody: %v", err)
+	}
+}
+
+func TestAThrowawayContainerThatEndsSaysWhy(t *testing.T) {
+	p := newProvider(t)
+	r, _ := room(t, p, provider.Sandbox{Images: []string{probeImage}, Memory: 64 << 20, Blank: engine.Blank{Args: []string{"/probe", "nonsense"}}})
+	until(t, "it has ended", func() bool { return r.Failed(t.Context()) != nil })
+	if err := r.Failed(t.Context()); !strings.Contains(err.Error(), "it has ended with status ") {
+		t.Error(err)
+	}
+	if _, err := p.Sandbox(t.Context(), provider.Sandbox{Images: []string{"nobody/has:this"}, Memory: 64 << 20}); !errors.Is(err, provider.ErrNoImage) {
+		t.Errorf("without an image: %v", err)
+	}
+	before := len(p.rooms)
+	if _, err := p.Sandbox(t.Context(), provider.Sandbox{Images: []string{probeImage}, Memory: 64 << 20, Blank: engine.Blank{Args: []string{"/nothing"}}}); err == nil || len(p.rooms) != before {
+		t.Errorf("a command that is not there: %v, %v", err, p.rooms)
+	}
+}
+
+func TestAnIdleThrowawayContainerHasItsVolumes(t *testing.T) {
+	p := newProvider(t)
+	r, c := room(t, p, provider.Sandbox{Memory: 64 << 20, Blank: engine.Blank{Idle: true, Volumes: []string{"/data/deep"}}})
+	if c.State.Running || r.Failed(t.Context()) != nil || r.Log(t.Context()) != nil || !slices.Equal(r.Facts().Mounts, []string{"/data/deep"}) {
+		t.Errorf("%+v, %v", c.State, r.Facts())
+	}
+}
+
+// What a crash leaves behind goes when its maker is there again; what others have
+// made, or what is in use, stays.
+func TestLeftOverThrowawayContainers(t *testing.T) {
+	old := newProvider(t, owned("me"))
+	left := provider.Sandbox{Run: "r1", Images: []string{probeImage}, Memory: 64 << 20, Blank: engine.Blank{Args: []string{"/probe", "wait"}}}
+	_, mine := room(t, old, left)
+	_, theirs := room(t, newProvider(t, owned("somebody-else")), left)
+	until(t, "a second has passed", func() bool { // the Engine tells the time in seconds
+		made, err := time.Parse(time.RFC3339Nano, mine.Created)
+		return err == nil && time.Since(made) > 1100*time.Millisecond
+	})
+	fresh := newProvider(t, owned("me"))
+	_, used := room(t, fresh, left)
+	there := func(id string) bool {
+		_, err := fresh.client.ContainerInspect(t.Context(), id)
+		return err == nil
+	}
+	fresh.removeRooms(t.Context())
+	fresh.removeOrphans(t.Context())
+	if there(mine.ID) || !there(theirs.ID) || !there(used.ID) {
+		t.Errorf("left over: %v, somebody else's: %v, in use: %v", there(mine.ID), there(theirs.ID), there(used.ID))
+	}
+}
