@@ -202,7 +202,7 @@ func runAgent(ctx context.Context, p process, l line) error {
 		Providers: []provider.Provider{d}, Engines: engines(), Concurrency: p.Concurrency, Compress: p.Compress,
 		Cache: packs, Recent: recent, Clock: clock.System{}, Logger: log,
 		Connected: l.connected, Sandboxes: d,
-		Around:    around.New(around.Options{Dir: filepath.Join(p.DataDir, "agent", "around"), Switch: d, Clock: clock.System{}, Logger: log}),
+		Around: around.New(around.Options{Dir: filepath.Join(p.DataDir, "agent", "around"), Switch: d, Clock: clock.System{}, Logger: log}),
 	}
 	if l.keeper != nil {
 		work.TrustVersion, work.Renew = l.keeper.Version, l.keeper.Renew

@@ -190,6 +190,7 @@ func (a *Agent) drill(ctx context.Context, as uplink.Assignment, j *job, log *sl
 		return nil, nil, problem.New(problem.Failed, "this agent has nothing to make throwaway containers with")
 	}
 	e, spec, facts := a.sources.about(as.Source)
+	unknown := e == nil
 	if e == nil || e.Name() != w.Engine {
 		i := slices.IndexFunc(a.Engines, func(e engine.Engine) bool { return e.Name() == w.Engine })
 		if i < 0 {
@@ -197,7 +198,7 @@ func (a *Agent) drill(ctx context.Context, as uplink.Assignment, j *job, log *sl
 		}
 		e, spec, facts = a.Engines[i], source.Spec{Name: as.Source, Engine: w.Engine}, engine.Facts{Image: w.Image}
 	}
-	work := drill.Work{Run: as.Lease.Run, Snapshot: w.Snapshot, Key: as.Key, Engine: e, Spec: spec, Facts: facts}
+	work := drill.Work{Run: as.Lease.Run, Snapshot: w.Snapshot, Key: as.Key, Engine: e, Spec: spec, Facts: facts, Unknown: unknown}
 	work.Images, work.Other = drill.Images(spec.Drill.Image, w.Image, w.ImageDigest, facts)
 	r, err := drill.Run(ctx, work, a.Sandboxes, a.Controller.Objects(j.hold(), as.Controllers, log), restoreReporter{j}, a.Clock, log)
 	if !r.Verdict {

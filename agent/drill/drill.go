@@ -59,6 +59,8 @@ type Work struct {
 	// Spec and Facts are those of the source, as far as they are known.
 	Spec  source.Spec
 	Facts engine.Facts
+	// Unknown says that the source is not on this host, so that its labels are not known.
+	Unknown bool
 	// Images are tried in turn; those from the place Other on are not what the
 	// snapshot was taken from.
 	Images []string
@@ -147,10 +149,10 @@ func (d *drill) run(ctx context.Context, rooms provider.Sandboxes) error {
 	for _, s := range streams {
 		bytes += s.Size
 	}
-	d.result.say("Restored %d streams of %d bytes in %s.", len(streams), bytes, seconds(d.result.Restored))
+	d.result.say("Restored %d bytes in %s.", bytes, seconds(d.result.Restored))
 	session, err := d.Engine.Open(ctx, d.room, d.spec)
 	if err != nil {
-		d.result.Verdict = true
+		d.result.Verdict = verdict(err)
 		return fmt.Errorf("look at what was restored: %w", err)
 	}
 	if err := d.count(ctx, session, streams); err != nil {
@@ -184,6 +186,9 @@ func (d *drill) makeRoom(ctx context.Context, rooms provider.Sandboxes) error {
 		d.result.say("This is not the image that the snapshot was taken from, which is not on this host any more.")
 	}
 	d.result.Report = append(d.result.Report, blank.Notes...)
+	if d.Unknown {
+		d.result.say("The source is not on this host: what its labels say, and its assertions, are not known here.")
+	}
 	return nil
 }
 
@@ -257,13 +262,15 @@ func (d *drill) restore(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		d.result.Verdict = verdict(err)
-		if again || problem.CodeOf(err) == problem.Corrupt || d.ready(ctx) != nil {
-			if failed := d.room.Failed(ctx); failed != nil {
-				d.result.Verdict = false // nothing is known but that there was no server
-				return d.notReady(ctx, "the throwaway container ended during the restore", errors.Join(failed, err))
-			}
+		if failed := d.room.Failed(ctx); failed != nil { // it says nothing of the snapshot
+			return d.notReady(ctx, "the throwaway container ended during the restore", errors.Join(failed, err))
+		}
+		if again || problem.CodeOf(err) == problem.Corrupt {
+			d.result.Verdict = verdict(err)
 			return fmt.Errorf("restore into the throwaway container: %w", err)
+		}
+		if gone := d.ready(ctx); gone != nil {
+			return errors.Join(fmt.Errorf("restore into the throwaway container: %w", err), gone)
 		}
 		d.log.Warn("the restore failed, and is tried once more", "error", err)
 		d.result.say("A first restore failed, perhaps since the server was not ready yet: %s", problem.Text(err))
@@ -286,13 +293,13 @@ func (d *drill) count(ctx context.Context, session engine.Session, streams []rep
 	var before, after []contents.Object
 	var missing []string
 	for _, s := range streams {
-		for _, o := range s.Contents.Objects {
-			before = append(before, contents.Object{Stream: s.Name, Kind: o.Kind, Name: o.Name, Rows: o.Rows})
-		}
 		i := slices.IndexFunc(there, func(t engine.Stream) bool { return t.Name == s.Name })
 		if i < 0 {
 			missing = append(missing, s.Name+": nothing of it is there")
 			continue
+		}
+		for _, o := range s.Contents.Objects {
+			before = append(before, contents.Object{Stream: s.Name, Kind: o.Kind, Name: o.Name, Rows: o.Rows})
 		}
 		d.report.Phase("counting " + s.Name)
 		found, err := inspect(ctx, session, there[i])

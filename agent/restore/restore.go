@@ -30,8 +30,8 @@ type Work struct {
 	// Select names streams or databases; empty means all.
 	Select  []string
 	Options engine.RestoreOptions
-	// Scratch says that nothing in the target is worth keeping: what is overwritten
-	// is not until the whole of the snapshot has been read once, unless it is set.
+	// Scratch says that nothing in the target is worth keeping: the snapshot is then
+	// not read as a whole before anything is overwritten.
 	Scratch  bool
 	Engine   engine.Engine
 	Instance engine.Instance

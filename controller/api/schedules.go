@@ -316,7 +316,11 @@ func (s *Schedules) RemoveSchedule(ctx context.Context, req *pb.RemoveScheduleRe
 	}
 	if kept.GetOrigin() != pb.ScheduleOrigin_SCHEDULE_ORIGIN_API {
 		where := map[pb.ScheduleOrigin]string{pb.ScheduleOrigin_SCHEDULE_ORIGIN_LABEL: "the labels of its source", pb.ScheduleOrigin_SCHEDULE_ORIGIN_CONFIG: "the settings file"}[kept.GetOrigin()]
-		return nil, problem.New(problem.Conflict, "the schedule %s comes from %s", kept.GetId(), cmp.Or(where, "the setting schedule")).
+		usual := "the setting schedule"
+		if scheduler.OfDrills(kept) {
+			usual = "the setting drill-schedule"
+		}
+		return nil, problem.New(problem.Conflict, "the schedule %s comes from %s", kept.GetId(), cmp.Or(where, usual)).
 			WithHint("Change it there, or pause it with `baktainer schedule pause %s`.", kept.GetId())
 	}
 	return &pb.RemoveScheduleResponse{}, s.set(ctx, "", &pb.SetSchedules{Remove: []string{kept.GetId()}, Operator: true})

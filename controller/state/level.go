@@ -1,6 +1,8 @@
 package state
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -17,13 +19,20 @@ func Fit(cmd *pb.Command, level uint32) error {
 	if level >= CommandVersion {
 		return nil
 	}
+	if slices.ContainsFunc(cmd.GetQueueRuns().GetRuns(), func(r *pb.Run) bool { return r.GetKind() == pb.RunKind_RUN_KIND_DRILL }) {
+		return mixed("drills") // the kind is a value of a field that is older
+	}
 	m := cmd.ProtoReflect()
 	if kind := m.WhichOneof(m.Descriptor().Oneofs().ByName("command")); kind != nil && since(kind) > level {
-		return problem.New(problem.Unavailable, "not all controllers know %s yet", kind.Message().Name()).WithReason(ReasonMixed).
-			WithHint("Bring all controllers to the same version; `baktainer cluster members` shows which they have.")
+		return mixed(string(kind.Message().Name()))
 	}
 	clear(m, level)
 	return nil
+}
+
+func mixed(what string) error {
+	return problem.New(problem.Unavailable, "not all controllers know %s yet", what).WithReason(ReasonMixed).
+		WithHint("Bring all controllers to the same version; `baktainer cluster members` shows which they have.")
 }
 
 // Lower clears the fields of a message that members of that level do not understand.

@@ -24,6 +24,9 @@ func TestFit(t *testing.T) {
 	if err := state.Fit(old, 1); err != nil || old.GetVersion() != 1 || old.GetEndRun().GetAgent() != "" || old.GetEndRun().GetRun() != "r1" {
 		t.Errorf("among old members: %v, %v", old, err)
 	}
+	if err := state.Fit(queueDrill("d1", "shop", 1), 1); problem.ReasonOf(err) != state.ReasonMixed {
+		t.Errorf("a drill among old members: %v", err)
+	}
 	// A field deep in a list, and a kind of command that is new: from the
 	// descriptors, so that this holds for whatever comes.
 	for kind := range newer(t) {

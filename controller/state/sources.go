@@ -91,7 +91,8 @@ func checkSource(s *pb.Source) error {
 // CheckOrders bounds what an agent tells of a source's schedules. What they say
 // is for the scheduler to read.
 func CheckOrders(s *pb.Source) error {
-	if len(s.GetSchedules()) > schedule.MaxPerSource || len(s.GetDependsOn()) > maxUpstream {
+	if len(s.GetSchedules()) > schedule.MaxPerSource+1 || // with that of its drills
+		len(s.GetDependsOn()) > maxUpstream {
 		return bad("source %.40q: it has too many schedules, or depends on too many others", s.GetName())
 	}
 	for _, name := range s.GetDependsOn() {
