@@ -138,7 +138,7 @@ func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *s
 	err = objects.Commit(ctx, uplink.Snapshot{
 		ID: as.Backup.Snapshot, Source: as.Source, Engine: where.engine.Name(), Server: result.Server,
 		Image: where.container.Facts.Image, ImageDigest: where.container.Facts.ImageDigest,
-		FireTime: as.Backup.FireTime, StartedAt: started, Summary: result.Summary,
+		FireTime: as.Backup.FireTime, StartedAt: started, Summary: result.Summary, Strange: result.Strange,
 	}, j.log.lines())
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 
+	"github.com/baktainer/baktainer/internal/contents"
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -41,6 +42,9 @@ type Work struct {
 type Result struct {
 	Server  string
 	Summary repo.Summary
+	// Strange says what looks like an accident beside the snapshot before: what is
+	// gone, and what has lost most of its rows.
+	Strange []string
 }
 
 // Cache keeps packs that were stored, as far as it can.
@@ -115,20 +119,62 @@ func Run(ctx context.Context, w Work, objects Objects, report Reporter, log *slo
 	report.Watch(writer.Progress)
 
 	buf := make([]byte, copyBuffer)
+	now := map[string]engine.Contents{}
 	for _, s := range streams {
 		report.Phase("dumping " + s.Name)
-		done, err := dump(ctx, session, s, writer, buf, log)
+		done, seen, err := dump(ctx, session, s, writer, buf, log)
 		if err != nil {
 			return Result{}, fmt.Errorf("dump %s: %w", s.Name, err)
 		}
 		log.Info("dumped", "stream", done.Name, "bytes", done.Size)
+		now[s.Name] = seen
 	}
 	report.Phase("storing")
 	summary, err := writer.Finish(ctx)
 	if err != nil {
 		return Result{}, fmt.Errorf("store snapshot: %w", err)
 	}
-	return Result{Server: session.Server(), Summary: summary}, nil
+	result := Result{Server: session.Server(), Summary: summary}
+	if o.Base != nil {
+		result.Strange = strange(o.Base.Streams(), now)
+	}
+	for _, what := range result.Strange {
+		log.Warn("this looks like an accident", "what", what)
+	}
+	return result, nil
+}
+
+// mostStrange is how many strange things are told one by one.
+const mostStrange = 10
+
+// strange compares what was dumped with the snapshot before.
+func strange(before []repo.StreamInfo, now map[string]engine.Contents) (list []string) {
+	var was, is []contents.Object
+	for _, s := range before {
+		seen, there := now[s.Name]
+		if !there {
+			list = append(list, "all of "+s.Name+" is gone")
+			continue
+		}
+		was, is = append(was, objects(s.Name, s.Contents)...), append(is, objects(s.Name, seen)...)
+	}
+	changes, _ := contents.Compare(was, is, engine.MaxObjects)
+	for _, c := range contents.Strange(changes) {
+		if c.Object != engine.KindExpiring {
+			list = append(list, c.Stream+": "+c.String())
+		}
+	}
+	if n := len(list) - mostStrange; n > 0 {
+		list = append(list[:mostStrange], fmt.Sprintf("and %d more", n))
+	}
+	return list
+}
+
+func objects(stream string, c engine.Contents) (list []contents.Object) {
+	for _, o := range c.Objects {
+		list = append(list, contents.Object{Stream: stream, Kind: o.Kind, Name: o.Name, Rows: o.Rows})
+	}
+	return list
 }
 
 // loadBase reads what is known of the source already. A base that cannot be
@@ -156,7 +202,7 @@ func loadBase(ctx context.Context, w Work, objects Objects, report Reporter, log
 }
 
 // dump brings one stream from the tool into the repository.
-func dump(ctx context.Context, session engine.Session, s engine.Stream, w *repo.Writer, buf []byte, log *slog.Logger) (_ ledger.Stream, err error) {
+func dump(ctx context.Context, session engine.Session, s engine.Stream, w *repo.Writer, buf []byte, log *slog.Logger) (_ ledger.Stream, seen engine.Contents, err error) {
 	ctx, span := tracer.Start(ctx, "dump stream")
 	span.SetAttributes(attribute.String("baktainer.stream", s.Name))
 	defer func() {
@@ -167,11 +213,11 @@ func dump(ctx context.Context, session engine.Session, s engine.Stream, w *repo.
 	}()
 	out, err := w.Stream(s)
 	if err != nil {
-		return ledger.Stream{}, fmt.Errorf("begin stream: %w", err)
+		return ledger.Stream{}, seen, fmt.Errorf("begin stream: %w", err)
 	}
 	proc, err := session.Dump(ctx, s)
 	if err != nil {
-		return ledger.Stream{}, err
+		return ledger.Stream{}, seen, err
 	}
 	inspector := session.Inspect(s)
 	size, copyErr := pump(proc, inspector, out, buf)
@@ -181,22 +227,21 @@ func dump(ctx context.Context, session engine.Session, s engine.Stream, w *repo.
 	exit, waitErr := proc.Wait()
 	log.Debug("the dump tool ended", "stream", s.Name, "bytes", size)
 	if err := verdict(ctx, copyErr, waitErr, exit, session.Explain); err != nil {
-		return ledger.Stream{}, err
+		return ledger.Stream{}, seen, err
 	}
-	contents, err := inspector.Finish()
-	if err != nil {
-		return ledger.Stream{}, err
+	if seen, err = inspector.Finish(); err != nil {
+		return ledger.Stream{}, seen, err
 	}
 	if size == 0 {
 		// Every engine's inspector says so itself; this holds should one forget.
-		return ledger.Stream{}, problem.New(problem.Failed, "the tool reported success and wrote nothing").WithReason(engine.ReasonEmpty)
+		return ledger.Stream{}, seen, problem.New(problem.Failed, "the tool reported success and wrote nothing").WithReason(engine.ReasonEmpty)
 	}
-	done, err := out.Close(contents)
+	done, err := out.Close(seen)
 	if err != nil {
-		return ledger.Stream{}, fmt.Errorf("store stream: %w", err)
+		return ledger.Stream{}, seen, fmt.Errorf("store stream: %w", err)
 	}
 	span.SetAttributes(attribute.Int64("baktainer.bytes", done.Size))
-	return done, nil
+	return done, seen, nil
 }
 
 // copyError says on which side a copy failed.

@@ -113,7 +113,7 @@ func stateToWire(s inventory.State) pb.SourceState {
 
 func snapshotToWire(s Snapshot) *pb.Snapshot {
 	w := &pb.Snapshot{
-		Id: s.ID, Source: s.Source, Engine: s.Engine, Server: s.Server, Image: s.Image, ImageDigest: s.ImageDigest,
+		Id: s.ID, Source: s.Source, Engine: s.Engine, Server: s.Server, Image: s.Image, ImageDigest: s.ImageDigest, Strange: s.Strange,
 		FireTime: timestamppb.New(s.FireTime), StartedAt: timestamppb.New(s.StartedAt),
 		RawBytes: s.Summary.RawBytes, NewBytes: s.Summary.NewBytes,
 		ManifestSha256: s.Summary.Manifest[:], ManifestSize: s.Summary.ManifestSize, Root: s.Summary.Root[:],

@@ -94,6 +94,8 @@ type Snapshot struct {
 	ImageDigest                       string
 	FireTime, StartedAt               time.Time
 	Summary                           repo.Summary
+	// Strange says what looks like an accident beside the snapshot before.
+	Strange []string
 }
 
 // Outcome is how a run ended that made no snapshot.

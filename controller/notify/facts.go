@@ -41,6 +41,8 @@ type Source struct {
 	// Retention says why nothing of it is forgotten, other than that its backups
 	// fail; empty when it may be, nil when that is not known.
 	Retention *string
+	// Strange is what looks like an accident in Snapshot.
+	Strange []string
 	// Drill is the newest drill of it that succeeded or failed, nil when there was none.
 	Drill *pb.Run
 	// Missed is the last fire of its schedule that was passed over, nil for none.
@@ -140,7 +142,7 @@ func (f *Source) look(v *state.View, src *pb.Source) {
 	}
 	for i, s := range v.Snapshots(f.Name, 0) {
 		if i == 0 {
-			f.LastSuccess, f.Snapshot = s.GetCommittedAt().AsTime(), s.GetId()
+			f.LastSuccess, f.Snapshot, f.Strange = s.GetCommittedAt().AsTime(), s.GetId(), s.GetStrange()
 		}
 		if i <= compared {
 			f.Sizes = append(f.Sizes, s.GetRawBytes())

@@ -141,6 +141,7 @@ func (j *judgement) source(s Source) {
 	j.size(s)
 	j.stale(s)
 	j.damaged(s)
+	j.contents(s)
 	j.drill(s)
 	j.retention(s)
 }
@@ -246,6 +247,21 @@ func (j *judgement) damaged(s Source) {
 	}
 	j.find(pb.ConditionKind_CONDITION_KIND_SNAPSHOT_DAMAGED, s.Name, v, message,
 		fmt.Sprintf("`baktainer snapshot ls %s` marks them, and which are good; `baktainer store check --read-data` tells what is lost.", s.Name), "")
+}
+
+// contents goes by the newest snapshot. That the next one is as this one is does not
+// mean that all is well again: nobody is told.
+func (j *judgement) contents(s Source) {
+	const kind = pb.ConditionKind_CONDITION_KIND_CONTENTS_STRANGE
+	if len(s.Strange) == 0 {
+		j.find(kind, s.Name, pointless, "", "", "")
+		return
+	}
+	message := fmt.Sprintf("snapshot %s: %s", s.Snapshot, s.Strange[0])
+	if n := len(s.Strange) - 1; n > 0 {
+		message += fmt.Sprintf(", and %d more like that", n)
+	}
+	j.find(kind, s.Name, bad, message, "If nobody has deleted it on purpose, the snapshot before still has it: `baktainer snapshot ls "+s.Name+"`. `baktainer snapshot hold` keeps that one.", "")
 }
 
 // drill goes by the newest one. Before any, and when it is long forgotten, nothing

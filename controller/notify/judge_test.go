@@ -39,6 +39,7 @@ const (
 	stopped = pb.ConditionKind_CONDITION_KIND_RETENTION_STOPPED
 	paused  = pb.ConditionKind_CONDITION_KIND_BACKUPS_PAUSED
 
+	strange   = pb.ConditionKind_CONDITION_KIND_CONTENTS_STRANGE
 	undrilled = pb.ConditionKind_CONDITION_KIND_DRILL_FAILED
 )
 
@@ -189,6 +190,8 @@ func TestJudge(t *testing.T) {
 		{"two are", nil, shop(func(s *Source) { s.Damaged = []string{"01X", "01W"} }), nil, "+damaged shop", "of 2 snapshots are damaged or missing, of 01X too"},
 		{"one more is", []*pb.Condition{opened(damaged, "shop")}, shop(func(s *Source) { s.Damaged = []string{"01X", "01W"} }), nil, "", ""},
 		{"it is gone", []*pb.Condition{opened(damaged, "shop")}, shop(nil), nil, "-damaged shop", ""},
+		{"rows are gone", nil, shop(func(s *Source) { s.Snapshot, s.Strange = "01X", []string{"shop.sql: table a is gone", "b"} }), nil, "+contents shop", "snapshot 01X: shop.sql: table a is gone, and 1 more like that"},
+		{"they stay away", []*pb.Condition{opened(strange, "shop")}, shop(nil), nil, "~-contents shop", ""},
 		{"a drill failed", nil, shop(func(s *Source) {
 			s.Drill = &pb.Run{Id: "d1", State: pb.RunState_RUN_STATE_FAILED, Snapshot: "01X", Failure: &pb.Failure{Message: "a table is missing"}}
 		}), nil, "+drill shop", "snapshot 01X: a table is missing"},

@@ -2,6 +2,7 @@ package state
 
 import (
 	"strings"
+	"time"
 
 	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -69,7 +70,8 @@ func (v *View) LedgerEntry(index uint64) (*pb.Snapshot, bool) {
 
 // FindSnapshot finds a snapshot by its id, a unique beginning of it (at least
 // four characters), or of a source: SOURCE@latest, SOURCE@latest-verified,
-// SOURCE@latest-drilled. One that is forgotten is found by its whole id alone, and
+// SOURCE@latest-drilled, or SOURCE@TIME (RFC 3339) for the newest whose dump had
+// begun by then. One that is forgotten is found by its whole id alone, and
 // one that was pruned is refused.
 func (v *View) FindSnapshot(ref string) (*pb.Snapshot, error) {
 	if source, which, ok := strings.Cut(ref, "@"); ok {
@@ -109,9 +111,13 @@ func (v *View) newest(source, which string) (*pb.Snapshot, error) {
 		"latest-drilled":  {Drilled, "has no snapshot that a drill has restored"},
 	}
 	w, ok := wanted[which]
+	if at, err := time.Parse(time.RFC3339, which); err == nil {
+		w.so, ok = func(s *pb.Snapshot) bool { return !s.GetStartedAt().AsTime().After(at) }, true
+		w.none = "has no snapshot of " + at.Format(time.RFC3339) + " or before"
+	}
 	if !ok {
 		return nil, problem.New(problem.InvalidInput, "%.200q is no snapshot", source+"@"+which).
-			WithHint("After the @ comes latest, latest-verified or latest-drilled.")
+			WithHint("After the @ comes latest, latest-verified, latest-drilled, or a time such as 2026-03-01T15:04:05Z.")
 	}
 	for s := range rows[*pb.Snapshot](v.table, tableSnapshots, indexCounted, sourceKey(source), true) {
 		if w.so(s) {

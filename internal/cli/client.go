@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -75,8 +76,13 @@ func explain(ctx context.Context, err error, socket string) error {
 }
 
 // findSnapshot gets the snapshot that a user means: an id, a unique beginning of one,
-// SOURCE@latest, or SOURCE for its latest.
-func findSnapshot(ctx context.Context, client pb.AdminServiceClient, ref string) (*pb.Snapshot, error) {
+// SOURCE@latest and its like, SOURCE@TIME, or SOURCE for its latest.
+func (a *app) findSnapshot(ctx context.Context, client pb.AdminServiceClient, ref string) (*pb.Snapshot, error) {
+	if source, when, ok := strings.Cut(ref, "@"); ok {
+		if at, ok := a.pointInTime(when); ok {
+			ref = source + "@" + at.UTC().Format(time.RFC3339)
+		}
+	}
 	resp, err := client.GetSnapshot(ctx, &pb.GetSnapshotRequest{Snapshot: ref})
 	if problem.CodeOf(err) == problem.NotFound && !strings.Contains(ref, "@") {
 		latest, latestErr := client.GetSnapshot(ctx, &pb.GetSnapshotRequest{Snapshot: ref + "@latest"})
@@ -90,4 +96,16 @@ func findSnapshot(ctx context.Context, client pb.AdminServiceClient, ref string)
 		return nil, err
 	}
 	return resp.GetSnapshot(), nil
+}
+
+// pointInTime reads a time as clocks here show it, unless it says otherwise. A day
+// means its end.
+func (a *app) pointInTime(text string) (time.Time, bool) {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, "2006-01-02 15:04"} {
+		if at, err := time.ParseInLocation(layout, text, a.zone); err == nil {
+			return at, true
+		}
+	}
+	day, err := time.ParseInLocation(time.DateOnly, text, a.zone)
+	return day.AddDate(0, 0, 1).Add(-time.Second), err == nil
 }

@@ -120,7 +120,7 @@ func (a *app) snapshotDiff() *cobra.Command {
 				var snaps [2]*snapshotView
 				var holds [2]held
 				for i, ref := range args {
-					snap, err := findSnapshot(ctx, client, ref)
+					snap, err := a.findSnapshot(ctx, client, ref)
 					if err != nil {
 						return err
 					}

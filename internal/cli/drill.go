@@ -35,7 +35,7 @@ func (a *app) drillRun() *cobra.Command {
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
 				req := &pb.StartDrillRequest{Agent: agent, RequestId: rand.Text()}
 				for _, ref := range args {
-					snap, err := findSnapshot(ctx, client, ref)
+					snap, err := a.findSnapshot(ctx, client, ref)
 					if err != nil {
 						return err
 					}

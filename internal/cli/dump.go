@@ -24,7 +24,7 @@ When the exit status is not 0, what was written is not whole: do not use it.`,
 				return err
 			}
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
-				snap, err := findSnapshot(ctx, client, args[0])
+				snap, err := a.findSnapshot(ctx, client, args[0])
 				if err != nil {
 					return err
 				}

@@ -34,15 +34,15 @@ func (a *app) restoreCommand() *cobra.Command {
 		Use: "restore SNAPSHOT|SOURCE", Short: "Bring a snapshot back, into a container or into files",
 		Long: `Bring a snapshot back: into the container that it came from, into another one, or into files.
 
-SNAPSHOT is an id, a unique beginning of one, SOURCE@latest, SOURCE@latest-verified or SOURCE@latest-drilled; SOURCE
-alone means its latest.
+SNAPSHOT is an id, a unique beginning of one, SOURCE@latest, SOURCE@latest-verified, SOURCE@latest-drilled, or
+SOURCE@TIME for the newest whose dump had begun by then; SOURCE alone means its latest.
 A database that holds data is left alone unless --overwrite is given. What is written was checked:
 the last byte of a dump is only handed over when the hash of all of it is right.`,
 		Example: examples(
 			"baktainer restore shop/db --dry-run",
 			"baktainer restore shop/db --overwrite",
 			"baktainer restore shop/db@latest --to staging/db --select shop",
-			"baktainer restore shop/db --to container:scratch",
+			"baktainer restore shop/db@2026-03-01T03:00 --to container:scratch",
 			"baktainer restore shop/db --to file:shop.sql",
 		),
 		Args: arguments(1, 1), ValidArgsFunction: a.completeSnapshots,
@@ -52,7 +52,7 @@ the last byte of a dump is only handed over when the hash of all of it is right.
 				return err
 			}
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
-				snap, err := findSnapshot(ctx, client, args[0])
+				snap, err := a.findSnapshot(ctx, client, args[0])
 				if err != nil {
 					return err
 				}

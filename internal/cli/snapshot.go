@@ -74,7 +74,7 @@ func (a *app) snapshotShow() *cobra.Command {
 		Example: examples("baktainer snapshot show shop/db@latest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
-				snap, err := findSnapshot(ctx, client, args[0])
+				snap, err := a.findSnapshot(ctx, client, args[0])
 				if err != nil {
 					return err
 				}
@@ -99,6 +99,9 @@ func (a *app) showSnapshot(s *snapshotView) {
 		"on hold until", a.at(s.HoldUntil), "held for", s.HoldReason, "held by", s.HoldBy, "tags", strings.Join(s.Tags, ", "),
 		"size", size(s.RawBytes), "new", size(s.NewBytes), "stores", strings.Join(s.Stores, ", "), "ledger", strconv.FormatUint(s.LedgerIndex, 10),
 	)
+	for _, what := range s.Strange {
+		fmt.Fprintf(a.out, "%s %s\n", a.paint(a.out, "strange:", red), printable(what))
+	}
 	rows := make([][]string, len(s.Streams))
 	for i, st := range s.Streams {
 		rows[i] = []string{st.Name, st.Kind, st.Database, size(st.Size), st.SHA256}

@@ -53,7 +53,7 @@ func (a *app) snapshotVerify() *cobra.Command {
 func (a *app) verify(ctx context.Context, client pb.AdminServiceClient, refs []string) error {
 	var snaps []*pb.Snapshot
 	for _, ref := range refs {
-		s, err := findSnapshot(ctx, client, ref)
+		s, err := a.findSnapshot(ctx, client, ref)
 		if err != nil {
 			return err
 		}

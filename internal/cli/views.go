@@ -99,6 +99,7 @@ type snapshotView struct {
 	CommittedAt    *time.Time   `json:"committed_at,omitempty" doc:"when it came to exist"`
 	VerifiedAt     *time.Time   `json:"verified_at,omitempty" doc:"when its bytes were last re-read and found right"`
 	DamagedAt      *time.Time   `json:"damaged_at,omitempty" doc:"when some of it was found damaged or missing"`
+	Strange        []string     `json:"strange,omitempty" doc:"what looked like an accident beside the snapshot before: tables that are gone, or have lost nine tenths of their rows"`
 	DrilledAt      *time.Time   `json:"drilled_at,omitempty" doc:"when a drill last restored it and found everything in it"`
 	DrillFailedAt  *time.Time   `json:"drill_failed_at,omitempty" doc:"when a drill found that it cannot be restored"`
 	Recovery       *float64     `json:"recovery_seconds,omitempty" doc:"how long the drill needed until everything was restored"`
@@ -193,6 +194,7 @@ func viewSnapshot(s *pb.Snapshot) *snapshotView {
 		ManifestSHA256: hex.EncodeToString(s.GetManifestSha256()), ManifestSize: s.GetManifestSize(),
 		Root: hex.EncodeToString(s.GetRoot()), Stores: list(s.GetStores()), LedgerIndex: s.GetLedgerIndex(), Hash: hex.EncodeToString(s.GetHash()),
 	}
+	v.Strange = s.GetStrange()
 	v.DrilledAt, v.DrillFailedAt = moment(s.GetDrilledAt()), moment(s.GetDrillFailedAt())
 	if s.GetRecovery() != nil {
 		took := s.GetRecovery().AsDuration().Seconds()

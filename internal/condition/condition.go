@@ -25,6 +25,7 @@ var kinds = map[pb.ConditionKind]Words{
 	pb.ConditionKind_CONDITION_KIND_SNAPSHOT_DAMAGED:  {config.EventDamaged, "source", "damaged snapshot", "no snapshot is damaged any more"},
 	pb.ConditionKind_CONDITION_KIND_RETENTION_STOPPED: {config.EventRetention, "source", "retention stopped", "retention goes on"},
 	pb.ConditionKind_CONDITION_KIND_DRILL_FAILED:      {config.EventDrill, "source", "drill failed", "a drill succeeded again"},
+	pb.ConditionKind_CONDITION_KIND_CONTENTS_STRANGE:  {config.EventContents, "source", "data may be lost", ""},
 	pb.ConditionKind_CONDITION_KIND_LOW_SPACE:         {config.EventSpace, "store", "little room left", "there is room again"},
 	pb.ConditionKind_CONDITION_KIND_BACKUPS_PAUSED:    {config.EventPaused, "store", "backups pause", "backups go on"},
 	pb.ConditionKind_CONDITION_KIND_STORE_FAILING:     {config.EventStore, "store", "cannot be written to", "can be written to again"},

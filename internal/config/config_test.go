@@ -45,7 +45,7 @@ func TestDefaults(t *testing.T) {
 		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
 		"docker-ca": "", "docker-cert": "", "docker-key": "", "agent-id": "", "lease-duration": "1m0s",
 		"listen": ":8468", "name": "", "advertise": "", "join": "", "join-token-file": "", "bootstrap-expect": "1", "controller": "", "token-file": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "", "attempts": "3", "time-limit": "off", "bandwidth": "off", "cpus": "all", "passphrase-file": "", "identity-file": "",
-		"notify-file": "", "notify-secret-file": "", "notify-events": "failure,recovery,missed,size,stale,damaged,drill,retention,space,paused,store,agent", "notify-failures": "1", "notify-stale": "auto",
+		"notify-file": "", "notify-secret-file": "", "notify-events": "failure,recovery,missed,size,stale,damaged,contents,drill,retention,space,paused,store,agent", "notify-failures": "1", "notify-stale": "auto",
 		"notify-size": "50-200", "notify-silent": "10m0s", "notify-digest": "1m0s", "notify-interval": "5m0s", "notify-template": "",
 		"retention": "off", "retention-policies": "", "retention-least": "last=3 daily=7", "undo-window": "3d", "retention-freeze": "2", "retention-verify": "1d", "compact-below": "30%",
 		"free-space-notify": "10%", "free-space-prune": "5%", "free-space-pause": "off",

@@ -26,7 +26,7 @@ var legacyEvents = []struct {
 }{
 	{"BT_NOTIFY_FAILURES", true, []Event{EventFailure, EventRecovery}},
 	{"BT_NOTIFY_WARNINGS", true, []Event{EventMissed, EventSize, EventStale}},
-	{"BT_NOTIFY_HEALTH", true, []Event{EventDamaged, EventDrill, EventRetention, EventSpace, EventPaused, EventStore, EventAgent}},
+	{"BT_NOTIFY_HEALTH", true, []Event{EventDamaged, EventContents, EventDrill, EventRetention, EventSpace, EventPaused, EventStore, EventAgent}},
 	{"BT_NOTIFY_SUCCESS", false, []Event{EventSuccess}},
 	{"BT_NOTIFY_SUMMARY", false, []Event{EventSuccess}},
 }

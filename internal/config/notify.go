@@ -30,6 +30,7 @@ const (
 	EventStale     Event = "stale"
 	EventDamaged   Event = "damaged"
 	EventRetention Event = "retention"
+	EventContents  Event = "contents"
 	EventDrill     Event = "drill"
 	EventSpace     Event = "space"
 	EventPaused    Event = "paused"
@@ -40,7 +41,7 @@ const (
 
 // Events lists all events; all but the last are told when nothing else is set.
 func Events() []Event {
-	return []Event{EventFailure, EventRecovery, EventMissed, EventSize, EventStale, EventDamaged, EventDrill, EventRetention, EventSpace, EventPaused, EventStore, EventAgent, EventSuccess}
+	return []Event{EventFailure, EventRecovery, EventMissed, EventSize, EventStale, EventDamaged, EventContents, EventDrill, EventRetention, EventSpace, EventPaused, EventStore, EventAgent, EventSuccess}
 }
 
 // Notify says who is told what.
@@ -132,7 +133,7 @@ var notifySettings = []*Setting{
 		get: func(c *Config) string { return c.Notify.SecretFile },
 	},
 	{
-		Name: "notify-events", Kind: "words", Commands: remembers, Default: "failure,recovery,missed,size,stale,damaged,drill,retention,space,paused,store,agent",
+		Name: "notify-events", Kind: "words", Commands: remembers, Default: "failure,recovery,missed,size,stale,damaged,contents,drill,retention,space,paused,store,agent",
 		Legacy: "BT_NOTIFY_FAILURES, BT_NOTIFY_WARNINGS, BT_NOTIFY_HEALTH, BT_NOTIFY_SUCCESS, BT_NOTIFY_SUMMARY",
 		Doc: "What is told, separated by commas: failure, recovery, missed (a scheduled run that was not made), size (a snapshot of unusual size), stale (no backup for too long), " +
 			"damaged (a snapshot is), retention (nothing is forgotten, for a policy cannot be used), space (little room in a store), paused (so little that no backup is begun), store (one cannot be written to), agent (one is away), success (every backup); or off.",

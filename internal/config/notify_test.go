@@ -119,7 +119,7 @@ func TestLegacyNotifications(t *testing.T) {
 			"BT_NOTIFICATION_CHANNELS: email had no server and no address in the earlier version either: put a URL smtp://… into notify-file",
 		}, nil},
 		{"an unknown channel", []string{"BT_NOTIFICATION_CHANNELS=pager"}, "", "", nil, []string{"BT_NOTIFICATION_CHANNELS: want some of"}},
-		{"what is told", []string{"BT_NOTIFY_FAILURES=true"}, "", "failure,recovery,missed,size,stale,damaged,drill,retention,space,paused,store,agent", nil, nil},
+		{"what is told", []string{"BT_NOTIFY_FAILURES=true"}, "", "failure,recovery,missed,size,stale,damaged,contents,drill,retention,space,paused,store,agent", nil, nil},
 		{"successes too", []string{"BT_NOTIFY_SUCCESS=true", "BT_NOTIFY_SUMMARY=true", "BT_NOTIFY_HEALTH=false"}, "", "failure,recovery,missed,size,stale,success", nil, nil},
 		{"nothing is told", []string{"BT_NOTIFY_FAILURES=no", "BT_NOTIFY_WARNINGS=no", "BT_NOTIFY_HEALTH=no"}, "", "off", nil, nil},
 		{"not yes or no", []string{"BT_NOTIFY_FAILURES=maybe"}, "", "", nil, []string{"BT_NOTIFY_FAILURES"}},

@@ -2,6 +2,8 @@
 // were dumped.
 package contents
 
+import "fmt"
+
 // Object is one thing in a stream of a snapshot: a table, a collection, a role.
 // Rows is -1 when it is not known how many it has.
 type Object struct {
@@ -98,4 +100,38 @@ func index(list []Object) indexed {
 		x.streams[o.Stream]++
 	}
 	return x
+}
+
+// What makes a change strange, when nobody has said that it would come: an object
+// of so many rows is gone, or one of so many has lost nine tenths of them.
+const (
+	strangeGone  = 1
+	strangeFewer = 20
+	strangeShare = 10 // what is left is at most one in so many
+)
+
+// Strange picks those among the changes from one backup to the next that look like
+// an accident, in their order.
+func Strange(changes []Change) (list []Change) {
+	for _, c := range changes {
+		switch {
+		case c.Kind == Gone && c.Before >= strangeGone, c.Kind == Fewer && c.Before >= strangeFewer && c.After <= c.Before/strangeShare:
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// String is a change in a sentence, without its stream.
+func (c Change) String() string {
+	switch c.Kind {
+	case Gone:
+		if c.Before > 0 {
+			return fmt.Sprintf("%s %s is gone, and had %d rows", c.Object, c.Name, c.Before)
+		}
+		return fmt.Sprintf("%s %s is gone", c.Object, c.Name)
+	case New:
+		return fmt.Sprintf("%s %s is new", c.Object, c.Name)
+	}
+	return fmt.Sprintf("%s %s has %d rows, and had %d", c.Object, c.Name, c.After, c.Before)
 }

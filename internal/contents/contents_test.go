@@ -64,3 +64,27 @@ func TestPercent(t *testing.T) {
 		}
 	}
 }
+
+func TestStrange(t *testing.T) {
+	for _, tc := range []struct {
+		kind          contents.Kind
+		before, after int64
+		strange       bool
+		text          string
+	}{
+		{contents.Gone, 7, 0, true, "table t is gone, and had 7 rows"},
+		{contents.Gone, 0, 0, false, "table t is gone"},
+		{contents.Gone, -1, 0, false, "table t is gone"},
+		{contents.Fewer, 1000, 100, true, "table t has 100 rows, and had 1000"},
+		{contents.Fewer, 1000, 101, false, "table t has 101 rows, and had 1000"},
+		{contents.Fewer, 19, 0, false, "table t has 0 rows, and had 19"},
+		{contents.Fewer, 20, 0, true, "table t has 0 rows, and had 20"},
+		{contents.More, 1, 1000, false, "table t has 1000 rows, and had 1"},
+		{contents.New, 0, 5, false, "table t is new"},
+	} {
+		c := contents.Change{Stream: "s", Object: "table", Name: "t", Kind: tc.kind, Before: tc.before, After: tc.after}
+		if got := contents.Strange([]contents.Change{c}); (len(got) == 1) != tc.strange || c.String() != tc.text {
+			t.Errorf("%+v: strange %v, %s", c, got, c)
+		}
+	}
+}

@@ -87,6 +87,10 @@ func allOfPostgres(t *testing.T, u *up) {
 		{"table", "public.ledger", "fewer", rows(10000), rows(1000)},
 		{"table", "public.meanwhile", "new", nil, rows(1)},
 	}
+	odd := decode[struct{ Strange []string }](t, u.ok(t, "snapshot", "show", second.ID, "-o", "json")).Strange
+	if len(odd) != 1 || !strings.HasSuffix(odd[0], ": table public.ledger has 1000 rows, and had 10000") {
+		t.Errorf("what is strange: %q", odd)
+	}
 	if !reflect.DeepEqual(diff, want) {
 		t.Errorf("what changed:\n%s", u.ok(t, "snapshot", "diff", s.ID, second.ID))
 	}

@@ -15,6 +15,7 @@ type Base struct {
 	packs   []basePack
 	set     chunkSet
 	orders  map[string]*streamOrder // of the newest snapshot, by name of stream
+	streams []StreamInfo            // of that
 	cipher  Cipher
 	damaged []string
 	omitted []string
@@ -42,6 +43,9 @@ func (b *Base) Chunks() int { return int(b.set.n) }
 // Damaged tells which objects were left out, and why. What they held is stored
 // anew, so the next snapshot does not lean on them.
 func (b *Base) Damaged() []string { return b.damaged }
+
+// Streams lists those of the newest snapshot that could be read.
+func (b *Base) Streams() []StreamInfo { return b.streams }
 
 // Omitted tells which objects were left out although they are good, and why. What
 // is still used of them is stored anew, so that they can go some day.
@@ -148,6 +152,7 @@ func (l *baseLoader) order(s *Snapshot) {
 			}
 		}
 	}
+	l.b.streams = s.Streams()
 	l.b.orders = make(map[string]*streamOrder, len(s.body.streams))
 	for _, stream := range s.body.streams {
 		runs := make([]entryRun, 0, len(stream.runs))

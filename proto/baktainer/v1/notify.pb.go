@@ -52,6 +52,8 @@ const (
 	ConditionKind_CONDITION_KIND_BACKUPS_PAUSED ConditionKind = 11
 	// A source: its newest snapshot that was drilled could not be restored.
 	ConditionKind_CONDITION_KIND_DRILL_FAILED ConditionKind = 12
+	// A source: what is in its newest snapshot looks like an accident beside the one before.
+	ConditionKind_CONDITION_KIND_CONTENTS_STRANGE ConditionKind = 13
 )
 
 // Enum value maps for ConditionKind.
@@ -70,6 +72,7 @@ var (
 		10: "CONDITION_KIND_RETENTION_STOPPED",
 		11: "CONDITION_KIND_BACKUPS_PAUSED",
 		12: "CONDITION_KIND_DRILL_FAILED",
+		13: "CONDITION_KIND_CONTENTS_STRANGE",
 	}
 	ConditionKind_value = map[string]int32{
 		"CONDITION_KIND_UNSPECIFIED":       0,
@@ -85,6 +88,7 @@ var (
 		"CONDITION_KIND_RETENTION_STOPPED": 10,
 		"CONDITION_KIND_BACKUPS_PAUSED":    11,
 		"CONDITION_KIND_DRILL_FAILED":      12,
+		"CONDITION_KIND_CONTENTS_STRANGE":  13,
 	}
 )
 
@@ -651,7 +655,7 @@ const file_baktainer_v1_notify_proto_rawDesc = "" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x123\n" +
 	"\asent_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\x12\x18\n" +
 	"\awaiting\x18\x04 \x01(\x05R\awaiting\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error*\xc4\x03\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error*\xe9\x03\n" +
 	"\rConditionKind\x12\x1e\n" +
 	"\x1aCONDITION_KIND_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cCONDITION_KIND_BACKUP_FAILED\x10\x01\x12\x1d\n" +
@@ -666,7 +670,8 @@ const file_baktainer_v1_notify_proto_rawDesc = "" +
 	" CONDITION_KIND_RETENTION_STOPPED\x10\n" +
 	"\x12!\n" +
 	"\x1dCONDITION_KIND_BACKUPS_PAUSED\x10\v\x12\x1f\n" +
-	"\x1bCONDITION_KIND_DRILL_FAILED\x10\f2\xe8\x01\n" +
+	"\x1bCONDITION_KIND_DRILL_FAILED\x10\f\x12#\n" +
+	"\x1fCONDITION_KIND_CONTENTS_STRANGE\x10\r2\xe8\x01\n" +
 	"\rNotifyService\x12n\n" +
 	"\x10TestNotification\x12%.baktainer.v1.TestNotificationRequest\x1a&.baktainer.v1.TestNotificationResponse\"\v\x8a\xe8\x18\a\n" +
 	"\x01\x03\x18\x01 \x01\x12g\n" +

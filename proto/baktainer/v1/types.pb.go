@@ -1631,7 +1631,10 @@ type Snapshot struct {
 	// How long that drill needed until everything was restored: the measured recovery time.
 	Recovery *durationpb.Duration `protobuf:"bytes,47,opt,name=recovery,proto3" json:"recovery,omitempty"`
 	// Digest of image, or its id where it never was in a registry.
-	ImageDigest   string `protobuf:"bytes,48,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	ImageDigest string `protobuf:"bytes,48,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	// What looked like an accident beside the snapshot before, as a sentence each: tables that are gone, or have lost
+	// nine tenths of their rows.
+	Strange       []string `protobuf:"bytes,49,rep,name=strange,proto3" json:"strange,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1916,6 +1919,13 @@ func (x *Snapshot) GetImageDigest() string {
 		return x.ImageDigest
 	}
 	return ""
+}
+
+func (x *Snapshot) GetStrange() []string {
+	if x != nil {
+		return x.Strange
+	}
+	return nil
 }
 
 // Stream is one dump inside a snapshot.
@@ -2715,7 +2725,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"assertions\x18\x06 \x01(\x05R\n" +
 	"assertions\x12\x14\n" +
-	"\x05image\x18\a \x01(\tR\x05image\"\xca\v\n" +
+	"\x05image\x18\a \x01(\tR\x05image\"\xea\v\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x10\n" +
@@ -2760,7 +2770,8 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"drilled_at\x18- \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\tdrilledAt\x12H\n" +
 	"\x0fdrill_failed_at\x18. \x01(\v2\x1a.google.protobuf.TimestampB\x04\x90\xe8\x18\x02R\rdrillFailedAt\x12;\n" +
 	"\brecovery\x18/ \x01(\v2\x19.google.protobuf.DurationB\x04\x90\xe8\x18\x02R\brecovery\x12'\n" +
-	"\fimage_digest\x180 \x01(\tB\x04\x90\xe8\x18\x02R\vimageDigest\"\x90\x01\n" +
+	"\fimage_digest\x180 \x01(\tB\x04\x90\xe8\x18\x02R\vimageDigest\x12\x1e\n" +
+	"\astrange\x181 \x03(\tB\x04\x90\xe8\x18\x02R\astrange\"\x90\x01\n" +
 	"\x06Stream\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1a\n" +
