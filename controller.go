@@ -77,7 +77,7 @@ func runController(ctx context.Context, p process, ready func()) (err error) {
 		Node: node, Repo: kept.repository, Store: kept.store, Reach: kept.reach, Keys: kept.keys, Version: version.String(),
 		Address: at.address, OwnPKI: at.port != nil && at.keeper == nil, Expect: p.Expect,
 		Clock: clock.System{}, Logger: p.log.With("part", "controller"),
-		DefaultSchedule: p.Schedule, DrillSchedule: p.DrillSchedule, Schedules: p.Schedules, Zone: p.Zone, LeaseDuration: p.LeaseDuration, Retention: retentionOf(p.Config),
+		DefaultSchedule: p.Schedule, DrillSchedule: p.DrillSchedule, VerifyAge: p.VerifyAge, VerifyBandwidth: p.VerifyBandwidth, Schedules: p.Schedules, Zone: p.Zone, LeaseDuration: p.LeaseDuration, Retention: retentionOf(p.Config),
 		Attempts: p.Attempts, TimeLimit: p.TimeLimit,
 		Metrics: p.tel.MetricsHandler(), Config: shown(p.Config),
 		Notify: p.Notify, Channels: channels, Text: text,

@@ -49,6 +49,11 @@ type Options struct {
 	DefaultSchedule string
 	// DrillSchedule does for drills; empty: there are none unless labels ask for them.
 	DrillSchedule string
+	// VerifyAge is how old it may be what is known of a snapshot; 0: nothing is verified
+	// for its age. VerifyBandwidth is how many bytes a second are read for that; 0: as
+	// many as the store gives.
+	VerifyAge       time.Duration
+	VerifyBandwidth int64
 	// Schedules are of several sources.
 	Schedules []schedule.Several
 	// Zone is the time zone of schedules that name none; nil: UTC.
@@ -111,6 +116,7 @@ type Controller struct {
 	Options
 	dispatch  *dispatch.Dispatcher
 	scheduler *scheduler.Scheduler
+	scrub     *verify.Scrub // nil: nothing is verified for its age
 	ingest    *ingest.Ingest
 	retain    *retain.Retain
 	serve     *serve.Serve
@@ -149,6 +155,11 @@ func New(o Options) (*Controller, error) {
 	}
 	verifier := &verify.Verifier{View: o.Node.View, Propose: o.Node.Propose, Repo: o.Repo, Store: o.Store, Clock: o.Clock}
 	c.retain = c.newRetain(decides, verifier)
+	if o.VerifyAge > 0 {
+		slowly := *verifier
+		slowly.Store = verify.Slowly(o.Store, o.VerifyBandwidth)
+		c.scrub = &verify.Scrub{Verifier: &slowly, Logger: o.Logger, Clock: o.Clock, Age: o.VerifyAge}
+	}
 	c.dispatch = dispatch.New(dispatch.Options{
 		Node: decides, Key: o.Repo.SourceKey, Damaged: c.retain.Avoid, Paused: c.retain.Paused, Clock: o.Clock, Logger: o.Logger,
 		Controllers: c.Controllers, TrustVersion: c.trustVersion, Ingest: c.routes.order, Caller: transport.IsAgent,
@@ -258,6 +269,9 @@ func (c *Controller) lead(ctx context.Context) {
 	work := []func(context.Context){c.dispatch.Run, c.scheduler.Run, c.retain.Run, c.retain.Keep, c.retain.WatchSpace, c.notify.Run, c.housekeep}
 	if c.Address != "" && !c.OwnPKI {
 		work = append(work, c.identity.Run)
+	}
+	if c.scrub != nil {
+		work = append(work, c.scrub.Run)
 	}
 	for _, part := range work {
 		parts.Go(func() { part(ctx) })

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -26,9 +27,9 @@ import (
 // Actor is who the audit says decided.
 const Actor = "retention"
 
-// Verifier re-reads snapshots and records those that it finds right.
+// Verifier re-reads snapshots and records of each whether it is right.
 type Verifier interface {
-	Snapshots(ctx context.Context, list []*pb.Snapshot, progress func(done, total int64), found func(*pb.Snapshot, *pb.VerifyReport) error) error
+	Settle(ctx context.Context, list []*pb.Snapshot, log *slog.Logger) error
 }
 
 const (
@@ -120,28 +121,8 @@ func (r *Retain) verifyPending(ctx context.Context, v Verdict) (bool, error) {
 	if r.Verifier == nil || len(pending) == 0 || v.Frozen != "" || since >= 0 && since < r.VerifyEvery {
 		return false, nil
 	}
-	var damaged []string
-	err := r.Verifier.Snapshots(ctx, pending, nil, func(s *pb.Snapshot, report *pb.VerifyReport) error {
-		for _, p := range report.GetProblems() {
-			damaged = append(damaged, s.GetId())
-			r.Logger.Error("snapshot is damaged", "source", s.GetSource(), "snapshot", s.GetId(), "error", p.GetMessage())
-			break
-		}
-		return nil
-	})
-	if err != nil {
+	if err := r.Verifier.Settle(ctx, pending, r.Logger); err != nil {
 		return false, fmt.Errorf("verify what would be kept: %w", err)
-	}
-	if len(damaged) == 0 {
-		return true, nil
-	}
-	// A store that is not there has lost everything; that says nothing of a snapshot.
-	if _, err := r.Store.Stat(ctx, repo.FormatName); err != nil {
-		return false, fmt.Errorf("verify what would be kept: the store has lost more than snapshots: %w", err)
-	}
-	err = r.Node.Propose(ctx, &pb.Command{Actor: Actor, Command: &pb.Command_RecordDamage{RecordDamage: &pb.RecordDamage{Snapshots: damaged}}})
-	if err != nil {
-		return false, fmt.Errorf("record what is damaged: %w", err)
 	}
 	return true, nil
 }

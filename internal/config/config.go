@@ -42,6 +42,10 @@ type Config struct {
 	Schedule string
 	// DrillSchedule is one for drills, empty when none are held by themselves.
 	DrillSchedule string
+	// VerifyAge is how old it may be what is known of a snapshot, 0: as old as it gets;
+	// VerifyBandwidth how many bytes a second are read to find out again, 0: all there is.
+	VerifyAge       time.Duration
+	VerifyBandwidth int64
 	// Schedules are those of the settings file, of several sources each.
 	Schedules   []schedule.Several
 	Zone        *time.Location

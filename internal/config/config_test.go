@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 	want := map[string]string{
 		"data-dir": "/var/lib/baktainer", "socket": "/var/lib/baktainer/baktainer.sock",
 		"store": "/var/lib/baktainer/store", "key-file": "/var/lib/baktainer/repository.key",
-		"schedule": "0 0 * * *", "drill-schedule": "@weekly", "timezone": "Local", "concurrency": "4", "cache": "1GiB", "compress": "default", "log-level": "info",
+		"schedule": "0 0 * * *", "drill-schedule": "@weekly", "verify-age": "30d", "verify-bandwidth": "off", "timezone": "Local", "concurrency": "4", "cache": "1GiB", "compress": "default", "log-level": "info",
 		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
 		"docker-ca": "", "docker-cert": "", "docker-key": "", "agent-id": "", "lease-duration": "1m0s",
 		"listen": ":8468", "name": "", "advertise": "", "join": "", "join-token-file": "", "bootstrap-expect": "1", "controller": "", "token-file": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "", "attempts": "3", "time-limit": "off", "bandwidth": "off", "cpus": "all", "passphrase-file": "", "identity-file": "",

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/baktainer/baktainer/internal/source"
 )
@@ -138,6 +139,18 @@ var ownSettings = []*Setting{
 		Doc: "When the newest snapshot of each source is restored into a throwaway container to see that it can be, up to a day later, at another time for each source; or off.",
 		set: cron(func(c *Config) *string { return &c.DrillSchedule }),
 		get: func(c *Config) string { return cmp.Or(c.DrillSchedule, "off") },
+	},
+	{
+		Name: "verify-age", Kind: "duration", Commands: remembers, Default: "30d",
+		Doc: "How old it may be what is known of a snapshot: then all of it is read again, and compared with the ledger, in the background. Of a source of which nothing is known yet, the newest snapshot is read soon. Or off.",
+		set: days(func(c *Config, d time.Duration) { c.VerifyAge = d }, "off"),
+		get: func(c *Config) string { return daysText(c.VerifyAge, "off") },
+	},
+	{
+		Name: "verify-bandwidth", Kind: "size", Commands: remembers, Default: "off",
+		Doc: "How much of the store is read for that in a second, such as 20MiB, from 256KiB on, or off for as much as there is.",
+		set: size(leastBandwidth, 0, func(c *Config, n int64) { c.VerifyBandwidth = n }),
+		get: func(c *Config) string { return sizeText(c.VerifyBandwidth, 0) },
 	},
 	{
 		Name: "timezone", Kind: "zone", Commands: remembers, Default: "Local",
