@@ -1,0 +1,46 @@
+package retain
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/baktainer/baktainer/controller/verify"
+	"github.com/baktainer/baktainer/internal/repo"
+)
+
+// A scrub reads again what nobody has for long, and records what it finds.
+func TestScrub(t *testing.T) {
+	s := newScene(t)
+	scrub := &verify.Scrub{
+		Verifier: &verify.Verifier{View: s.View, Propose: s.Propose, Repo: s.Repo, Store: s.mem, Clock: s.clock},
+		Logger:   slog.New(slog.DiscardHandler), Clock: s.clock, Age: 30 * 24 * time.Hour,
+	}
+	s.backup()
+	s.backup()
+	scrub.Step(t.Context())
+	if s.snapshot(1).GetVerifiedAt() != nil || s.snapshot(2).GetVerifiedAt() == nil {
+		t.Fatal("of a source that nothing is known of, the newest snapshot is verified")
+	}
+	first := s.snapshot(2).GetVerifiedAt().AsTime()
+	s.clock.Advance(31 * 24 * time.Hour)
+	scrub.Step(t.Context())
+	if s.snapshot(1).GetVerifiedAt() == nil || !s.snapshot(2).GetVerifiedAt().AsTime().After(first) {
+		t.Error("what is known of them is too old, and they are not verified again")
+	}
+	s.clock.Advance(31 * 24 * time.Hour)
+	s.flip(repo.PackName("shop", s.packs(s.snapshot(1))[0]))
+	scrub.Step(t.Context())
+	if s.snapshot(1).GetDamagedAt() == nil {
+		t.Error("damage was not found")
+	}
+	// A store that is not there says nothing of what was in it.
+	s.backup()
+	s.clock.Advance(31 * 24 * time.Hour)
+	s.must(s.mem.Delete(t.Context(), repo.FormatName))
+	s.must(s.mem.Delete(t.Context(), repo.PackName("shop", s.packs(s.snapshot(3))[0])))
+	scrub.Step(t.Context())
+	if s.snapshot(3).GetDamagedAt() != nil {
+		t.Error("a store that is not there counts as damage")
+	}
+}
