@@ -190,8 +190,8 @@ func (a *Agent) drill(ctx context.Context, as uplink.Assignment, j *job, log *sl
 		return nil, nil, problem.New(problem.Failed, "this agent has nothing to make throwaway containers with")
 	}
 	e, spec, facts := a.sources.about(as.Source)
-	unknown := e == nil
-	if e == nil || e.Name() != w.Engine {
+	unknown := e == nil || e.Name() != w.Engine
+	if unknown {
 		i := slices.IndexFunc(a.Engines, func(e engine.Engine) bool { return e.Name() == w.Engine })
 		if i < 0 {
 			return nil, nil, problem.New(problem.Failed, "this agent knows no engine %q", w.Engine).WithReason(engine.ReasonUnsupported)

@@ -59,7 +59,7 @@ type Work struct {
 	// Spec and Facts are those of the source, as far as they are known.
 	Spec  source.Spec
 	Facts engine.Facts
-	// Unknown says that the source is not on this host, so that its labels are not known.
+	// Unknown says that what the labels of the source say is not known here.
 	Unknown bool
 	// Images are tried in turn; those from the place Other on are not what the
 	// snapshot was taken from.
@@ -187,7 +187,7 @@ func (d *drill) makeRoom(ctx context.Context, rooms provider.Sandboxes) error {
 	}
 	d.result.Report = append(d.result.Report, blank.Notes...)
 	if d.Unknown {
-		d.result.say("The source is not on this host: what its labels say, and its assertions, are not known here.")
+		d.result.say("The source is not on this host, or its labels are wrong: its assertions are not known, and not asked.")
 	}
 	return nil
 }
