@@ -42,13 +42,16 @@ const (
 	// those of the official images answer while they set themselves up, and restart
 	// once after that.
 	answers = 3
-	pause   = time.Second
 	// removal bounds the removal of the container, when nobody waits any more.
 	removal   = time.Minute
 	startHint = "Can its image be started by itself, without its volumes? The labels baktainer.drill.image and baktainer.drill.memory change what is started."
 	// shown is how many differences are told one by one.
 	shown = 20
 )
+
+// pause is the time between two looks at whether a server answers. Only tests
+// change it.
+var pause = time.Second
 
 // Work is one drill to carry out.
 type Work struct {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/baktainer/baktainer/agent/drill"
 	"github.com/baktainer/baktainer/agent/provider"
@@ -180,8 +182,12 @@ func snapshot(t *testing.T) (*mem.Store, repo.Ref) {
 	return st, repo.Ref{Source: "shop/db", Snapshot: snapshotID, Manifest: sum.Manifest, Size: sum.ManifestSize}
 }
 
+func TestMain(m *testing.M) {
+	*drill.Pause = time.Millisecond
+	os.Exit(m.Run())
+}
+
 func TestRun(t *testing.T) {
-	t.Parallel()
 	boom := problem.New(problem.Failed, "the tool failed")
 	assertion := func(query, want string) source.Drill {
 		return source.Drill{Assertions: []source.Assertion{{Name: "a", Query: query, Want: want}}}
@@ -209,7 +215,6 @@ func TestRun(t *testing.T) {
 		"assertion fails":              {drill: assertion("fail", "7"), verdict: true, reason: drill.ReasonAssertion, words: "no such table"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			st, ref := snapshot(t)
 			if tc.damaged {
 				err := st.List(t.Context(), "sources/", func(i store.Info) error {
@@ -255,7 +260,6 @@ func TestRun(t *testing.T) {
 }
 
 func TestADrillThatIsCancelledComesToNoVerdict(t *testing.T) {
-	t.Parallel()
 	st, ref := snapshot(t)
 	cancelled := errors.New("somebody has cancelled it")
 	ctx, cancel := context.WithCancelCause(t.Context())
