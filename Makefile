@@ -63,8 +63,8 @@ bench: build ## measure beside restic and borg, and write docs/benchmarks.md (BE
 	deploy/setup/docker.sh
 	deploy/setup/images.sh postgres
 	go run ./internal/bench/cmd -rounds $(BENCH_ROUNDS) -scale $(BENCH_SCALE) -big $(BENCH_BIG) -docs $(BENCH_DOCS)
-bench-micro: ## measure the parts of the data plane: chunker, hash, frame, pack, known set
-	go test -run '^$$' -bench . -benchtime 1s ./internal/repo
+bench-micro: ## measure the parts of the data plane: chunker, hash, frame, pack, known set, inspectors
+	go test -run '^$$' -bench . -benchtime 1s ./internal/repo ./internal/engine/...
 
 # The rig needs root. CHAOS takes flags of the rig: see go run ./internal/chaos/cmd -help.
 CHAOS ?= -each 1
