@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/baktainer/baktainer/agent"
+	"github.com/baktainer/baktainer/agent/drill/space"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/agent/provider/docker/mark"
 	"github.com/baktainer/baktainer/internal/cli"
@@ -47,8 +48,13 @@ func openStore(location string) (store.Store, error) {
 // help carries out what this program asks of its own binary inside helper containers.
 func help(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	args = args[1:] // "helper"
-	if len(args) > 0 && args[0] == mark.Command {
-		return mark.Main(ctx, args[1:], errw)
+	if len(args) > 0 {
+		switch args[0] {
+		case mark.Command:
+			return mark.Main(ctx, args[1:], errw)
+		case space.Command:
+			return space.Main(ctx, args[1:], in, out, errw)
+		}
 	}
 	return helper.Main(ctx, args, in, out, errw)
 }

@@ -136,6 +136,25 @@ func (d *drill) run(ctx context.Context, rooms provider.Sandboxes) error {
 		return err
 	}
 	defer d.clear(ctx)
+	var dumps int64
+	for _, s := range streams {
+		dumps += s.Size
+	}
+	guarded, stop, err := d.guard(ctx, dumps)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	err = d.proceed(guarded, streams, dumps)
+	if err != nil && ctx.Err() == nil && guarded.Err() != nil {
+		d.result.Verdict = false
+		return context.Cause(guarded)
+	}
+	return err
+}
+
+// proceed does what is done in the container.
+func (d *drill) proceed(ctx context.Context, streams []repo.StreamInfo, dumps int64) error {
 	began := d.clock.Now()
 	d.report.Phase("waiting for its server")
 	if err := d.ready(ctx); err != nil {
@@ -148,11 +167,7 @@ func (d *drill) run(ctx context.Context, rooms provider.Sandboxes) error {
 		return err
 	}
 	d.result.Restored = d.clock.Now().Sub(began)
-	var bytes int64
-	for _, s := range streams {
-		bytes += s.Size
-	}
-	d.result.say("Restored %d bytes in %s.", bytes, seconds(d.result.Restored))
+	d.result.say("Restored %d bytes in %s.", dumps, seconds(d.result.Restored))
 	session, err := d.Engine.Open(ctx, d.room, d.spec)
 	if err != nil {
 		d.result.Verdict = verdict(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -43,6 +44,7 @@ type database struct {
 	loses      string // the line that a restore forgets
 	answer     string
 	failed     error // why the container does not run
+	rooms      []string
 
 	data    map[string][]byte
 	asked   provider.Sandbox
@@ -103,6 +105,41 @@ func (d *database) Ask(_ context.Context, database, query string) (string, error
 	}
 	return database + d.answer + "\n", nil
 }
+
+func (d *database) Facts() engine.Facts { return engine.Facts{Mounts: []string{"/data"}} }
+
+// Helper tells of rooms, a line at each look, the last of them for ever.
+func (d *database) Helper(_ context.Context, cmd engine.Command) (engine.Process, error) {
+	if got := strings.Join(cmd.Argv, " "); got != "helper watch-space / /data" {
+		return nil, fmt.Errorf("a helper is asked to %s", got)
+	}
+	rooms := d.rooms
+	if rooms == nil {
+		rooms = []string{`{"free":100000000000,"total":200000000000}`}
+	}
+	r, w := io.Pipe()
+	go func() {
+		_, _ = io.Copy(io.Discard, cmd.Stdin)
+		_ = w.Close()
+	}()
+	go func() {
+		for i := 0; ; i++ {
+			if _, err := fmt.Fprintln(w, rooms[min(i, len(rooms)-1)]); err != nil {
+				return
+			}
+		}
+	}()
+	return &watch{r}, nil
+}
+
+// watch is a process that goes on until its input ends.
+type watch struct{ *io.PipeReader }
+
+func (w *watch) Wait() (engine.Exit, error) {
+	_ = w.Close()
+	return engine.Exit{}, nil
+}
+func (w *watch) Kill() { _ = w.Close() }
 
 func (d *database) Sandbox(_ context.Context, s provider.Sandbox) (*provider.Room, error) {
 	d.asked = s
@@ -206,6 +243,9 @@ func TestRun(t *testing.T) {
 		"assertion holds":              {db: database{answer: "7  rows"}, drill: assertion("q", "7 rows"), verdict: true},
 		"no image":                     {db: database{image: "other"}, reason: drill.ReasonNoImage, words: "no image"},
 		"does not start":               {db: database{openErr: []error{boom}, failed: boom}, reason: drill.ReasonNotReady, words: "does not run"},
+		"no room":                      {db: database{rooms: []string{`{"free":2000000000,"total":100000000000}`}}, reason: drill.ReasonNoRoom, words: "there is too little room on the disk"},
+		"the room ends":                {db: database{rooms: []string{`{"free":90000000000,"total":100000000000}`, `{"free":4000000000,"total":100000000000}`}, openErr: slices.Repeat([]error{boom}, 10000)}, reason: drill.ReasonNoRoom, words: "only 3.7 GiB were left"},
+		"no room is told":              {db: database{rooms: []string{"what?"}}, words: "look at the room on the disk"},
 		"cannot be restored":           {db: database{restoreErr: []error{boom, boom}}, verdict: true, words: "the tool failed"},
 		"store away":                   {db: database{restoreErr: []error{problem.New(problem.Unavailable, "x"), problem.New(problem.Unavailable, "no controller")}}, words: "no controller"},
 		"never does that":              {db: database{restoreErr: []error{boom, problem.New(problem.Failed, "no way").WithReason(engine.ReasonUnsupported)}}, reason: engine.ReasonUnsupported, words: "no way"},
