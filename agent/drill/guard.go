@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -41,17 +42,20 @@ func (d *drill) guard(ctx context.Context, dumps int64) (guarded context.Context
 		return nil, nil, fmt.Errorf("look at the room on the disk: %w", err)
 	}
 	lines := space.NewLines(proc)
-	end := func() {
+	end := func() error {
 		_ = hangUp.Close()
-		_, _ = proc.Wait() // nothing depends on how it was
+		exit, err := proc.Wait()
+		if err == nil && exit.Status != 0 {
+			err = engine.ToolFailure("baktainer helper", exit)
+		}
+		return err
 	}
 	room, err := lines.Next()
 	if err != nil {
-		end()
-		return nil, nil, problem.Wrap(problem.Failed, err, "look at the room on the disk")
+		return nil, nil, problem.Wrap(problem.Failed, cmp.Or(end(), err), "look at the room on the disk")
 	}
 	if want := needed*dumps + reserve(room.Total); room.Free < want {
-		end()
+		_ = end() // it has done what it was for
 		return nil, nil, noRoom("there is too little room on the disk for a drill: %s are free, and %s are wanted, %s of them to stay free",
 			humanize.IBytes(uint64(room.Free)), humanize.IBytes(uint64(want)), humanize.IBytes(uint64(reserve(room.Total))))
 	}
@@ -73,7 +77,7 @@ func (d *drill) guard(ctx context.Context, dumps int64) (guarded context.Context
 	return guarded, func() {
 		_ = hangUp.Close()
 		<-watched // it reads until the helper has ended
-		end()
+		_ = end() // nothing depends on how
 		cancel(nil)
 	}, nil
 }
