@@ -13,7 +13,8 @@ type Words struct {
 	Event config.Event
 	// Of is what it is about: source, store or agent.
 	Of string
-	// Began and Ended are titles for people; Ended is empty for what never ends.
+	// Began and Ended are titles for people; Ended is empty for what ends
+	// without a word.
 	Began, Ended string
 }
 
