@@ -124,16 +124,23 @@ func TestDrills(t *testing.T) {
 		redis.seed(t, c, 0)
 		fails(t, c, u.backup(t, c).ID, "assertion-failed", true, `elsewhere: the answer is "in database 3", and "in database 4" is expected`)
 	})
-	t.Run("rows", func(t *testing.T) {
+	t.Run("missing", func(t *testing.T) {
 		t.Parallel()
-		// Its client leaves a row out of whatever it is given.
+		// Its client leaves a row out of whatever it is given, and drops a table.
 		image := "bt-e2e-forgetful-" + uniqueName("image")[len("bt-e2e-"):]
-		dockerfile := "FROM " + samplePrefix + "postgres\nRUN printf '#!/bin/sh\\nsed /ghost/d | /usr/lib/postgresql/15/bin/psql \"$@\"\\n' >/usr/local/bin/psql && chmod +x /usr/local/bin/psql\n"
-		must(t, command(t, []byte(dockerfile), append(os.Environ(), "DOCKER_BUILDKIT=0"), "docker", "build", "-q", "-t", image, "-"), "docker build")
+		build := t.TempDir()
+		write(t, filepath.Join(build, "psql"), `#!/bin/sh
+sed /ghost/d | /usr/lib/postgresql/15/bin/psql "$@"
+status=$?
+/usr/lib/postgresql/15/bin/psql "$@" -c 'DROP TABLE IF EXISTS rooms' </dev/null >/dev/null 2>&1
+exit $status
+`)
+		write(t, filepath.Join(build, "Dockerfile"), "FROM "+samplePrefix+"postgres\nCOPY psql /usr/local/bin/\nRUN chmod 755 /usr/local/bin/psql\n")
+		must(t, command(t, nil, append(os.Environ(), "DOCKER_BUILDKIT=0"), "docker", "build", "-q", "-t", image, build), "docker build")
 		t.Cleanup(func() { _ = dockerQuietly("rmi", image) })
 		c := postgres.start(t, "baktainer.drill.image="+image)
-		query(t, c, "shop", "CREATE TABLE guests (name text); INSERT INTO guests VALUES ('Zoe'), ('ghost'), ('Ann')")
-		fails(t, c, u.backup(t, c).ID, "drill-mismatch", true, "the table public.guests has 2 rows, and had 3")
+		query(t, c, "shop", "CREATE TABLE guests (name text); INSERT INTO guests VALUES ('Zoe'), ('ghost'), ('Ann'); CREATE TABLE rooms AS SELECT 1 AS n")
+		fails(t, c, u.backup(t, c).ID, "drill-mismatch", true, "the table public.guests has 2 rows, and had 3", "the table public.rooms is missing")
 	})
 	t.Run("wrong image", func(t *testing.T) {
 		t.Parallel()
