@@ -49,6 +49,9 @@ func (c *Controller) observe() (unregister func(), err error) {
 	stored := g.gauge("baktainer_backup_stored_bytes", "Bytes that all backups added to the store.")
 	snapshots := g.gauge("baktainer_snapshots", "Snapshots in the ledger.")
 	age := g.gauge("baktainer_snapshot_age_seconds", "Seconds since the newest snapshot of a source was committed.")
+	verified := g.gauge("baktainer_verified_age_seconds", "Seconds since the newest verified snapshot of a source was committed.")
+	drilled := g.gauge("baktainer_drilled_age_seconds", "Seconds since the newest snapshot of a source was committed that a drill has restored.")
+	recovery := g.gauge("baktainer_recovery_seconds", "Seconds that the drill of that snapshot needed until everything was restored.")
 	agents := g.gauge("baktainer_agents_connected", "Agents that are connected.")
 	healthy := g.gauge("baktainer_store_healthy", "1 when the store can be written to.")
 	free := g.gauge("baktainer_store_free_bytes", "Free bytes of the store, where it has a limit.")
@@ -98,6 +101,13 @@ func (c *Controller) observe() (unregister func(), err error) {
 		for _, src := range view.Sources() {
 			for _, s := range view.Snapshots(src.GetName(), 1) {
 				put(age, now.Sub(s.GetCommittedAt().AsTime()).Seconds(), attribute.String("source", src.GetName()))
+			}
+			if s, err := view.FindSnapshot(src.GetName() + "@latest-verified"); err == nil {
+				put(verified, now.Sub(s.GetCommittedAt().AsTime()).Seconds(), attribute.String("source", src.GetName()))
+			}
+			if s, err := view.FindSnapshot(src.GetName() + "@latest-drilled"); err == nil {
+				put(drilled, now.Sub(s.GetCommittedAt().AsTime()).Seconds(), attribute.String("source", src.GetName()))
+				put(recovery, s.GetRecovery().AsDuration().Seconds(), attribute.String("source", src.GetName()))
 			}
 		}
 		connected := 0

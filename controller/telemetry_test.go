@@ -11,10 +11,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller"
 	"github.com/baktainer/baktainer/internal/telemetry"
@@ -97,6 +100,23 @@ func TestTelemetry(t *testing.T) {
 		}
 	})
 	t.Run("metrics", func(t *testing.T) {
+		snapshot := as.GetBackup().GetSnapshot()
+		propose := func(cmd *pb.Command) {
+			t.Helper()
+			if err := c.node.Propose(t.Context(), cmd); err != nil {
+				t.Fatal(err)
+			}
+		}
+		propose(&pb.Command{Command: &pb.Command_RecordVerification{RecordVerification: &pb.RecordVerification{Snapshot: snapshot, VerifiedAt: timestamppb.New(c.clock.Now())}}})
+		propose(&pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{{
+			Id: "d1", Kind: pb.RunKind_RUN_KIND_DRILL, Source: "shop", FireTime: timestamppb.New(c.clock.Now()), Drill: &pb.DrillRequest{Snapshot: snapshot},
+		}}}}})
+		c.awaitRun("d1", pb.RunState_RUN_STATE_RUNNING)
+		drill, _ := c.node.View().Run("d1")
+		propose(&pb.Command{Command: &pb.Command_EndRun{EndRun: &pb.EndRun{
+			Run: "d1", Epoch: drill.GetEpoch(), Agent: drill.GetAgent(), State: pb.RunState_RUN_STATE_SUCCEEDED,
+			Drill: &pb.DrillResult{Passed: true, Ready: durationpb.New(time.Second), Restored: durationpb.New(2 * time.Second)},
+		}}})
 		w := httptest.NewRecorder()
 		c.ctl.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		got := map[string]string{}
@@ -115,6 +135,10 @@ func TestTelemetry(t *testing.T) {
 			`baktainer_snapshots`:                                    "1",
 			`baktainer_snapshot_age_seconds{source="shop"}`:          "0",
 			`baktainer_agents_connected`:                             "1",
+			`baktainer_verified_age_seconds{source="shop"}`:          "0",
+			`baktainer_drilled_age_seconds{source="shop"}`:           "0",
+			`baktainer_recovery_seconds{source="shop"}`:              "3",
+			`baktainer_runs_total{kind="drill",result="succeeded"}`:  "1",
 		} {
 			if got[name] != want {
 				t.Errorf("%s is %q, want %q", name, got[name], want)
