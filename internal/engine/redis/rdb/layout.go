@@ -152,15 +152,20 @@ func (p *Parser) keyRead(uint64) {
 	p.begin(MaxValue)
 }
 
-func (p *Parser) valueRead(uint64) {
+// valuesRead counts keys, of which the first may be one that ends by itself.
+func (p *Parser) valuesRead(keys int64) {
 	if _, known := p.summary.Keys[p.database]; known || len(p.summary.Keys) < MaxDatabases {
-		p.summary.Keys[p.database]++
+		p.summary.Keys[p.database] += keys
 		if p.expires != 0 {
 			p.summary.Expiring[p.database]++
 		}
 	}
-	expires := p.expires
 	p.expires, p.keep = 0, false
+}
+
+func (p *Parser) valueRead(uint64) {
+	expires := p.expires
+	p.valuesRead(1)
 	if p.handler == nil {
 		return
 	}

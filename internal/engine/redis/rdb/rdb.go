@@ -120,7 +120,9 @@ func (p *Parser) Write(b []byte) (int, error) {
 			p.fail(fmt.Errorf("%w: bytes follow the end mark", ErrMalformed))
 			break
 		}
-		rest = p.advance(rest)
+		if rest = p.strings(rest); len(rest) > 0 {
+			rest = p.advance(rest)
+		}
 	}
 	return len(b), nil
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc64"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -311,4 +313,18 @@ func FuzzParser(f *testing.F) {
 			t.Fatal("more values than bytes")
 		}
 	})
+}
+
+func TestChecksumOfManyBytes(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := range 200 {
+		data := make([]byte, n)
+		for i := range data {
+			data[i] = byte(random.Uint32())
+		}
+		before := random.Uint64()
+		if got, want := checksum(before, data), ^crc64.Update(^before, jones, data); got != want {
+			t.Fatalf("%d bytes: %x, want %x", n, got, want)
+		}
+	}
 }
