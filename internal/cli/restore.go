@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -29,7 +31,7 @@ func (f *restoreFlags) add(cmd *cobra.Command, where string) {
 
 func (a *app) restoreCommand() *cobra.Command {
 	var f restoreFlags
-	var detach bool
+	var detach, backupFirst bool
 	cmd := &cobra.Command{
 		Use: "restore SNAPSHOT|SOURCE", Short: "Bring a snapshot back, into a container or into files",
 		Long: `Bring a snapshot back: into the container that it came from, into another one, or into files.
@@ -40,7 +42,7 @@ A database that holds data is left alone unless --overwrite is given. What is wr
 the last byte of a dump is only handed over when the hash of all of it is right.`,
 		Example: examples(
 			"baktainer restore shop/db --dry-run",
-			"baktainer restore shop/db --overwrite",
+			"baktainer restore shop/db --overwrite --backup-first",
 			"baktainer restore shop/db@latest --to staging/db --select shop",
 			"baktainer restore shop/db@2026-03-01T03:00 --to container:scratch",
 			"baktainer restore shop/db --to file:shop.sql",
@@ -60,6 +62,11 @@ the last byte of a dump is only handed over when the hash of all of it is right.
 				if to.file != "" {
 					return a.export(ctx, to.file, f, fromController(client, snap))
 				}
+				if backupFirst && !f.dry {
+					if err := a.backupFirst(ctx, client, snap, to); err != nil {
+						return err
+					}
+				}
 				return a.restoreInto(ctx, client, snap, to, f, detach)
 			})
 		},
@@ -67,7 +74,30 @@ the last byte of a dump is only handed over when the hash of all of it is right.
 	f.add(cmd, "where to: SOURCE, container:NAME, file:PATH, or - for stdout. Default: the container that it came from")
 	cmd.Flags().StringVar(&f.agent, "agent", "", "the agent whose host has container:NAME, when there are several")
 	cmd.Flags().BoolVar(&detach, "detach", false, "do not wait")
+	cmd.Flags().BoolVar(&backupFirst, "backup-first", false, "back up the source that is restored into before anything in it is replaced; if that fails, nothing is")
 	return cmd
+}
+
+// backupFirst makes a snapshot of what a restore is about to replace.
+func (a *app) backupFirst(ctx context.Context, client pb.AdminServiceClient, snap *pb.Snapshot, to target) error {
+	if to.container != "" {
+		return problem.New(problem.InvalidInput, "--backup-first: container:%s is no source, and cannot be backed up", to.container).
+			WithHint("Give the container the label baktainer.backup=true, or leave the flag out.")
+	}
+	source := cmp.Or(to.source, snap.GetSource())
+	resp, err := client.StartBackup(ctx, &pb.StartBackupRequest{Sources: []string{source}, RequestId: rand.Text()})
+	if err != nil {
+		return fmt.Errorf("back up %s first: %w", source, err)
+	}
+	runs, err := a.watch(ctx, client, resp.GetRuns())
+	if err != nil {
+		return err
+	}
+	if err := outcome(runs[0]); err != nil {
+		return problem.Wrap(problem.CodeOf(err), err, "nothing was restored: the backup of %s before it failed", source).WithReason(problem.ReasonOf(err))
+	}
+	a.say("What is in %s now is in snapshot %s.", source, runs[0].GetSnapshot())
+	return nil
 }
 
 // restoreInto restores into a container, through the agent of its host.

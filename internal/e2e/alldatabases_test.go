@@ -112,7 +112,10 @@ func allOfMariaDB(t *testing.T, u *up) {
 	u.verify(t, s)
 	mysqlQuery(t, c, client, "shop", "DROP DATABASE `Büro; 2`; DROP USER accountant@'%'")
 	mariadb.wreck(t, c)
-	r := u.cli(t, "restore", s.ID, "--overwrite")
+	r := u.cli(t, "restore", s.ID, "--overwrite", "--backup-first")
+	if wrecked := u.snapshots(t, c.source()); len(wrecked) != 2 || !strings.Contains(r.stderr, wrecked[0].ID) {
+		t.Errorf("what was replaced was not backed up before: %s", sprintJSON(wrecked))
+	}
 	t.Logf("restore of all:\n%s", r.text())
 	if after := all(); after != before {
 		t.Errorf("it is not what was backed up:\n%s\nit was:\n%s", after, before)
