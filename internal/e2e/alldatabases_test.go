@@ -94,6 +94,17 @@ func allOfPostgres(t *testing.T, u *up) {
 	if !reflect.DeepEqual(diff, want) {
 		t.Errorf("what changed:\n%s", u.ok(t, "snapshot", "diff", s.ID, second.ID))
 	}
+
+	// What a restore is about to replace is backed up before, if that is
+	// asked for.
+	r = u.cli(t, "restore", s.ID, "--overwrite", "--backup-first")
+	t.Logf("restore with a backup before it:\n%s", r.text())
+	if kept := u.snapshots(t, c.source()); len(kept) != 3 || !strings.Contains(r.stderr, kept[0].ID) {
+		t.Errorf("what was replaced was not backed up before: %s", sprintJSON(kept))
+	}
+	if after := all(); after != before {
+		t.Errorf("it is not what was backed up:\n%s\nit was:\n%s", after, before)
+	}
 }
 
 func allOfMariaDB(t *testing.T, u *up) {
@@ -112,10 +123,7 @@ func allOfMariaDB(t *testing.T, u *up) {
 	u.verify(t, s)
 	mysqlQuery(t, c, client, "shop", "DROP DATABASE `Büro; 2`; DROP USER accountant@'%'")
 	mariadb.wreck(t, c)
-	r := u.cli(t, "restore", s.ID, "--overwrite", "--backup-first")
-	if wrecked := u.snapshots(t, c.source()); len(wrecked) != 2 || !strings.Contains(r.stderr, wrecked[0].ID) {
-		t.Errorf("what was replaced was not backed up before: %s", sprintJSON(wrecked))
-	}
+	r := u.cli(t, "restore", s.ID, "--overwrite")
 	t.Logf("restore of all:\n%s", r.text())
 	if after := all(); after != before {
 		t.Errorf("it is not what was backed up:\n%s\nit was:\n%s", after, before)
