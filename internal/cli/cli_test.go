@@ -172,6 +172,7 @@ func TestGolden(t *testing.T) {
 		{"restore-backup-first", &fake{}, "restore shop/db --overwrite --backup-first"},
 		{"restore-backup-first-failed", &fake{ends: map[string]*pb.Run{"shop/db": {State: pb.RunState_RUN_STATE_FAILED, Failure: wrongPassword("")}}}, "restore shop/db --overwrite --backup-first"},
 		{"restore-backup-first-what", &fake{}, "restore shop/db --to container:x --backup-first"},
+		{"restore-backup-first-file", &fake{}, "restore shop/db --to file:x.sql --backup-first"},
 		{"restore-failed", &fake{ends: map[string]*pb.Run{"shop/db": {State: pb.RunState_RUN_STATE_FAILED, Failure: wrongPassword("")}}}, "restore shop/db"},
 		{"restore-wrong-target", &fake{}, "restore shop/db --to container:"},
 		{"dump-which", &fake{}, "dump shop/db"},

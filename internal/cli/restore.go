@@ -29,9 +29,14 @@ func (f *restoreFlags) add(cmd *cobra.Command, where string) {
 	flags.BoolVarP(&f.assent, "yes", "y", false, "do not ask before data is replaced")
 }
 
+// intoFlags are the flags of a restore through the controller.
+type intoFlags struct {
+	restoreFlags
+	detach, backupFirst bool
+}
+
 func (a *app) restoreCommand() *cobra.Command {
-	var f restoreFlags
-	var detach, backupFirst bool
+	var f intoFlags
 	cmd := &cobra.Command{
 		Use: "restore SNAPSHOT|SOURCE", Short: "Bring a snapshot back, into a container or into files",
 		Long: `Bring a snapshot back: into the container that it came from, into another one, or into files.
@@ -53,6 +58,11 @@ the last byte of a dump is only handed over when the hash of all of it is right.
 			if err != nil {
 				return err
 			}
+			if f.backupFirst {
+				if err := to.canBeBackedUp(); err != nil {
+					return err
+				}
+			}
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
 				snap, err := a.findSnapshot(ctx, client, args[0])
 				if err != nil {
@@ -60,31 +70,34 @@ the last byte of a dump is only handed over when the hash of all of it is right.
 				}
 				a.noteMarks(snap)
 				if to.file != "" {
-					return a.export(ctx, to.file, f, fromController(client, snap))
+					return a.export(ctx, to.file, f.restoreFlags, fromController(client, snap))
 				}
-				if backupFirst && !f.dry {
-					if err := a.backupFirst(ctx, client, snap, to); err != nil {
-						return err
-					}
-				}
-				return a.restoreInto(ctx, client, snap, to, f, detach)
+				return a.restoreInto(ctx, client, snap, to, f)
 			})
 		},
 	}
 	f.add(cmd, "where to: SOURCE, container:NAME, file:PATH, or - for stdout. Default: the container that it came from")
 	cmd.Flags().StringVar(&f.agent, "agent", "", "the agent whose host has container:NAME, when there are several")
-	cmd.Flags().BoolVar(&detach, "detach", false, "do not wait")
-	cmd.Flags().BoolVar(&backupFirst, "backup-first", false, "back up the source that is restored into before anything in it is replaced; if that fails, nothing is")
+	cmd.Flags().BoolVar(&f.detach, "detach", false, "do not wait")
+	cmd.Flags().BoolVar(&f.backupFirst, "backup-first", false, "back up the source that is restored into before anything in it is replaced; if that fails, nothing is")
 	return cmd
 }
 
-// backupFirst makes a snapshot of what a restore is about to replace.
-func (a *app) backupFirst(ctx context.Context, client pb.AdminServiceClient, snap *pb.Snapshot, to target) error {
-	if to.container != "" {
-		return problem.New(problem.InvalidInput, "--backup-first: container:%s is no source, and cannot be backed up", to.container).
+// canBeBackedUp says why what is restored into cannot be backed up before.
+func (t target) canBeBackedUp() error {
+	switch {
+	case t.file != "":
+		return problem.New(problem.InvalidInput, "--backup-first is for restoring into a source, and --to names files").
+			WithHint("Leave one of the two out.")
+	case t.container != "":
+		return problem.New(problem.InvalidInput, "--backup-first: container:%s is no source, and cannot be backed up", t.container).
 			WithHint("Give the container the label baktainer.backup=true, or leave the flag out.")
 	}
-	source := cmp.Or(to.source, snap.GetSource())
+	return nil
+}
+
+// backupFirst makes a snapshot of what a restore is about to replace.
+func (a *app) backupFirst(ctx context.Context, client pb.AdminServiceClient, source string) error {
 	resp, err := client.StartBackup(ctx, &pb.StartBackupRequest{Sources: []string{source}, RequestId: rand.Text()})
 	if err != nil {
 		return fmt.Errorf("back up %s first: %w", source, err)
@@ -93,15 +106,19 @@ func (a *app) backupFirst(ctx context.Context, client pb.AdminServiceClient, sna
 	if err != nil {
 		return err
 	}
+	if len(runs) != 1 {
+		return problem.New(problem.Internal, "nothing was restored: the controller began %d backups of %s, and one was asked for", len(runs), source)
+	}
 	if err := outcome(runs[0]); err != nil {
-		return problem.Wrap(problem.CodeOf(err), err, "nothing was restored: the backup of %s before it failed", source).WithReason(problem.ReasonOf(err))
+		return problem.Wrap(problem.CodeOf(err), err, "nothing was restored: the backup of %s before it failed", source).WithReason(problem.ReasonOf(err)).
+			WithDetails("Without --backup-first it would be restored, and what is there now would be lost.")
 	}
 	a.say("What is in %s now is in snapshot %s.", source, runs[0].GetSnapshot())
 	return nil
 }
 
 // restoreInto restores into a container, through the agent of its host.
-func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, snap *pb.Snapshot, to target, f restoreFlags, detach bool) error {
+func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, snap *pb.Snapshot, to target, f intoFlags) error {
 	where := "source " + snap.GetSource()
 	switch {
 	case to.source != "":
@@ -109,8 +126,13 @@ func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, sna
 	case to.container != "":
 		where = "container " + to.container
 	}
-	if err := a.confirm(f, where); err != nil {
+	if err := a.confirm(f.restoreFlags, where); err != nil {
 		return err
+	}
+	if f.backupFirst && !f.dry {
+		if err := a.backupFirst(ctx, client, cmp.Or(to.source, snap.GetSource())); err != nil {
+			return err
+		}
 	}
 	resp, err := client.StartRestore(ctx, &pb.StartRestoreRequest{RequestId: rand.Text(), Restore: &pb.RestoreRequest{
 		Snapshot: snap.GetId(), TargetSource: to.source, TargetContainer: to.container, TargetAgent: f.agent,
@@ -120,7 +142,7 @@ func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, sna
 		return err
 	}
 	runs := []*pb.Run{resp.GetRun()}
-	if detach {
+	if f.detach {
 		return a.showStarted(runs, false)
 	}
 	if runs, err = a.watch(ctx, client, runs); err != nil {
