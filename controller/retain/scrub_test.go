@@ -2,11 +2,13 @@ package retain
 
 import (
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/baktainer/baktainer/controller/verify"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/store/faulty"
 )
 
 // A scrub reads again what nobody has for long, and records what it finds.
@@ -34,13 +36,26 @@ func TestScrub(t *testing.T) {
 	if s.snapshot(1).GetDamagedAt() == nil {
 		t.Error("damage was not found")
 	}
+	// What is damaged is recorded also when another one cannot be read now.
+	s.backup()
+	s.backup()
+	s.clock.Advance(31 * 24 * time.Hour)
+	shared := s.packs(s.snapshot(1))
+	own := slices.DeleteFunc(s.packs(s.snapshot(4)), func(id string) bool { return slices.Contains(shared, id) })
+	s.flip(repo.PackName("shop", own[0]))
+	scrub.Verifier.Store = faulty.Wrap(s.mem, faulty.Fault{Op: faulty.Get, Name: repo.ManifestName("shop", s.snapshot(3).GetId()), Kind: faulty.Fail})
+	scrub.Step(t.Context())
+	scrub.Verifier.Store = s.mem
+	if s.snapshot(4).GetDamagedAt() == nil || s.snapshot(3).GetDamagedAt() != nil || s.snapshot(3).GetVerifiedAt() != nil {
+		t.Errorf("one damaged, one out of reach: %v, %v", s.snapshot(4), s.snapshot(3))
+	}
 	// A store that is not there says nothing of what was in it.
 	s.backup()
 	s.clock.Advance(31 * 24 * time.Hour)
 	s.must(s.mem.Delete(t.Context(), repo.FormatName))
-	s.must(s.mem.Delete(t.Context(), repo.PackName("shop", s.packs(s.snapshot(3))[0])))
+	s.must(s.mem.Delete(t.Context(), repo.PackName("shop", s.packs(s.snapshot(5))[0])))
 	scrub.Step(t.Context())
-	if s.snapshot(3).GetDamagedAt() != nil {
+	if s.snapshot(5).GetDamagedAt() != nil {
 		t.Error("a store that is not there counts as damage")
 	}
 }

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -21,14 +22,19 @@ func (v *Verifier) Settle(ctx context.Context, list []*pb.Snapshot, log *slog.Lo
 		}
 		return nil
 	})
-	if err != nil || len(damaged) == 0 {
-		return err
+	// What was found is recorded also when the rest could not be looked at.
+	return errors.Join(err, v.recordDamage(ctx, damaged))
+}
+
+func (v *Verifier) recordDamage(ctx context.Context, damaged []string) error {
+	if len(damaged) == 0 {
+		return nil
 	}
 	// A store that is not there has lost everything; that says nothing of a snapshot.
 	if _, err := v.Store.Stat(ctx, repo.FormatName); err != nil {
 		return fmt.Errorf("the store has lost more than snapshots: %w", err)
 	}
-	err = v.Propose(ctx, &pb.Command{Actor: "verify", Command: &pb.Command_RecordDamage{RecordDamage: &pb.RecordDamage{Snapshots: damaged}}})
+	err := v.Propose(ctx, &pb.Command{Actor: "verify", Command: &pb.Command_RecordDamage{RecordDamage: &pb.RecordDamage{Snapshots: damaged}}})
 	if err != nil {
 		return fmt.Errorf("record what is damaged: %w", err)
 	}

@@ -28,6 +28,9 @@ const (
 	sandboxShared = 256 << 20 // of memory that processes share: PostgreSQL wants some
 	// sandboxAge is when one is removed whoever has made it: no drill takes as long.
 	sandboxAge = 7 * 24 * time.Hour
+	// unheardOf is when one of ours is removed that we know nothing of: the Engine made
+	// it, and its answer was lost.
+	unheardOf = 10 * time.Minute
 	// What is shown of its log.
 	logLines, logLine = 12, 300
 )
@@ -163,7 +166,8 @@ func (b *sandbox) remove(ctx context.Context) error {
 }
 
 // removeRooms removes throwaway containers that a crash of ours left behind, or
-// that could not be removed before, and very old ones of anybody's.
+// that could not be removed before, or whose making we were not told of, and very
+// old ones of anybody's.
 func (p *Provider) removeRooms(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
@@ -179,7 +183,8 @@ func (p *Provider) removeRooms(ctx context.Context) {
 		p.mu.Lock()
 		used, known := p.rooms[c.ID]
 		p.mu.Unlock()
-		left := known || owner == p.owner && made.Before(p.began) || p.clock.Now().Sub(made) > sandboxAge
+		age := p.clock.Now().Sub(made)
+		left := known || owner == p.owner && (made.Before(p.began) || age > unheardOf) || age > sandboxAge
 		if !is || used || !left {
 			continue
 		}

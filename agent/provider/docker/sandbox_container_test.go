@@ -12,6 +12,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/baktainer/baktainer/agent/provider"
+	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/label"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -110,15 +111,25 @@ func TestLeftOverThrowawayContainers(t *testing.T) {
 		made, err := time.Parse(time.RFC3339Nano, mine.Created)
 		return err == nil && time.Since(made) > 1100*time.Millisecond
 	})
-	fresh := newProvider(t, owned("me"))
+	now := clock.NewManual(time.Now())
+	fresh := newProvider(t, owned("me"), func(o *Options) { o.Clock = now })
 	_, used := room(t, fresh, left)
+	_, unheard := room(t, fresh, left) // as if the Engine's answer had been lost
+	fresh.mu.Lock()
+	delete(fresh.rooms, unheard.ID)
+	fresh.mu.Unlock()
 	there := func(id string) bool {
 		_, err := fresh.client.ContainerInspect(t.Context(), id)
 		return err == nil
 	}
 	fresh.removeRooms(t.Context())
 	fresh.removeOrphans(t.Context())
-	if there(mine.ID) || !there(theirs.ID) || !there(used.ID) {
-		t.Errorf("left over: %v, somebody else's: %v, in use: %v", there(mine.ID), there(theirs.ID), there(used.ID))
+	if there(mine.ID) || !there(theirs.ID) || !there(used.ID) || !there(unheard.ID) {
+		t.Errorf("left over: %v, somebody else's: %v, in use: %v, just made: %v", there(mine.ID), there(theirs.ID), there(used.ID), there(unheard.ID))
+	}
+	now.Advance(unheardOf + time.Minute)
+	fresh.removeRooms(t.Context())
+	if there(unheard.ID) || !there(theirs.ID) || !there(used.ID) {
+		t.Errorf("later, one that nobody knows of: %v, somebody else's: %v, in use: %v", there(unheard.ID), there(theirs.ID), there(used.ID))
 	}
 }
