@@ -184,8 +184,7 @@ func (p *Provider) removeRooms(ctx context.Context) {
 		used, known := p.rooms[c.ID]
 		p.mu.Unlock()
 		age := p.clock.Now().Sub(made)
-		before := made.Before(p.began.Truncate(time.Second)) // the Engine tells the time in seconds
-		left := known || owner == p.owner && (before || age > unheardOf) || age > sandboxAge
+		left := known || owner == p.owner && (made.Before(p.began) || age > unheardOf) || age > sandboxAge
 		if !is || used || !left {
 			continue
 		}

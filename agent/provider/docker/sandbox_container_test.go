@@ -107,13 +107,18 @@ func TestLeftOverThrowawayContainers(t *testing.T) {
 	left := provider.Sandbox{Run: "r1", Images: []string{probeImage}, Memory: 64 << 20, Blank: engine.Blank{Args: []string{"/probe", "wait"}}}
 	_, mine := room(t, old, left)
 	_, theirs := room(t, newProvider(t, owned("somebody-else")), left)
-	until(t, "a second has passed", func() bool { // the Engine tells the time in seconds
-		made, err := time.Parse(time.RFC3339Nano, mine.Created)
-		return err == nil && time.Since(made) > 1100*time.Millisecond
-	})
+	// The Engine tells the time in seconds.
+	aSecondAfter := func(made string) {
+		until(t, "a second has passed", func() bool {
+			at, err := time.Parse(time.RFC3339Nano, made)
+			return err == nil && time.Since(at) > 1100*time.Millisecond
+		})
+	}
+	aSecondAfter(mine.Created)
 	now := clock.NewManual(time.Now())
 	fresh := newProvider(t, owned("me"), func(o *Options) { o.Clock = now })
 	_, used := room(t, fresh, left)
+	aSecondAfter(used.Created)
 	_, unheard := room(t, fresh, left) // as if the Engine's answer had been lost
 	fresh.mu.Lock()
 	delete(fresh.rooms, unheard.ID)
