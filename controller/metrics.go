@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/baktainer/baktainer/controller/state"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -68,10 +69,10 @@ func (c *Controller) observe() (unregister func(), err error) {
 		put(leader, one(c.Node.IsLeader()))
 		counts := view.Counts()
 		there := 0
-		for state, word := range sourceWords {
-			put(sources, float64(counts.Sources[state]), attribute.String("state", word))
-			if state != pb.SourceState_SOURCE_STATE_GONE {
-				there += counts.Sources[state]
+		for at, word := range sourceWords {
+			put(sources, float64(counts.Sources[at]), attribute.String("state", word))
+			if at != pb.SourceState_SOURCE_STATE_GONE {
+				there += counts.Sources[at]
 			}
 		}
 		put(discovered, float64(there))
@@ -102,10 +103,10 @@ func (c *Controller) observe() (unregister func(), err error) {
 			for _, s := range view.Snapshots(src.GetName(), 1) {
 				put(age, now.Sub(s.GetCommittedAt().AsTime()).Seconds(), attribute.String("source", src.GetName()))
 			}
-			if s, err := view.FindSnapshot(src.GetName() + "@latest-verified"); err == nil {
+			if s, ok := view.Newest(src.GetName(), state.Proven); ok {
 				put(verified, now.Sub(s.GetCommittedAt().AsTime()).Seconds(), attribute.String("source", src.GetName()))
 			}
-			if s, err := view.FindSnapshot(src.GetName() + "@latest-drilled"); err == nil {
+			if s, ok := view.Newest(src.GetName(), state.Drilled); ok {
 				put(drilled, now.Sub(s.GetCommittedAt().AsTime()).Seconds(), attribute.String("source", src.GetName()))
 				put(recovery, s.GetRecovery().AsDuration().Seconds(), attribute.String("source", src.GetName()))
 			}

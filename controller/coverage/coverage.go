@@ -3,8 +3,10 @@
 package coverage
 
 import (
+	"slices"
 	"time"
 
+	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/condition"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
@@ -43,18 +45,12 @@ const drillPatience = 2
 // whose container is gone for good has no gaps: nobody waits for its backups.
 func Judge(f Facts) *pb.SourceCoverage {
 	c := &pb.SourceCoverage{Source: f.Source.GetName(), State: f.Source.GetState()}
-	for _, s := range f.Snapshots {
-		if s.GetVerifiedAt() != nil && s.GetDamagedAt() == nil {
-			// What a dump has is what there was when it began.
-			c.Restorable, c.RestorableAt = s.GetId(), s.GetStartedAt()
-			break
-		}
+	if i := slices.IndexFunc(f.Snapshots, state.Proven); i >= 0 {
+		// What a dump has is what there was when it began.
+		c.Restorable, c.RestorableAt = f.Snapshots[i].GetId(), f.Snapshots[i].GetStartedAt()
 	}
-	for _, s := range f.Snapshots {
-		if s.GetDrilledAt() != nil && s.GetDrillFailedAt() == nil && s.GetDamagedAt() == nil {
-			c.Drilled, c.DrilledFrom, c.Recovery = s.GetId(), s.GetStartedAt(), s.GetRecovery()
-			break
-		}
+	if i := slices.IndexFunc(f.Snapshots, state.Drilled); i >= 0 {
+		c.Drilled, c.DrilledFrom, c.Recovery = f.Snapshots[i].GetId(), f.Snapshots[i].GetStartedAt(), f.Snapshots[i].GetRecovery()
 	}
 	if f.Source.GetState() == pb.SourceState_SOURCE_STATE_GONE {
 		return c

@@ -134,12 +134,7 @@ func (f *Source) look(v *state.View, src *pb.Source) {
 	if f.Failures = streak.Failures; f.Failures > 0 {
 		f.Failure, f.Run = streak.Newest.GetFailure(), streak.Newest.GetId()
 	}
-	for _, r := range v.RunsOf(pb.RunKind_RUN_KIND_DRILL, f.Name, 0) {
-		if r.GetState() == pb.RunState_RUN_STATE_SUCCEEDED || r.GetState() == pb.RunState_RUN_STATE_FAILED {
-			f.Drill = r
-			break
-		}
-	}
+	f.Drill = v.LastDrill(f.Name)
 	for i, s := range v.Snapshots(f.Name, 0) {
 		if i == 0 {
 			f.LastSuccess, f.Snapshot, f.Strange = s.GetCommittedAt().AsTime(), s.GetId(), s.GetStrange()

@@ -18,7 +18,8 @@ type Verdict struct {
 	Origin    string
 	Schedules map[string]retention.Policy
 	// Frozen says why nothing is forgotten at present; empty: it may be.
-	Frozen string
+	Frozen  string
+	failing string // the part of it that is for backups that fail
 	// Floor is how many verified snapshots stay in any case.
 	Floor     int
 	Decisions []retention.Decision
@@ -73,7 +74,8 @@ func (r *Retain) Judge(view *state.View, source, what string) (Verdict, error) {
 			v.Schedules[s.GetId()] = p
 		}
 	}
-	v.Frozen = cmp.Or(v.Frozen, r.failing(view, source))
+	v.failing = r.failing(view, source)
+	v.Frozen = cmp.Or(v.Frozen, v.failing)
 	q := retention.Question{Policy: v.Policy, Least: least, Schedules: v.Schedules, Now: r.Clock.Now(), Zone: r.Zone, Frozen: v.Frozen}
 	for _, s := range view.Snapshots(source, 0) {
 		q.Snapshots = append(q.Snapshots, judged(s))
@@ -87,7 +89,7 @@ func (r *Retain) Judge(view *state.View, source, what string) (Verdict, error) {
 func judged(s *pb.Snapshot) retention.Snapshot {
 	j := retention.Snapshot{
 		ID: s.GetId(), Time: s.GetFireTime().AsTime(), Place: s.GetLedgerIndex(), Tags: s.GetTags(), Schedule: s.GetSchedule(),
-		Verified: s.GetVerifiedAt() != nil && s.GetDamagedAt() == nil, Damaged: s.GetDamagedAt() != nil,
+		Verified: state.Proven(s), Damaged: s.GetDamagedAt() != nil,
 	}
 	if s.GetHoldUntil() != nil {
 		j.HoldUntil, j.HoldReason = s.GetHoldUntil().AsTime(), s.GetHoldReason()
@@ -98,25 +100,13 @@ func judged(s *pb.Snapshot) retention.Snapshot {
 // failing says that the newest backups of a source failed, if so many did as stop
 // its retention. One that was cancelled says nothing.
 func (r *Retain) failing(view *state.View, source string) string {
-	failed := 0
-	for _, run := range view.Runs(source, 0) {
-		if run.GetKind() != pb.RunKind_RUN_KIND_BACKUP || run.GetSource() != source {
-			continue
-		}
-		switch run.GetState() {
-		case pb.RunState_RUN_STATE_SUCCEEDED:
-			return ""
-		case pb.RunState_RUN_STATE_FAILED:
-			failed++
-		}
-		if r.Freeze > 0 && failed == r.Freeze {
-			if failed == 1 {
-				return "the newest backup of " + source + " failed"
-			}
-			return fmt.Sprintf("the newest %d backups of %s failed", failed, source)
-		}
+	switch failures := view.Streak(source).Failures; {
+	case r.Freeze <= 0 || failures < r.Freeze:
+		return ""
+	case r.Freeze == 1:
+		return "the newest backup of " + source + " failed"
 	}
-	return ""
+	return fmt.Sprintf("the newest %d backups of %s failed", r.Freeze, source)
 }
 
 // atLeast is how many verified snapshots of a source stay whatever is pruned.

@@ -89,7 +89,7 @@ func (r *Retain) applyTo(ctx context.Context, source string) error {
 	if err != nil {
 		return err
 	}
-	r.note(v, r.failing(view, source))
+	r.note(v)
 	var failed []error
 	if again, err := r.verifyPending(ctx, v); err != nil {
 		failed = append(failed, err)
@@ -221,7 +221,7 @@ func (r *Retain) deletable(view *state.View, source string) (ids []string) {
 func (r *Retain) spared(view *state.View, source string, gone []string) []string {
 	short := r.atLeast(view, source)
 	for _, s := range view.Snapshots(source, 0) {
-		if judged(s).Verified {
+		if state.Proven(s) {
 			short--
 		}
 	}
@@ -230,7 +230,7 @@ func (r *Retain) spared(view *state.View, source string, gone []string) []string
 	for _, id := range gone { // newest first
 		s, _ := view.Snapshot(id)
 		switch {
-		case judged(s).Verified && short > 0:
+		case state.Proven(s) && short > 0:
 			short--
 		case s.GetUndoUntil() == nil && now.Before(s.GetForgottenAt().AsTime().Add(r.Undo)):
 		default:
@@ -259,10 +259,10 @@ func (r *Retain) hasLeftOvers(view *state.View, source string) bool {
 }
 
 // note remembers what was found of a source, and logs once that nothing of it is forgotten.
-func (r *Retain) note(v Verdict, failing string) {
+func (r *Retain) note(v Verdict) {
 	r.mu.Lock()
 	known := r.frozen[v.Source]
-	r.frozen[v.Source] = frozen{v.Frozen, failing}
+	r.frozen[v.Source] = frozen{v.Frozen, v.failing}
 	r.mu.Unlock()
 	if v.Frozen != "" && known.why != v.Frozen {
 		r.Logger.Warn("nothing is forgotten", "source", v.Source, "reason", v.Frozen)

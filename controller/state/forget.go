@@ -23,8 +23,8 @@ func counts(s *pb.Snapshot) bool { return s.GetForgottenAt() == nil }
 // forgotten says whether a snapshot is marked and still there.
 func forgotten(s *pb.Snapshot) bool { return s.GetForgottenAt() != nil && s.GetPrunedAt() == nil }
 
-// proven says whether a snapshot was found right, and not damaged since.
-func proven(s *pb.Snapshot) bool { return s.GetVerifiedAt() != nil && s.GetDamagedAt() == nil }
+// Proven says whether a snapshot was found right, and not damaged since.
+func Proven(s *pb.Snapshot) bool { return s.GetVerifiedAt() != nil && s.GetDamagedAt() == nil }
 
 // CheckForget says why the snapshots, by whole ids, may not be forgotten
 // together at a time; each reason is a problem of its own.
@@ -71,11 +71,11 @@ func (t table) protected(source string, leave map[string]bool, atLeast int) (wro
 				WithHint("Back the source up first."))
 		}
 		switch {
-		case proven(s) && !goes:
+		case Proven(s) && !goes:
 			if stay++; stay >= atLeast {
 				return wrong
 			}
-		case proven(s) && last == nil && !newest:
+		case Proven(s) && last == nil && !newest:
 			last = s
 		}
 		newest = false

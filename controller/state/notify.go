@@ -196,10 +196,7 @@ func (v *View) Streak(source string) (s Streak) {
 		s.Oldest = r
 		break
 	}
-	for r := range rows[*pb.Run](v.table, tableRuns, indexSource, sourceKey(source), true) {
-		if r.GetKind() != pb.RunKind_RUN_KIND_BACKUP || r.GetState() != pb.RunState_RUN_STATE_FAILED && r.GetState() != pb.RunState_RUN_STATE_SUCCEEDED {
-			continue
-		}
+	for r := range only(v.newestRuns(source), func(r *pb.Run) bool { return decided(r, pb.RunKind_RUN_KIND_BACKUP) }) {
 		if s.Newest == nil {
 			s.Newest = r
 		}
@@ -209,4 +206,18 @@ func (v *View) Streak(source string) (s Streak) {
 		s.Failures++
 	}
 	return s
+}
+
+// LastDrill is the newest drill of a source that succeeded or failed, among the runs
+// that are kept; nil: there is none.
+func (v *View) LastDrill(source string) *pb.Run {
+	for r := range only(v.newestRuns(source), func(r *pb.Run) bool { return decided(r, pb.RunKind_RUN_KIND_DRILL) }) {
+		return r
+	}
+	return nil
+}
+
+// decided says whether a run is of a kind, and succeeded or failed.
+func decided(r *pb.Run, kind pb.RunKind) bool {
+	return r.GetKind() == kind && (r.GetState() == pb.RunState_RUN_STATE_SUCCEEDED || r.GetState() == pb.RunState_RUN_STATE_FAILED)
 }

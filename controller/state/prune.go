@@ -88,7 +88,7 @@ func (t table) losesProof(source string, ids []string, atLeast int) error {
 	}
 	for s := range rows[*pb.Snapshot](t, tableSnapshots, indexSource, sourceKey(source), true) {
 		switch {
-		case !proven(s) || s.GetPrunedAt() != nil:
+		case !Proven(s) || s.GetPrunedAt() != nil:
 		case counts(s) || !leave[s.GetId()]:
 			if stay++; stay >= atLeast {
 				return nil

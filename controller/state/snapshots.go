@@ -100,14 +100,24 @@ func (v *View) FindSnapshot(ref string) (*pb.Snapshot, error) {
 		WithHint("Give more characters of its id: %s or %s, for example.", found[0].GetId(), found[1].GetId())
 }
 
-// newest finds the newest snapshot of a source of which something is so.
+// Newest gives the newest snapshot of a source of which something is so.
+func (v *View) Newest(source string, so func(*pb.Snapshot) bool) (*pb.Snapshot, bool) {
+	for s := range rows[*pb.Snapshot](v.table, tableSnapshots, indexCounted, sourceKey(source), true) {
+		if so(s) {
+			return s, true
+		}
+	}
+	return nil, false
+}
+
+// newest finds the snapshot that SOURCE@which means.
 func (v *View) newest(source, which string) (*pb.Snapshot, error) {
 	wanted := map[string]struct {
 		so   func(*pb.Snapshot) bool
 		none string
 	}{
 		"latest":          {func(*pb.Snapshot) bool { return true }, "has no snapshot"},
-		"latest-verified": {func(s *pb.Snapshot) bool { return s.GetVerifiedAt() != nil && s.GetDamagedAt() == nil }, "has no snapshot that was verified"},
+		"latest-verified": {Proven, "has no snapshot that was verified"},
 		"latest-drilled":  {Drilled, "has no snapshot that a drill has restored"},
 	}
 	w, ok := wanted[which]
@@ -119,10 +129,8 @@ func (v *View) newest(source, which string) (*pb.Snapshot, error) {
 		return nil, problem.New(problem.InvalidInput, "%.200q is no snapshot", source+"@"+which).
 			WithHint("After the @ comes latest, latest-verified, latest-drilled, or a time such as 2026-03-01T15:04:05Z.")
 	}
-	for s := range rows[*pb.Snapshot](v.table, tableSnapshots, indexCounted, sourceKey(source), true) {
-		if w.so(s) {
-			return s, nil
-		}
+	if s, ok := v.Newest(source, w.so); ok {
+		return s, nil
 	}
 	return nil, problem.New(problem.NotFound, "the source %q %s", source, w.none).WithReason(ReasonNoSnapshot)
 }

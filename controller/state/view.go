@@ -1,6 +1,8 @@
 package state
 
 import (
+	"iter"
+
 	"github.com/hashicorp/go-memdb"
 
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -61,22 +63,19 @@ func (v *View) Run(id string) (*pb.Run, bool) {
 // Runs lists runs, newest first, at most limit of them when it is positive; of
 // one source unless that is empty.
 func (v *View) Runs(source string, limit int) []*pb.Run {
+	return collect(v.newestRuns(source), limit)
+}
+
+func (v *View) newestRuns(source string) iter.Seq[*pb.Run] {
 	if source == "" {
-		return collect(rows[*pb.Run](v.table, tableRuns, indexTime, "", true), limit)
+		return rows[*pb.Run](v.table, tableRuns, indexTime, "", true)
 	}
-	return collect(rows[*pb.Run](v.table, tableRuns, indexSource, sourceKey(source), true), limit)
+	return rows[*pb.Run](v.table, tableRuns, indexSource, sourceKey(source), true)
 }
 
 // RunsOf lists runs of one kind, or of all when that is unspecified, as Runs does.
 func (v *View) RunsOf(kind pb.RunKind, source string, limit int) []*pb.Run {
-	if kind == pb.RunKind_RUN_KIND_UNSPECIFIED {
-		return v.Runs(source, limit)
-	}
-	table, index, key := v.table, indexTime, ""
-	if source != "" {
-		index, key = indexSource, sourceKey(source)
-	}
-	return collect(only(rows[*pb.Run](table, tableRuns, index, key, true), func(r *pb.Run) bool { return r.GetKind() == kind }), limit)
+	return collect(only(v.newestRuns(source), func(r *pb.Run) bool { return kind == pb.RunKind_RUN_KIND_UNSPECIFIED || r.GetKind() == kind }), limit)
 }
 
 // ActiveRuns lists the runs that are queued or leased, oldest first.
