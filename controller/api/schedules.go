@@ -204,7 +204,7 @@ func (s *Schedules) fires(all []*pb.Schedule, source string, after time.Time, co
 			list = append(list, planned{p, f.At, o.Next(f.At), scheduler.OfDrills(kept)})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b planned) int { return cmp.Or(a.at.Compare(b.at), rarer(a, b)) })
+	slices.SortStableFunc(list, func(a, b planned) int { return cmp.Or(a.at.Compare(b.at), scheduler.Rarer(a.next, b.next)) })
 	list = list[:min(count, len(list))]
 	out := make([]*pb.PlannedFire, len(list))
 	for i, p := range list {
@@ -216,27 +216,14 @@ func (s *Schedules) fires(all []*pb.Schedule, source string, after time.Time, co
 	return out
 }
 
-// rarer puts the schedule first that fires again later, or never.
-func rarer(a, b planned) int {
-	if a.next.IsZero() != b.next.IsZero() {
-		if a.next.IsZero() {
-			return -1
-		}
-		return 1
-	}
-	return b.next.Compare(a.next)
-}
-
 func shown(t time.Time, zone *time.Location) string {
 	return t.In(zone).Format("2006-01-02 15:04:05 MST -07:00")
 }
 
 func fromSpec(id string, spec *pb.ScheduleSpec) *pb.Schedule {
-	return &pb.Schedule{
-		Id: id, Cron: spec.GetCron(), Timezone: spec.GetTimezone(), Splay: spec.GetSplay(), Blackout: spec.GetBlackout(), StartingDeadline: spec.GetStartingDeadline(),
-		CatchUp: spec.GetCatchUp(), Concurrency: spec.GetConcurrency(), Priority: spec.GetPriority(), Retention: spec.GetRetention(),
-		Origin: pb.ScheduleOrigin_SCHEDULE_ORIGIN_API,
-	}
+	kept := scheduler.FromSpec(spec)
+	kept.Id, kept.Origin = id, pb.ScheduleOrigin_SCHEDULE_ORIGIN_API
+	return kept
 }
 
 // wrong tells all that is wrong with a schedule.

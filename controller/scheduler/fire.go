@@ -127,13 +127,14 @@ func (s *Scheduler) group(view *state.View, firings []*firing) []owed {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b owed) int {
-		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.after, b.after), rarer(a.next, b.next), cmp.Compare(a.kept.GetId(), b.kept.GetId()))
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.after, b.after), Rarer(a.next, b.next), cmp.Compare(a.kept.GetId(), b.kept.GetId()))
 	})
 	return all
 }
 
-// rarer orders next fire times: none first, then the latest.
-func rarer(a, b time.Time) int {
+// Rarer orders schedules of one fire time by when they fire next: first the one that
+// never does again, then the latest.
+func Rarer(a, b time.Time) int {
 	switch {
 	case a.IsZero() && b.IsZero():
 		return 0

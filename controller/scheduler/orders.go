@@ -25,6 +25,14 @@ func OrderOf(s *pb.Schedule, usual *time.Location) (schedule.Order, []schedule.F
 	return o, faults
 }
 
+// FromSpec is a schedule of backups that says what a spec on the wire does.
+func FromSpec(spec *pb.ScheduleSpec) *pb.Schedule {
+	return &pb.Schedule{
+		Cron: spec.GetCron(), Timezone: spec.GetTimezone(), Splay: spec.GetSplay(), Blackout: spec.GetBlackout(), StartingDeadline: spec.GetStartingDeadline(),
+		CatchUp: spec.GetCatchUp(), Concurrency: spec.GetConcurrency(), Priority: spec.GetPriority(), Retention: spec.GetRetention(),
+	}
+}
+
 // OfDrills says whether a schedule makes drills rather than backups.
 func OfDrills(s *pb.Schedule) bool { return s.GetKind() == pb.RunKind_RUN_KIND_DRILL }
 

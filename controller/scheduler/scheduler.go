@@ -100,7 +100,10 @@ func New(o Options) (*Scheduler, error) {
 		})
 	}
 	for _, several := range o.Schedules {
-		kept := s.fromSpec(several.Spec)
+		kept := s.zoned(&pb.Schedule{
+			Cron: several.Cron, Timezone: several.Timezone, Splay: several.Splay, Blackout: several.Blackout, StartingDeadline: several.Deadline,
+			CatchUp: several.CatchUp, Concurrency: several.Concurrency, Priority: several.Priority, Retention: several.Retention,
+		})
 		kept.Id, kept.Origin, kept.Patterns = several.Name, pb.ScheduleOrigin_SCHEDULE_ORIGIN_CONFIG, several.Sources
 		add(kept)
 	}
@@ -110,11 +113,8 @@ func New(o Options) (*Scheduler, error) {
 	return s, nil
 }
 
-func (s *Scheduler) fromSpec(spec schedule.Spec) *pb.Schedule {
-	kept := &pb.Schedule{
-		Cron: spec.Cron, Timezone: spec.Timezone, Splay: spec.Splay, Blackout: spec.Blackout, StartingDeadline: spec.Deadline,
-		CatchUp: spec.CatchUp, Concurrency: spec.Concurrency, Priority: spec.Priority, Retention: spec.Retention,
-	}
+// zoned gives a schedule that names no zone the usual one.
+func (s *Scheduler) zoned(kept *pb.Schedule) *pb.Schedule {
 	if kept.Timezone == "" {
 		kept.Timezone = s.Zone.String()
 	}
@@ -252,10 +252,7 @@ func (s *Scheduler) differences(view *state.View, now time.Time) (set []*pb.Sche
 }
 
 func (s *Scheduler) fromLabels(source string, spec *pb.ScheduleSpec) *pb.Schedule {
-	kept := s.fromSpec(schedule.Spec{
-		Cron: spec.GetCron(), Timezone: spec.GetTimezone(), Splay: spec.GetSplay(), Blackout: spec.GetBlackout(), Deadline: spec.GetStartingDeadline(),
-		CatchUp: spec.GetCatchUp(), Concurrency: spec.GetConcurrency(), Priority: spec.GetPriority(), Retention: spec.GetRetention(),
-	})
+	kept := s.zoned(FromSpec(spec))
 	kept.Kind = spec.GetKind()
 	kept.Id, kept.Source, kept.Origin = state.ScheduleID(source, spec.GetName()), source, pb.ScheduleOrigin_SCHEDULE_ORIGIN_LABEL
 	return kept

@@ -59,7 +59,7 @@ func (w *writer) commitRun(c *pb.CommitRun) error {
 	sealed := SnapshotOf(entry)
 	sealed.Schedule, sealed.ImageDigest = r.GetSchedule(), cut(s.GetImageDigest(), maxDigest)
 	for _, what := range s.GetStrange()[:min(len(s.GetStrange()), maxStrange)] {
-		sealed.Strange = append(sealed.Strange, cut(what, maxScheduleText))
+		sealed.Strange = append(sealed.Strange, cut(what, maxStrangeText))
 	}
 	if _, taken := first[*pb.Snapshot](w.table, tableSnapshots, indexFire, sourceKey(s.GetSource())+timeKey(sealed.GetFireTime())); taken {
 		return refuse(ReasonDuplicate, "the source has a snapshot of that fire time").WithSource(r.GetSource())
@@ -73,8 +73,11 @@ func (w *writer) commitRun(c *pb.CommitRun) error {
 // maxDigest bounds the digest of an image, in bytes.
 const maxDigest = 128
 
-// maxStrange is how many strange things of a snapshot are kept.
-const maxStrange = 20
+// Bounds of the strange things of a snapshot that are kept: how many, and bytes of each.
+const (
+	maxStrange     = 20
+	maxStrangeText = 512
+)
 
 func (w *writer) recordVerification(c *pb.RecordVerification) error {
 	s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, c.GetSnapshot())

@@ -22,11 +22,8 @@ const DefaultSchedule = "default"
 // KeptSkipped is how many fires that were passed over a schedule remembers.
 const KeptSkipped = 16
 
-// maxScheduleText bounds each text of a schedule, in bytes, and maxPatterns how
-// many patterns it has.
-const (
-	maxScheduleText = 512
-)
+// maxScheduleText bounds each text of a schedule, in bytes.
+const maxScheduleText = 512
 
 // ScheduleID is the id of a source's schedule. No source's name has a colon in
 // it, so that it is no other source's, and none of several sources.
