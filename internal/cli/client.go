@@ -19,23 +19,22 @@ import (
 // withController connects to the controller, does the work, and explains an
 // error that means that none answers.
 func (a *app) withController(cmd *cobra.Command, work func(context.Context, pb.AdminServiceClient) error) error {
-	return a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) error {
-		return work(ctx, pb.NewAdminServiceClient(conn))
-	})
+	return a.connected(cmd, with(pb.NewAdminServiceClient, work))
 }
 
 // withCluster is withController for what is about the cluster itself.
 func (a *app) withCluster(cmd *cobra.Command, work func(context.Context, pb.ClusterServiceClient) error) error {
-	return a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) error {
-		return work(ctx, pb.NewClusterServiceClient(conn))
-	})
+	return a.connected(cmd, with(pb.NewClusterServiceClient, work))
 }
 
 // withRetention is withController for what is kept, and how long.
 func (a *app) withRetention(cmd *cobra.Command, work func(context.Context, pb.RetentionServiceClient) error) error {
-	return a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) error {
-		return work(ctx, pb.NewRetentionServiceClient(conn))
-	})
+	return a.connected(cmd, with(pb.NewRetentionServiceClient, work))
+}
+
+// with is work that wants a client of one service rather than a connection.
+func with[C any](client func(grpc.ClientConnInterface) C, work func(context.Context, C) error) func(context.Context, grpc.ClientConnInterface) error {
+	return func(ctx context.Context, conn grpc.ClientConnInterface) error { return work(ctx, client(conn)) }
 }
 
 func (a *app) connected(cmd *cobra.Command, work func(context.Context, grpc.ClientConnInterface) error) error {
@@ -98,13 +97,24 @@ func (a *app) findSnapshot(ctx context.Context, client pb.AdminServiceClient, re
 	return resp.GetSnapshot(), nil
 }
 
+// clockForms are those in which people write a moment as the clock on the wall shows it.
+var clockForms = []string{time.DateTime, "2006-01-02 15:04", "2006-01-02T15:04"}
+
+// readMoment reads RFC 3339, or one of these forms on the clocks of the zone.
+func readMoment(text string, zone *time.Location, forms ...string) (time.Time, bool) {
+	for _, form := range append([]string{time.RFC3339}, forms...) {
+		if at, err := time.ParseInLocation(form, text, zone); err == nil {
+			return at, true
+		}
+	}
+	return time.Time{}, false
+}
+
 // pointInTime reads a time as clocks here show it, unless it says otherwise. A day
 // means its end.
 func (a *app) pointInTime(text string) (time.Time, bool) {
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, "2006-01-02 15:04"} {
-		if at, err := time.ParseInLocation(layout, text, a.zone); err == nil {
-			return at, true
-		}
+	if at, ok := readMoment(text, a.zone, append([]string{"2006-01-02T15:04:05"}, clockForms...)...); ok {
+		return at, true
 	}
 	day, err := time.ParseInLocation(time.DateOnly, text, a.zone)
 	return day.AddDate(0, 0, 1).Add(-time.Second), err == nil

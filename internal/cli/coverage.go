@@ -79,11 +79,7 @@ func viewCoverage(resp *pb.GetCoverageResponse, now time.Time) coverageView {
 	for _, s := range resp.GetSources() {
 		c := &coveredView{
 			Name: s.GetSource(), State: word(s.GetState().String(), "SOURCE_STATE_"), Restorable: s.GetRestorable(),
-			RestorableAt: moment(s.GetRestorableAt()), Drilled: s.GetDrilled(), DrilledFrom: moment(s.GetDrilledFrom()), Gaps: []gapView{},
-		}
-		if s.GetRecovery() != nil {
-			took := s.GetRecovery().AsDuration().Seconds()
-			c.Recovery = &took
+			RestorableAt: moment(s.GetRestorableAt()), Drilled: s.GetDrilled(), DrilledFrom: moment(s.GetDrilledFrom()), Recovery: secondsOf(s.GetRecovery()), Gaps: []gapView{},
 		}
 		if c.RestorableAt != nil {
 			age := int64(now.Sub(*c.RestorableAt).Seconds())
@@ -122,19 +118,12 @@ func (v coverageView) verdict() string {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{amiss, "of " + counted(len(v.Sources), "source") + " not covered"}, {len(v.Unlabelled), "without a label"}, {len(v.Conditions), "amiss with agents or stores"}} {
+	}{{amiss, "of " + several(int64(len(v.Sources)), "source") + " not covered"}, {len(v.Unlabelled), "without a label"}, {len(v.Conditions), "amiss with agents or stores"}} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}
 	}
 	return strings.Join(parts, ", ")
-}
-
-func counted(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 func (a *app) showCoverage(v coverageView) {

@@ -105,16 +105,10 @@ func viewDrill(d *pb.DrillResult) *drillView {
 	if d == nil {
 		return nil
 	}
-	v := &drillView{Passed: d.GetPassed(), Objects: d.GetObjects(), Rows: d.GetRows(), Assertions: d.GetAssertions(), Image: d.GetImage()}
-	if d.GetReady() != nil {
-		s := d.GetReady().AsDuration().Seconds()
-		v.Ready = &s
+	return &drillView{
+		Passed: d.GetPassed(), Ready: secondsOf(d.GetReady()), Restored: secondsOf(d.GetRestored()),
+		Objects: d.GetObjects(), Rows: d.GetRows(), Assertions: d.GetAssertions(), Image: d.GetImage(),
 	}
-	if d.GetRestored() != nil {
-		s := d.GetRestored().AsDuration().Seconds()
-		v.Restored = &s
-	}
-	return v
 }
 
 func (a *app) showDrills(runs []*pb.Run) error {

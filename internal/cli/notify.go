@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
 
 	"github.com/baktainer/baktainer/internal/condition"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -70,9 +69,7 @@ notify-file names a file with the URLs of those who are; docs/notifications.md h
 }
 
 func (a *app) withNotify(cmd *cobra.Command, work func(context.Context, pb.NotifyServiceClient) error) error {
-	return a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) error {
-		return work(ctx, pb.NewNotifyServiceClient(conn))
-	})
+	return a.connected(cmd, with(pb.NewNotifyServiceClient, work))
 }
 
 func (a *app) notifyList() *cobra.Command {
@@ -151,11 +148,13 @@ Exit status: 0 all services took it, 1 none did, 3 some did not.`,
 
 func (a *app) showTests(tests []*testView) error {
 	var names, wrong []string
+	failed := 0
 	rows := make([][]string, len(tests))
 	for i, t := range tests {
 		result := "done"
 		if names = append(names, t.Channel); !t.OK {
 			result = "failed"
+			failed++
 			wrong = append(wrong, t.Channel+": "+t.Error)
 			if t.Hint != "" {
 				wrong = append(wrong, "  → "+t.Hint)
@@ -165,12 +164,6 @@ func (a *app) showTests(tests []*testView) error {
 	}
 	if err := a.print(tests, names, func() { a.table([]string{"CHANNEL", "RESULT"}, rows) }); err != nil {
 		return err
-	}
-	failed := 0
-	for _, t := range tests {
-		if !t.OK {
-			failed++
-		}
 	}
 	switch failed {
 	case 0:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/term"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/internal/problem"
@@ -175,6 +176,15 @@ func moment(t *timestamppb.Timestamp) *time.Time {
 	}
 	at := t.AsTime()
 	return &at
+}
+
+// secondsOf is a length of time for JSON, nil when it is not set.
+func secondsOf(d *durationpb.Duration) *float64 {
+	if d == nil {
+		return nil
+	}
+	s := d.AsDuration().Seconds()
+	return &s
 }
 
 // when is a time for a table: how long ago, or how far ahead.

@@ -90,9 +90,7 @@ one source or of several. docs/schedules.md has what they mean.`,
 
 // withSchedules is withController for schedules.
 func (a *app) withSchedules(cmd *cobra.Command, work func(context.Context, pb.ScheduleServiceClient) error) error {
-	return a.connected(cmd, func(ctx context.Context, conn grpc.ClientConnInterface) error {
-		return work(ctx, pb.NewScheduleServiceClient(conn))
-	})
+	return a.connected(cmd, with(pb.NewScheduleServiceClient, work))
 }
 
 func (a *app) scheduleList() *cobra.Command {

@@ -187,13 +187,8 @@ func parseMoment(text string, now time.Time, zone *time.Location) (time.Time, er
 		d, err := schedule.ParseDuration(ahead)
 		return now.Add(d), err
 	}
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
+	if at, ok := readMoment(text, zone, append([]string{time.DateOnly}, clockForms...)...); ok {
 		return at, nil
-	}
-	for _, form := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", time.DateOnly} {
-		if at, err := time.ParseInLocation(form, text, zone); err == nil {
-			return at, nil
-		}
 	}
 	if clock, err := time.Parse("15:04", text); err == nil {
 		local := now.In(zone)

@@ -195,11 +195,7 @@ func viewSnapshot(s *pb.Snapshot) *snapshotView {
 		Root: hex.EncodeToString(s.GetRoot()), Stores: list(s.GetStores()), LedgerIndex: s.GetLedgerIndex(), Hash: hex.EncodeToString(s.GetHash()),
 	}
 	v.Strange = s.GetStrange()
-	v.DrilledAt, v.DrillFailedAt = moment(s.GetDrilledAt()), moment(s.GetDrillFailedAt())
-	if s.GetRecovery() != nil {
-		took := s.GetRecovery().AsDuration().Seconds()
-		v.Recovery = &took
-	}
+	v.DrilledAt, v.DrillFailedAt, v.Recovery = moment(s.GetDrilledAt()), moment(s.GetDrillFailedAt()), secondsOf(s.GetRecovery())
 	for _, st := range s.GetStreams() {
 		v.Streams = append(v.Streams, streamView{st.GetName(), st.GetKind(), st.GetDatabase(), st.GetFormat(), st.GetSize(), hex.EncodeToString(st.GetSha256())})
 	}
