@@ -41,8 +41,7 @@ func (c *Channel) send(ctx context.Context, m *outgoing) error {
 	if err == nil {
 		return nil
 	}
-	p := problem.New(problem.Failed, "%s", c.masker.mask(err)).WithHint("%s", hintOf(err))
-	return p
+	return problem.New(problem.Failed, "%s", c.masker.mask(err)).WithHint("%s", hintOf(err))
 }
 
 // explained is an error with what to do about it.

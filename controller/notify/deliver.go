@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/internal/clock"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -21,8 +20,6 @@ const (
 	giveUp     = 24 * time.Hour
 	giveUpPing = time.Hour
 )
-
-func stamp(t time.Time) *timestamppb.Timestamp { return timestamppb.New(t) }
 
 // deliver tells a channel's share of the events until ctx ends. What happens
 // while it waits, for more events, for its turn or for a server that is down, is

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/condition"
@@ -242,7 +244,7 @@ func (n *Notifier) wants(c *Channel, e *pb.ConditionEvent) bool {
 func (n *Notifier) settle(ctx context.Context, c *Channel, sequence uint64, sent *time.Time) {
 	ch := &pb.Channel{Name: c.Name, Sequence: sequence}
 	if sent != nil {
-		ch.SentAt = stamp(*sent)
+		ch.SentAt = timestamppb.New(*sent)
 	}
 	n.again(ctx, "it is not noted yet what was told", func(ctx context.Context) error {
 		err := n.propose(ctx, &pb.Command{Command: &pb.Command_SettleChannels{SettleChannels: &pb.SettleChannels{Channels: []*pb.Channel{ch}}}})

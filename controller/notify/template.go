@@ -184,8 +184,7 @@ func write(t *template.Template, name string, m *Message) (string, error) {
 
 // oneLine makes a subject of a text: a line end in it would begin another header of a mail.
 func oneLine(text string) string {
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }), " ")
-	return text
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }), " ")
 }
 
 func cutTo(text string, most int, end string) string {

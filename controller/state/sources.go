@@ -92,7 +92,7 @@ func checkSource(s *pb.Source) error {
 // is for the scheduler to read.
 func CheckOrders(s *pb.Source) error {
 	if len(s.GetSchedules()) > schedule.MaxPerSource+1 || // with that of its drills
-		len(s.GetDependsOn()) > maxUpstream {
+		len(s.GetDependsOn()) > schedule.MaxUpstream {
 		return bad("source %.40q: it has too many schedules, or depends on too many others", s.GetName())
 	}
 	for _, name := range s.GetDependsOn() {
@@ -107,6 +107,3 @@ func CheckOrders(s *pb.Source) error {
 	}
 	return nil
 }
-
-// maxUpstream is how many sources one may depend on.
-const maxUpstream = 32

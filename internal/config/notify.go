@@ -143,14 +143,7 @@ var notifySettings = []*Setting{
 	{
 		Name: "notify-failures", Kind: "number", Commands: remembers, Default: "1",
 		Doc: "How many backups of a source fail in a row before it is told, from 1 to 100.",
-		set: func(c *Config, text string) error {
-			n, err := strconv.Atoi(text)
-			if err != nil || n < 1 || n > 100 {
-				return errors.New("want a whole number from 1 to 100")
-			}
-			c.Notify.Failures = n
-			return nil
-		},
+		set: number(1, 100, func(c *Config) *int { return &c.Notify.Failures }),
 		get: func(c *Config) string { return strconv.Itoa(c.Notify.Failures) },
 	},
 	{

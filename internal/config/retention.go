@@ -72,14 +72,7 @@ var retentionSettings = []*Setting{
 	{
 		Name: "retention-freeze", Kind: "number", Commands: remembers, Default: "2",
 		Doc: "When so many of a source's newest backups have failed, nothing of it is forgotten or deleted until one succeeds: from 1 to 100, or 0 for never.",
-		set: func(c *Config, text string) error {
-			n, err := strconv.Atoi(text)
-			if err != nil || n < 0 || n > 100 {
-				return errors.New("want a whole number from 0 to 100")
-			}
-			c.Retention.Freeze = n
-			return nil
-		},
+		set: number(0, 100, func(c *Config) *int { return &c.Retention.Freeze }),
 		get: func(c *Config) string { return strconv.Itoa(c.Retention.Freeze) },
 	},
 	{
@@ -124,10 +117,8 @@ var retentionSettings = []*Setting{
 
 // policyText takes a policy, or the name of one, which is looked up when all is known.
 func policyText(field *string, text string) error {
-	if !retention.Named(text) {
-		if _, err := retention.Parse(text); err != nil {
-			return err
-		}
+	if err := retention.Check(text); err != nil {
+		return err
 	}
 	*field = text
 	return nil

@@ -65,7 +65,7 @@ func (s section) read(node *yaml.Node) (list []fileSchedule) {
 		err := schedule.CheckName(name)
 		switch {
 		case key.Kind != yaml.ScalarNode || err != nil:
-			s.say(key.Line, "%s: %.80q: %v", sectionSchedules, name, schedule.CheckName(name))
+			s.say(key.Line, "%s: %.80q: %v", sectionSchedules, name, err)
 		case name == usualSchedule:
 			s.say(key.Line, "%s: %s is what the setting schedule makes; this one needs another name", sectionSchedules, name)
 		case again:

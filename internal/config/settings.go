@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/baktainer/baktainer/internal/run"
 	"github.com/baktainer/baktainer/internal/source"
 )
 
@@ -161,14 +162,14 @@ var ownSettings = []*Setting{
 	{
 		Name: "concurrency", Kind: "number", Commands: works, Default: "4", Legacy: "BT_THREADS",
 		Doc: "How many backups and restores run at once, from 1 to 50.",
-		set: setConcurrency,
-		get: getConcurrency,
+		set: number(1, 50, func(c *Config) *int { return &c.Concurrency }),
+		get: func(c *Config) string { return strconv.Itoa(c.Concurrency) },
 	},
 	{
 		Name: "attempts", Kind: "number", Commands: remembers, Default: "3",
 		Doc: "How often a scheduled backup is tried in all when it fails for a reason that may pass, from 1 to 20; the pauses between grow from half a minute to a quarter of an hour. " +
 			"Sources whose label baktainer.backup.attempts says otherwise have that. What was asked for by hand is tried once.",
-		set: setAttempts,
+		set: number(1, run.MaxAttempts, func(c *Config) *int { return &c.Attempts }),
 		get: func(c *Config) string { return strconv.Itoa(c.Attempts) },
 	},
 	{

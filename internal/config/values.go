@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/baktainer/baktainer/internal/pki"
-	"github.com/baktainer/baktainer/internal/run"
 	"github.com/baktainer/baktainer/internal/schedule"
 )
 
@@ -69,13 +68,16 @@ func setZone(c *Config, text string) error {
 	return nil
 }
 
-func setAttempts(c *Config, text string) error {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > run.MaxAttempts {
-		return fmt.Errorf("want a whole number from 1 to %d", run.MaxAttempts)
+// number is for settings that are a whole number from least to most.
+func number(least, most int, field func(*Config) *int) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("want a whole number from %d to %d", least, most)
+		}
+		*field(c) = n
+		return nil
 	}
-	c.Attempts = n
-	return nil
 }
 
 func setTimeLimit(c *Config, text string) error {
@@ -120,17 +122,6 @@ func getCPUs(c *Config) string {
 	}
 	return strconv.Itoa(c.CPUs)
 }
-
-func setConcurrency(c *Config, text string) error {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > 50 {
-		return errors.New("want a whole number from 1 to 50")
-	}
-	c.Concurrency = n
-	return nil
-}
-
-func getConcurrency(c *Config) string { return strconv.Itoa(c.Concurrency) }
 
 func setLogLevel(c *Config, text string) error {
 	levels := []string{"debug", "info", "warn", "error"}

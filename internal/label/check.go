@@ -189,10 +189,7 @@ func tooLong(raw string, limit int) *fault {
 // checkPolicy passes on what is no policy either, with a warning: the source is
 // backed up all the same, and the controller, which cannot read it, keeps everything.
 func checkPolicy(raw string) (value, *fault) {
-	if retention.Named(raw) {
-		return value{text: raw}, nil // the controller knows the names
-	}
-	if _, err := retention.Parse(raw); err != nil {
+	if err := retention.Check(raw); err != nil {
 		f := refuse("for example daily=7 weekly=4", "%v: until it can be read, every snapshot is kept", err)
 		f.warning = true
 		if len(raw) > retention.MaxText { // what is cut may read as another policy

@@ -15,24 +15,15 @@ import (
 // Unnamed is the name of the schedule whose labels name none.
 const Unnamed = "main"
 
-// maxUpstream is how many sources one may depend on.
-const maxUpstream = 32
-
 // parsers check the values that package schedule knows how to read.
 var parsers = map[Kind]func(string) error{
-	Cron:     func(s string) error { _, err := schedule.Parse(s, nil); return err },
-	Zone:     func(s string) error { _, err := schedule.ParseZone(s); return err },
-	Splay:    func(s string) error { _, err := schedule.ParseSplay(s); return err },
-	Deadline: func(s string) error { _, err := schedule.ParseDeadline(s); return err },
-	Windows:  func(s string) error { _, err := schedule.ParseWindows(s); return err },
-	CatchUp:  func(s string) error { _, err := schedule.ParseCatchUp(s); return err },
-	Retention: func(s string) error {
-		if retention.Named(s) {
-			return nil
-		}
-		_, err := retention.Parse(s)
-		return err
-	},
+	Cron:      func(s string) error { _, err := schedule.Parse(s, nil); return err },
+	Zone:      func(s string) error { _, err := schedule.ParseZone(s); return err },
+	Splay:     func(s string) error { _, err := schedule.ParseSplay(s); return err },
+	Deadline:  func(s string) error { _, err := schedule.ParseDeadline(s); return err },
+	Windows:   func(s string) error { _, err := schedule.ParseWindows(s); return err },
+	CatchUp:   func(s string) error { _, err := schedule.ParseCatchUp(s); return err },
+	Retention: retention.Check,
 }
 
 // named takes baktainer.schedule.NAME.KEY apart: base is the label that the key
@@ -145,8 +136,8 @@ func checkSources(l Label, raw string) (value, *fault) {
 			list = append(list, name)
 		}
 	}
-	if len(list) > maxUpstream {
-		return value{}, refuse("", "it names %d sources, more than %d", len(list), maxUpstream)
+	if len(list) > schedule.MaxUpstream {
+		return value{}, refuse("", "it names %d sources, more than %d", len(list), schedule.MaxUpstream)
 	}
 	return value{list: list}, nil
 }

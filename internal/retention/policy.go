@@ -260,6 +260,16 @@ type Policies map[string]Policy
 // Named says whether a text is the name of a policy rather than a policy.
 func Named(text string) bool { return text != Off && CheckName(text) == nil }
 
+// Check says what is wrong with a text that is to be a policy, or the name of one,
+// as far as that can be told without knowing which names there are.
+func Check(text string) error {
+	if Named(text) {
+		return nil
+	}
+	_, err := Parse(text)
+	return err
+}
+
 // Find gives the policy that a text is, or names.
 func (ps Policies) Find(text string) (Policy, error) {
 	if !Named(text) {

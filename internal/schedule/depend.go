@@ -8,8 +8,11 @@ import (
 // Upstream says what a source waits for: the names of others.
 type Upstream func(source string) []string
 
-// maxUpstream bounds how far dependencies are followed, in sources.
-const maxUpstream = 1000
+// MaxUpstream is how many sources one may depend on.
+const MaxUpstream = 32
+
+// maxFollowed bounds how far dependencies are followed, in sources.
+const maxFollowed = 1000
 
 // Above lists all that a source waits for, directly or through others, without
 // what waits for the source itself: a dependency within a cycle is refused, so
@@ -30,7 +33,7 @@ func Above(source string, up Upstream) []string {
 func reach(source string, up Upstream) []string {
 	var all []string
 	seen := map[string]bool{}
-	for next := slices.Clone(up(source)); len(next) > 0 && len(all) < maxUpstream; next = next[1:] {
+	for next := slices.Clone(up(source)); len(next) > 0 && len(all) < maxFollowed; next = next[1:] {
 		if name := next[0]; !seen[name] {
 			seen[name] = true
 			all = append(all, name)
@@ -45,7 +48,7 @@ func reach(source string, up Upstream) []string {
 func Cycle(source string, up Upstream) string {
 	from := map[string]string{}
 	queue := []string{source}
-	for i := 0; i < len(queue) && i < maxUpstream; i++ {
+	for i := 0; i < len(queue) && i < maxFollowed; i++ {
 		for _, name := range up(queue[i]) {
 			if name == source {
 				path := []string{source}

@@ -192,7 +192,7 @@ const (
 // elsewhere: its hooks are carried out, and it is paused or stopped meanwhile.
 type Companion struct {
 	Of     []string
-	Action string // one of Actions; empty: it goes on
+	Action string // ActionPause or ActionStop; empty: it goes on
 }
 
 // What is done with a companion while a dump is made.
