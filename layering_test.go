@@ -33,7 +33,7 @@ var storeys = []struct {
 	name    string
 	folders []string
 }{
-	ground:    {"ground", []string{"proto/...", "internal/clock", "internal/problem", "internal/version", "internal/transport/certs"}},
+	ground:    {"ground", []string{"proto/...", "internal/clock", "internal/durable", "internal/problem", "internal/version", "internal/transport/certs"}},
 	words:     {"words", []string{"internal/source", "internal/label", "internal/schedule", "internal/schedule/oracle", "internal/retention", "internal/ledger", "internal/run", "internal/contents"}},
 	contracts: {"contracts and format", []string{"internal/engine", "internal/engine/enginetest/...", "internal/store", "internal/store/storetest", "internal/repo/...", "agent/provider"}},
 	adapters:  {"adapters", []string{"internal/engine/*/...", "internal/store/*/...", "agent/provider/*/..."}},

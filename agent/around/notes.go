@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/durable"
 )
 
 // note is what is written down of a run before its companions are touched.
@@ -41,23 +42,7 @@ func (a *Around) write(n note) error {
 	if err != nil {
 		return fmt.Errorf("encode a note: %w", err)
 	}
-	temporary, err := os.CreateTemp(a.Dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = temporary.Write(data)
-	err = errors.Join(err, temporary.Sync(), temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), a.path(n.Run))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary.Name()))
-	}
-	dir, err := os.Open(a.Dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Replace(a.path(n.Run), data)
 }
 
 // forget removes a note. One that stays has its containers looked at once more

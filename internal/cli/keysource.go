@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/durable"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/source"
@@ -113,11 +114,7 @@ func WriteKeyFile(path string, key repo.KeyFile) (err error) {
 	if err := os.Link(f.Name(), path); err != nil { // never replaces a key
 		return err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncFolder(dir)
 }
 
 // lifeline is how a repository is reached without a controller: the store and a key.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/baktainer/baktainer/internal/durable"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
@@ -35,37 +36,10 @@ func (c *Credentials) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("keep the credentials: %w", err)
 	}
-	path := filepath.Join(dir, credentialsFile)
-	if err := writeDurably(path+".new", text); err != nil {
-		return fmt.Errorf("keep the credentials: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("keep the credentials: %w", err)
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("keep the credentials: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+	if err := durable.Replace(filepath.Join(dir, credentialsFile), text); err != nil {
 		return fmt.Errorf("keep the credentials: %w", err)
 	}
 	return nil
-}
-
-// writeDurably makes a file anew that nobody else may read.
-func writeDurably(path string, text []byte) error {
-	// One that a crash left behind may have any mode.
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err := f.Write(text); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 func (c *Credentials) encode() ([]byte, error) {
