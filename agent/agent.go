@@ -79,24 +79,17 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { a.keepSession(ctx) })
-	if a.Around == nil {
-		wg.Wait()
-		a.jobs.dropAll(errShutdown)
-		a.jobs.wait()
-		return nil
-	}
-	// It outlasts the jobs: what they have paused has to go on.
+	// This outlasts the jobs: what they have paused has to go on.
 	outlasting, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		a.Around.Run(outlasting)
-	}()
+	var last sync.WaitGroup
+	if a.Around != nil {
+		last.Go(func() { a.Around.Run(outlasting) })
+	}
 	wg.Wait()
 	a.jobs.dropAll(errShutdown)
 	a.jobs.wait()
 	end()
-	<-ended
+	last.Wait()
 	return nil
 }

@@ -156,7 +156,7 @@ func strange(before []repo.StreamInfo, now map[string]engine.Contents) (list []s
 			list = append(list, "all of "+s.Name+" is gone")
 			continue
 		}
-		was, is = append(was, objects(s.Name, s.Contents)...), append(is, objects(s.Name, seen)...)
+		was, is = append(was, s.Contents.In(s.Name)...), append(is, seen.In(s.Name)...)
 	}
 	changes, _ := contents.Compare(was, is, engine.MaxObjects)
 	for _, c := range contents.Strange(changes) {
@@ -166,13 +166,6 @@ func strange(before []repo.StreamInfo, now map[string]engine.Contents) (list []s
 	}
 	if n := len(list) - mostStrange; n > 0 {
 		list = append(list[:mostStrange], fmt.Sprintf("and %d more", n))
-	}
-	return list
-}
-
-func objects(stream string, c engine.Contents) (list []contents.Object) {
-	for _, o := range c.Objects {
-		list = append(list, contents.Object{Stream: stream, Kind: o.Kind, Name: o.Name, Rows: o.Rows})
 	}
 	return list
 }

@@ -181,10 +181,7 @@ func (d *drill) proceed(ctx context.Context, streams []repo.StreamInfo, dumps in
 
 func (d *drill) makeRoom(ctx context.Context, rooms provider.Sandboxes) error {
 	blank := d.Engine.Blank(d.Facts, d.Spec, source.Secret(rand.Text()))
-	memory := d.Spec.Drill.Memory
-	if memory == 0 {
-		memory = source.DefaultDrillMemory
-	}
+	memory := cmp.Or(d.Spec.Drill.Memory, source.DefaultDrillMemory)
 	room, err := rooms.Sandbox(ctx, provider.Sandbox{Run: d.Run, Images: d.Images, Blank: blank, Memory: memory})
 	if errors.Is(err, provider.ErrNoImage) {
 		return problem.New(problem.NotFound, "there is no image to make the throwaway container from").WithReason(ReasonNoImage).
@@ -258,8 +255,7 @@ func (d *drill) answer(ctx context.Context) error {
 }
 
 func (d *drill) notReady(ctx context.Context, what string, cause error) error {
-	p := problem.Wrap(problem.Failed, cause, "%s", what).WithReason(ReasonNotReady).
-		WithHint(startHint)
+	p := problem.Wrap(problem.Failed, cause, "%s", what).WithReason(ReasonNotReady).WithHint(startHint)
 	if lines := d.room.Log(ctx); len(lines) > 0 {
 		p.WithDetails("the end of its log:").WithDetails(lines...)
 	}
@@ -316,18 +312,14 @@ func (d *drill) count(ctx context.Context, session engine.Session, streams []rep
 			missing = append(missing, s.Name+": nothing of it is there")
 			continue
 		}
-		for _, o := range s.Contents.Objects {
-			before = append(before, contents.Object{Stream: s.Name, Kind: o.Kind, Name: o.Name, Rows: o.Rows})
-		}
+		before = append(before, s.Contents.In(s.Name)...)
 		d.report.Phase("counting " + s.Name)
 		found, err := inspect(ctx, session, there[i])
 		if err != nil {
 			d.result.Verdict = verdict(err)
 			return fmt.Errorf("count what was restored of %s: %w", s.Name, err)
 		}
-		for _, o := range found.Objects {
-			after = append(after, contents.Object{Stream: s.Name, Kind: o.Kind, Name: o.Name, Rows: o.Rows})
-		}
+		after = append(after, found.In(s.Name)...)
 	}
 	wrong, objects, rows := Judge(before, after)
 	wrong = append(missing, wrong...)

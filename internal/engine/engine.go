@@ -12,6 +12,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/baktainer/baktainer/internal/contents"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/source"
 )
@@ -116,6 +117,15 @@ type Contents struct {
 	Objects []Object
 	// Notes are further facts worth recording: "dumped by pg_dump version 15.18".
 	Notes []string
+}
+
+// In lists the objects as those of a stream, for comparing.
+func (c Contents) In(stream string) []contents.Object {
+	list := make([]contents.Object, len(c.Objects))
+	for i, o := range c.Objects {
+		list[i] = contents.Object{Stream: stream, Kind: o.Kind, Name: o.Name, Rows: o.Rows}
+	}
+	return list
 }
 
 // MaxObjects bounds Contents.Objects, so that a dump with a million tables does
