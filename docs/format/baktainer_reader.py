@@ -41,6 +41,7 @@ KIB, MIB, GIB, U32, U64 = 1 << 10, 1 << 20, 1 << 30, (1 << 32) - 1, (1 << 64) - 
 MAX_FORMAT, MAX_SLOT, MAX_LEDGER, MAX_HEADER, MAX_BODY = MIB, 64 * KIB, 16 * MIB, 128 * MIB, 256 * MIB
 MAX_PACK, MAX_TAIL, MAX_FRAME, MAX_CHUNK, MAX_DICTIONARY = GIB, 64 * MIB, 4 * MIB, MIB, 4 * MIB
 HEADER, TRAILER, TAG = 32, 64, 16  # bytes: of a pack, and of every seal
+GROUP, MAX_SECTIONS = 64, 65536  # chunks whose length a manifest tells together; sections of a stream
 CACHE = 64 * MIB  # decoded frames that are kept
 
 
@@ -523,7 +524,9 @@ class Stream(NamedTuple):
     sha256: bytes
     chunks: int
     runs: list[tuple[int, int, int]]  # pack in the list, first chunk, number of chunks
-    objects: list[tuple[str, str, int]]  # kind, name, rows or -1
+    groups: list[int]  # bytes of each 64 chunks; none in manifests of version 1
+    frame: list[tuple[int, int]]  # sections, offset and length, that every part needs
+    objects: list[tuple[str, str, int, list[tuple[int, int]]]]  # kind, name, rows or -1, sections
     notes: list[str]
 
 
@@ -533,7 +536,10 @@ class Manifest:
     def __init__(self, data: bytes, name: str) -> None:
         self.data, self.name = data, name
         p = Parser(data, name)
-        p.expect(b"BAKTMANI\x01", "the begin")
+        p.expect(b"BAKTMANI", "the begin")
+        self.version = p.uint(1)
+        if self.version not in (1, 2):
+            p.fail(f"is of version {self.version}, which this reader does not know")
         self.codec, self.cipher = p.uint(1), p.uint(1)
         p.expect(b"\0", "a reserved byte")
         self.length, self.raw, sealed, self.salt = p.uint(4), p.uint(8), p.uint(8), p.take(16)
@@ -571,11 +577,31 @@ class Manifest:
         last = len(self.packs) - 1
         runs = [(p.uvarint("pack of a run", 0, last), p.uvarint("first chunk"), p.uvarint("chunks of a run", 1))
                 for _ in range(p.count("runs", 3))]  # fmt: skip
-        objects = [(p.text("kind"), p.text("name"), p.uvarint("rows") - 1) for _ in range(p.count("objects", 3))]
-        notes = [p.text("note") for _ in range(p.count("notes", 1))]
         if sum(count for _, _, count in runs) != chunks:
             p.fail(f"the runs of stream {name!r} have not its number of chunks")
-        return Stream(name, *texts, size, sha256, chunks, runs, objects, notes)
+        groups = self.groups(p, chunks, size) if self.version > 1 else []
+        sections = (lambda: self.sections(p, size)) if self.version > 1 else list
+        frame = sections()
+        objects = [(p.text("kind"), p.text("name"), p.uvarint("rows") - 1, sections()) for _ in range(p.count("objects", 3))]
+        notes = [p.text("note") for _ in range(p.count("notes", 1))]
+        return Stream(name, *texts, size, sha256, chunks, runs, groups, frame, objects, notes)
+
+    def groups(self, p: Parser, chunks: int, size: int) -> list[int]:
+        number = -(-chunks // GROUP)
+        if number > len(p.data) - p.at:
+            p.fail(f"{number} groups of chunks cannot be in {len(p.data) - p.at} bytes")
+        groups = [p.uvarint("length of a group", 1, GROUP * MAX_CHUNK) for _ in range(number)]
+        if sum(groups) != size:
+            p.fail("the groups of chunks do not add up to the stream")
+        return groups
+
+    def sections(self, p: Parser, size: int) -> list[tuple[int, int]]:
+        found, at = [], 0
+        for _ in range(p.count("sections", 2, 0, MAX_SECTIONS)):
+            offset = at + p.uvarint("distance of a section", 0, size - at)
+            found.append((offset, p.uvarint("length of a section", 1, size - offset)))
+            at = sum(found[-1])
+        return found
 
 
 class Merkle:
@@ -666,8 +692,13 @@ class Snapshot:
         """All that the manifest says, but for the hashes of packs."""
         m, merkle, used = self.manifest, Merkle(), {ref.id: set[int]() for ref in self.manifest.packs}
         for stream in m.streams:
+            lengths = []
             for chunk in self.chunks(stream):
                 merkle.add(chunk_name(self.reader.chunk_key, chunk), len(chunk))
+                lengths.append(len(chunk))
+            groups = [sum(lengths[n : n + GROUP]) for n in range(0, len(lengths), GROUP)]
+            if m.version > 1 and groups != stream.groups:
+                raise Damage(m.name, "a group of chunks has another length than it says")
             for pack, first, count in stream.runs:
                 used[m.packs[pack].id].update(range(first, first + count))
         if merkle.root() != m.root:

@@ -122,13 +122,17 @@ def describe_snapshot(snapshot: Snapshot, entry: Entry, stated: dict[str, Any], 
     for stream, s in zip(m.streams, stated["streams"]):
         content = b"".join(snapshot.chunks(stream))  # which compares it with its hash
         fields = stream._asdict() | {"sha256": stream.sha256.hex(), "runs": [list(run) for run in stream.runs]}
-        fields["objects"] = [dict(zip(("kind", "name", "rows"), thing)) for thing in stream.objects]
+        fields["frame"] = [list(section) for section in stream.frame]
+        fields["objects"] = [
+            {"kind": kind, "name": name, "rows": rows, "sections": [list(section) for section in sections]}
+            for kind, name, rows, sections in stream.objects
+        ]
         if "file" in s:
             fields["file"] = s["file"] if content == (folder / s["file"]).read_bytes() else "another content"
         streams.append(fields)
     packs = [ref._asdict() | {"sha256": ref.sha256.hex()} for ref in m.packs]
     return {
-        "snapshot": m.snapshot, "source": m.source, "generation": m.generation, "cipher": m.cipher, "manifest_sha256": entry.manifest,
+        "snapshot": m.snapshot, "source": m.source, "version": m.version, "generation": m.generation, "cipher": m.cipher, "manifest_sha256": entry.manifest,
         "manifest_size": len(m.data), "root": m.root.hex(), "chunking": m.chunking, "packs": packs, "streams": streams,
     }  # fmt: skip
 

@@ -115,6 +115,10 @@ type Contents struct {
 	// Objects are the tables, collections, key spaces … in the order of the stream;
 	// at most MaxObjects are kept.
 	Objects []Object
+	// Frame is what each part of the stream begins and ends with and has in between:
+	// see Part. Empty: the stream cannot be taken apart. With the sections of the
+	// objects there are at most MaxSections.
+	Frame []Section
 	// Notes are further facts worth recording: "dumped by pg_dump version 15.18".
 	Notes []string
 }
@@ -136,6 +140,9 @@ const MaxObjects = 10_000
 type Object struct {
 	Kind, Name string
 	Rows       int64
+	// Sections are where in the stream all of it is, in order, for what can be had
+	// alone; empty for what cannot.
+	Sections []Section
 }
 
 // Instance is a running container (or its like) that an engine works in. It is

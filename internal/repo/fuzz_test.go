@@ -27,12 +27,12 @@ func samplePack(t testing.TB) (object []byte, p *packBuilder, ref PackRef) {
 func sampleManifest(t testing.TB) (object, body []byte) {
 	t.Helper()
 	_, _, ref := samplePack(t)
-	m := &manifest{ManifestHeader: ManifestHeader{Cipher: CipherAESGCM, Generation: 1, Source: testSource, Snapshot: snap1, Chunking: defaultChunking, Packs: []PackRef{ref}}}
+	m := &manifest{version: NewestManifest, ManifestHeader: ManifestHeader{Cipher: CipherAESGCM, Generation: 1, Source: testSource, Snapshot: snap1, Chunking: defaultChunking, Packs: []PackRef{ref}}}
 	b := manifestBody{chunks: 3, streams: []bodyStream{{
-		StreamInfo: StreamInfo{StreamMeta: StreamMeta{Name: "a", Kind: "database", Database: "d", Format: "f"}, Size: 6, Contents: Contents{Objects: []engine.Object{{Kind: "table", Name: "t", Rows: -1}}, Notes: []string{"n"}}},
-		chunks:     3, runs: []packRun{{0, 0, 2}, {0, 2, 1}},
+		StreamInfo: StreamInfo{StreamMeta: StreamMeta{Name: "a", Kind: "database", Database: "d", Format: "f"}, Size: 6, Contents: Contents{Frame: []engine.Section{{Offset: 0, Length: 1}, {Offset: 5, Length: 1}}, Objects: []engine.Object{{Kind: "table", Name: "t", Rows: -1, Sections: []engine.Section{{Offset: 1, Length: 2}}}}, Notes: []string{"n"}}},
+		chunks:     3, runs: []packRun{{0, 0, 2}, {0, 2, 1}}, groups: []uint32{6},
 	}}}
-	body = b.append(nil)
+	body = b.append(nil, NewestManifest)
 	object, _, err := m.seal(testKey, body)
 	if err != nil {
 		t.Fatal(err)
@@ -121,13 +121,18 @@ func FuzzManifestHeader(f *testing.F) {
 
 func FuzzManifestBody(f *testing.F) {
 	_, body := sampleManifest(f)
-	f.Add(body, 1)
-	f.Fuzz(func(t *testing.T, b []byte, packs int) {
-		m, err := parseManifestBody(b, packs)
+	f.Add(body, byte(NewestManifest), 1)
+	m, err := parseManifestBody(body, NewestManifest, 1)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(m.append(nil, PlainManifest), byte(PlainManifest), 1)
+	f.Fuzz(func(t *testing.T, b []byte, version byte, packs int) {
+		m, err := parseManifestBody(b, version, packs)
 		if err != nil {
 			return
 		}
-		if again := m.append(nil); !bytes.Equal(again, b) {
+		if again := m.append(nil, version); !bytes.Equal(again, b) {
 			t.Error("a body that we would not have written")
 		}
 		for _, s := range m.streams {
@@ -145,7 +150,7 @@ func FuzzHostileManifest(f *testing.F) {
 	f.Add(body)
 	pack, _, ref := samplePack(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		m := &manifest{ManifestHeader: ManifestHeader{Cipher: CipherAESGCM, Generation: 1, Source: testSource, Snapshot: snap1, Packs: []PackRef{ref}}}
+		m := &manifest{version: NewestManifest, ManifestHeader: ManifestHeader{Cipher: CipherAESGCM, Generation: 1, Source: testSource, Snapshot: snap1, Packs: []PackRef{ref}}}
 		object, _, err := m.seal(testKey, body)
 		if err != nil {
 			t.Fatal(err)

@@ -11,10 +11,14 @@ import (
 )
 
 const (
-	manifestMagic   = "BAKTMANI"
-	manifestVersion = 1
-	manifestSalt    = 16
-	packRefSize     = packIDSize + 32 + 8 + 8 + 8
+	manifestMagic = "BAKTMANI"
+	manifestSalt  = 16
+	packRefSize   = packIDSize + 32 + 8 + 8 + 8
+
+	// PlainManifest is the version of manifests that do not tell where in a stream
+	// anything is; NewestManifest that of those which do.
+	PlainManifest  = 1
+	NewestManifest = 2
 
 	// Bounds of what a reader takes.
 	maxManifestHeader = 128 << 20
@@ -26,15 +30,16 @@ var errOtherGeneration = errors.New("under a key of generation")
 // manifest is a manifest object taken apart.
 type manifest struct {
 	ManifestHeader
-	salt  [manifestSalt]byte
-	codec byte
-	raw   int64 // bytes of the body before compression
+	salt    [manifestSalt]byte
+	version byte
+	codec   byte
+	raw     int64 // bytes of the body before compression
 }
 
 // appendHeader encodes the clear part, for a body of so many sealed bytes.
 func (m *manifest) appendHeader(b []byte, sealed int64) []byte {
 	at := len(b)
-	b = append(append(b, manifestMagic...), manifestVersion, m.codec, byte(m.Cipher), 0)
+	b = append(append(b, manifestMagic...), m.version, m.codec, byte(m.Cipher), 0)
 	b = le.AppendUint32(b, 0) // the header's length, set below
 	b = le.AppendUint64(b, uint64(m.raw))
 	b = le.AppendUint64(b, uint64(sealed))
@@ -77,7 +82,7 @@ func readManifestHeader(r io.Reader) (m *manifest, header []byte, sealed int64, 
 	switch {
 	case !bytes.Equal(front[:8], []byte(manifestMagic)):
 		return nil, nil, 0, malformed("not a manifest")
-	case front[8] != manifestVersion:
+	case front[8] < PlainManifest || front[8] > NewestManifest:
 		return nil, nil, 0, malformed("manifest version %d", front[8])
 	case length < 16 || length > maxManifestHeader:
 		return nil, nil, 0, malformed("manifest header of %d bytes", length)
@@ -86,7 +91,7 @@ func readManifestHeader(r io.Reader) (m *manifest, header []byte, sealed int64, 
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	m = &manifest{codec: front[9]}
+	m = &manifest{version: front[8], codec: front[9]}
 	m.Cipher = Cipher(front[10])
 	d := decoder{b: front[11:12]}
 	d.zero(1)
@@ -175,7 +180,7 @@ func openManifest(key SourceKey, object []byte) (*manifest, *manifestBody, error
 	if int64(len(raw)) != m.raw {
 		return nil, nil, malformed("the manifest's body has %d bytes, not %d", len(raw), m.raw)
 	}
-	body, err := parseManifestBody(raw, len(m.Packs))
+	body, err := parseManifestBody(raw, m.version, len(m.Packs))
 	if err != nil {
 		return nil, nil, err
 	}

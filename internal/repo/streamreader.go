@@ -31,6 +31,7 @@ type streamReader struct {
 	cancel context.CancelFunc
 	packs  []packID // of the manifest's list
 	stream *bodyStream
+	part   bool // the stream is a part of one, whose hash is not known
 
 	running sync.WaitGroup
 	order   chan *job // as they come in the stream; nil: not started
@@ -151,6 +152,9 @@ func (r *streamReader) take() {
 	switch {
 	case r.err != nil:
 		r.cancel() // what was read before is handed over
+	case j.last && r.part:
+		r.err = io.EOF
+		r.cancel()
 	case j.last:
 		if r.err = r.s.matches(r.stream, r.size, r.sum); r.err != nil {
 			r.rest = nil // held back

@@ -96,7 +96,7 @@ func (s *StreamWriter) Close(contents Contents) (ledger.Stream, error) {
 		return ledger.Stream{}, s.w.pipe.fail(err)
 	}
 	s.closed, s.w.open = true, nil
-	s.info.Size, s.info.Contents = s.offset, clip(contents)
+	s.info.Size, s.info.Contents = s.offset, clip(contents, s.offset)
 	s.sum.Sum(s.info.SHA256[:0])
 	s.written.StreamInfo = s.info
 	s.w.streams = append(s.w.streams, s.written)

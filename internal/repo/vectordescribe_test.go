@@ -58,7 +58,7 @@ func describe(t *testing.T, st store.Store, made []vectorSnapshot) vectors {
 		must(err)
 		c := s.header.Chunking
 		got := vectorSnapshot{
-			Snapshot: m.Snapshot, Source: m.Source, Generation: s.header.Generation, Cipher: s.header.Cipher, Manifest: hashOf(object).String(),
+			Snapshot: m.Snapshot, Source: m.Source, Version: object[8], Generation: s.header.Generation, Cipher: s.header.Cipher, Manifest: hashOf(object).String(),
 			Size: int64(len(object)), Root: s.Root().String(), Chunking: [3]int{c.Min, c.Average, c.Max}, Packs: []vectorPackRef{},
 		}
 		for _, b := range s.body.streams {
@@ -79,8 +79,9 @@ func describe(t *testing.T, st store.Store, made []vectorSnapshot) vectors {
 func describeStream(b bodyStream) vectorStream {
 	vs := vectorStream{
 		Name: b.Name, Kind: b.Kind, Database: b.Database, Format: b.Format, Size: b.Size, SHA256: b.SHA256.String(), Chunks: b.chunks,
-		Runs: [][3]uint32{}, Objects: []vectorObject{}, Notes: b.Contents.Notes,
+		Runs: [][3]uint32{}, Groups: []uint32{}, Frame: describeSections(b.Contents.Frame), Objects: []vectorObject{}, Notes: b.Contents.Notes,
 	}
+	vs.Groups = append(vs.Groups, b.groups...)
 	if b.Size <= vectorContent {
 		vs.File = "streams/" + vs.SHA256[:16]
 	}
@@ -88,9 +89,17 @@ func describeStream(b bodyStream) vectorStream {
 		vs.Runs = append(vs.Runs, [3]uint32{r.pack, r.first, r.count})
 	}
 	for _, o := range b.Contents.Objects {
-		vs.Objects = append(vs.Objects, vectorObject(engine.Object{Kind: o.Kind, Name: o.Name, Rows: o.Rows}))
+		vs.Objects = append(vs.Objects, vectorObject{o.Kind, o.Name, o.Rows, describeSections(o.Sections)})
 	}
 	return vs
+}
+
+func describeSections(list []engine.Section) [][2]int64 {
+	out := [][2]int64{}
+	for _, s := range list {
+		out = append(out, [2]int64{s.Offset, s.Length})
+	}
+	return out
 }
 
 func describePack(t *testing.T, st store.Store, key SourceKey, s *Snapshot, p PackRef) vectorPack {

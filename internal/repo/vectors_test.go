@@ -54,6 +54,7 @@ type vectorEntry struct {
 type vectorSnapshot struct {
 	Snapshot   string          `json:"snapshot"`
 	Source     string          `json:"source"`
+	Version    byte            `json:"version"`
 	Generation uint32          `json:"generation"`
 	Cipher     Cipher          `json:"cipher"`
 	Manifest   string          `json:"manifest_sha256"`
@@ -80,7 +81,9 @@ type vectorStream struct {
 	Size     int64          `json:"size"`
 	SHA256   string         `json:"sha256"`
 	Chunks   int64          `json:"chunks"`
-	Runs     [][3]uint32    `json:"runs"` // pack, first chunk, number
+	Runs     [][3]uint32    `json:"runs"`   // pack, first chunk, number
+	Groups   []uint32       `json:"groups"` // bytes of each 64 chunks
+	Frame    [][2]int64     `json:"frame"`  // sections: offset, length
 	Objects  []vectorObject `json:"objects"`
 	Notes    []string       `json:"notes"`
 	File     string         `json:"file,omitempty"` // the content, in testdata, unless it is long
@@ -93,6 +96,8 @@ type vectorObject struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 	Rows int64  `json:"rows"` // -1: not known
+
+	Sections [][2]int64 `json:"sections"`
 }
 
 type vectorPack struct {
@@ -170,6 +175,8 @@ func TestVectorsHaveEverything(t *testing.T) {
 		have["source "+s.Source], have[fmt.Sprint("generation ", s.Generation)], have[fmt.Sprint("cipher ", s.Cipher)] = true, true, true
 		seen := map[[2]uint32]bool{}
 		for _, f := range s.Streams {
+			have["several groups"] = have["several groups"] || len(f.Groups) > 1
+			have["a frame of several sections"] = have["a frame of several sections"] || len(f.Frame) > 1
 			have["an empty stream"] = have["an empty stream"] || f.Size == 0
 			for _, r := range f.Runs {
 				have["a shared chunk"] = have["a shared chunk"] || seen[[2]uint32{r[0], r[1]}]
@@ -179,6 +186,7 @@ func TestVectorsHaveEverything(t *testing.T) {
 		for _, p := range s.Packs {
 			have["a pack for dictionaries alone"] = have["a pack for dictionaries alone"] || p.Live == 0
 		}
+		have[fmt.Sprint("version ", s.Version)] = true
 		have["a snapshot of no packs"] = have["a snapshot of no packs"] || len(s.Packs) == 0
 		have["a snapshot of several packs"] = have["a snapshot of several packs"] || len(s.Packs) > 1
 	}
@@ -189,7 +197,7 @@ func TestVectorsHaveEverything(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"source shop/db", "source mail", "generation 1", "generation 2", "cipher 1", "cipher 2", "codec 0", "codec 1", "codec 2", "codec 3", "depth 0", "depth 1", "depth 2",
+		"source shop/db", "source mail", "version 1", "version 2", "several groups", "a frame of several sections", "generation 1", "generation 2", "cipher 1", "cipher 2", "codec 0", "codec 1", "codec 2", "codec 3", "depth 0", "depth 1", "depth 2",
 		"an empty stream", "a shared chunk", "a snapshot of no packs", "a snapshot of several packs", "a pack of several frames",
 	} {
 		if !have[want] {

@@ -37,6 +37,9 @@ type vectorPlan struct {
 	streams    []stream
 }
 
+// vectorPlain is how many of the vectors, the first, have manifests of version 1.
+const vectorPlain = 9
+
 // vectorPlans are the snapshots of the vectors: of two sources, in two
 // generations, with both ciphers and all codecs, and a chain of dictionaries.
 func vectorPlans() []vectorPlan {
@@ -68,6 +71,7 @@ func vectorPlans() []vectorPlan {
 		{a, 2, 6, WriterOptions{}, []stream{globals, shop(fourth)}},
 		{b, 2, 0, WriterOptions{Cipher: CipherAESGCM}, []stream{{"nothing.sql", nil}}},
 		{b, 2, 0, WriterOptions{Cipher: CipherXChaCha20}, []stream{mail, {"long.sql", long.Bytes()}}},
+		{a, 2, 7, WriterOptions{}, []stream{globals, shop(third), {"long.sql", long.Bytes()}, {"nothing.sql", nil}}},
 	}
 }
 
@@ -152,6 +156,10 @@ func (m *vectorMaker) snapshot(i int, p vectorPlan) {
 	ctx, o := m.t.Context(), p.options
 	key, err := m.r.SourceKey(p.source, p.generation)
 	m.must(err)
+	sections := i >= vectorPlain
+	if !sections {
+		o.Manifest = PlainManifest
+	}
 	o.Source, o.Key, o.Snapshot, o.Near = p.source, key, fmt.Sprintf("01J%023d", i+1), m.st
 	if p.base > 0 {
 		base := m.made[p.base-1]
@@ -169,6 +177,10 @@ func (m *vectorMaker) snapshot(i int, p vectorPlan) {
 		contents := Contents{Notes: []string{"note of " + s.name}}
 		if n > 0 {
 			contents.Objects = []engine.Object{{Kind: "table", Name: "public.orders", Rows: 300}, {Kind: "view", Name: "public.all", Rows: -1}}
+		}
+		if size := int64(len(s.data)); sections && size > 1000 {
+			contents.Frame = []engine.Section{{Offset: 0, Length: 100}, {Offset: size - 10, Length: 10}}
+			contents.Objects[0].Sections = []engine.Section{{Offset: 100, Length: 300}, {Offset: size / 2, Length: size / 4}}
 		}
 		_, err = sw.Close(contents)
 		m.must(err)

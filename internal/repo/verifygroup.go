@@ -230,6 +230,7 @@ func (v *verification) streams(k *subject) error {
 	r := verifyingReader{v: v, k: k, hasher: newHasher(k.s.key)}
 	for i := range k.s.body.streams {
 		r.sum, r.size = sha256.New(), 0
+		r.stream, r.chunks, r.group = &k.s.body.streams[i], 0, 0
 		for last := false; !last; {
 			j, err := v.job(k)
 			if err != nil {
@@ -274,6 +275,25 @@ type verifyingReader struct {
 	sum    hash.Hash
 	size   int64
 	tree   merkle
+	stream *bodyStream
+	chunks int64  // of the stream
+	group  uint32 // bytes of the group that is not complete
+}
+
+// count takes in the length of the next chunk, and says whether the groups of
+// chunks are as long as the manifest says.
+func (r *verifyingReader) count(length int) bool {
+	if r.stream.groups == nil {
+		return true
+	}
+	r.chunks, r.group = r.chunks+1, r.group+uint32(length)
+	n := (r.chunks - 1) / groupChunks
+	if r.chunks%groupChunks != 0 && r.chunks != r.stream.chunks {
+		return true
+	}
+	whole := r.group == r.stream.groups[n]
+	r.group = 0
+	return whole
 }
 
 // piece takes in chunks of one frame.
@@ -299,7 +319,12 @@ func (r *verifyingReader) piece(p packRun) error {
 	r.size += int64(len(b))
 	at, _ := x.bounds(p.first)
 	for n := p.first; n < p.first+p.count; n++ {
-		r.tree.add(x.ids[n], int(x.ends[n]-at))
+		length := int(x.ends[n] - at)
+		r.tree.add(x.ids[n], length)
+		if !r.count(length) {
+			h := r.k.s.header
+			return corrupt(h.Source, ManifestName(h.Source, h.Snapshot), malformed("a group of its chunks does not have the length that it says"))
+		}
 		at = x.ends[n]
 	}
 	r.v.tell(len(b))

@@ -12,7 +12,7 @@ import (
 	"github.com/baktainer/baktainer/internal/source"
 )
 
-// WriterOptions say how to write a snapshot. Zero values of the last six mean the defaults.
+// WriterOptions say how to write a snapshot. Zero values of the last seven mean the defaults.
 type WriterOptions struct {
 	Source, Snapshot string
 	Key              SourceKey
@@ -30,6 +30,8 @@ type WriterOptions struct {
 	// PackSize is the most that a pack has, in bytes, default 16 MiB. A single
 	// frame (about 1 MiB) may exceed a smaller size.
 	PackSize int
+	// Manifest is the version of the manifest, default the newest.
+	Manifest byte
 }
 
 const defaultPackSize = 16 << 20
@@ -77,6 +79,7 @@ type writtenStream struct {
 	StreamInfo
 	chunks int64
 	runs   []entryRun
+	groups []uint32  // lengths of groups of chunks; the last may be incomplete
 	follow *follower // nil: there is nothing to follow
 }
 
@@ -105,12 +108,12 @@ func newWriter(ctx context.Context, o WriterOptions, sink Sink, random io.Reader
 	if base == nil {
 		base = &Base{}
 	}
-	o.Cipher = cmp.Or(o.Cipher, base.cipher, PreferredCipher())
+	o.Cipher, o.Manifest = cmp.Or(o.Cipher, base.cipher, PreferredCipher()), cmp.Or(o.Manifest, NewestManifest)
 	if o.Workers < 1 || o.InFlight < 1 || o.PackSize < 1 || o.PackSize > maxPack-2*frameSize {
 		return nil, fmt.Errorf("write snapshot: %d workers, %d packs in flight, packs of %d bytes", o.Workers, o.InFlight, o.PackSize)
 	}
-	if !o.Cipher.known() || o.Key.generation == 0 {
-		return nil, fmt.Errorf("write snapshot: cipher %d, key of generation %d", o.Cipher, o.Key.generation)
+	if !o.Cipher.known() || o.Key.generation == 0 || o.Manifest > NewestManifest {
+		return nil, fmt.Errorf("write snapshot: cipher %d, key of generation %d, manifest of version %d", o.Cipher, o.Key.generation, o.Manifest)
 	}
 	chunker, err := newChunker(o.Key, defaultChunking)
 	if err != nil {
@@ -178,6 +181,10 @@ func (w *Writer) add(s *writtenStream, chunk []byte) (err error) {
 		}
 	}
 	w.merkle.add(id, len(chunk))
+	if s.chunks%groupChunks == 0 {
+		s.groups = append(s.groups, 0)
+	}
+	s.groups[len(s.groups)-1] += uint32(len(chunk))
 	s.chunks++
 	if n := len(s.runs); n > 0 && s.runs[n-1].first+s.runs[n-1].count == entry {
 		s.runs[n-1].count++

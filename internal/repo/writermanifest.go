@@ -10,7 +10,7 @@ import (
 
 // manifest describes what was written, packs being the new ones in order.
 func (w *Writer) manifest(packs []builtPack) (Summary, []byte, error) {
-	m := &manifest{ManifestHeader: ManifestHeader{Source: w.options.Source, Snapshot: w.options.Snapshot, Cipher: w.options.Cipher, Chunking: defaultChunking}}
+	m := &manifest{version: w.options.Manifest, ManifestHeader: ManifestHeader{Source: w.options.Source, Snapshot: w.options.Snapshot, Cipher: w.options.Cipher, Chunking: defaultChunking}}
 	if _, err := io.ReadFull(w.random, m.salt[:]); err != nil {
 		return Summary{}, nil, fmt.Errorf("make manifest: %w", err)
 	}
@@ -36,13 +36,13 @@ func (w *Writer) manifest(packs []builtPack) (Summary, []byte, error) {
 	}
 	body := manifestBody{root: summary.Root, chunks: w.merkle.count}
 	for _, s := range w.streams {
-		body.streams = append(body.streams, bodyStream{s.StreamInfo, s.chunks, packRuns(s.runs, all, number)})
+		body.streams = append(body.streams, bodyStream{s.StreamInfo, s.chunks, packRuns(s.runs, all, number), s.groups})
 		summary.RawBytes += s.Size
 		summary.Streams = append(summary.Streams, ledger.Stream{
 			Name: s.Name, Kind: s.Kind, Database: s.Database, Format: s.Format, Size: s.Size, SHA256: s.SHA256,
 		})
 	}
-	object, hash, err := m.seal(w.options.Key, body.append(nil))
+	object, hash, err := m.seal(w.options.Key, body.append(nil, m.version))
 	if err != nil {
 		return Summary{}, nil, fmt.Errorf("make manifest: %w", err)
 	}
