@@ -91,6 +91,10 @@ type RestoreOptions struct {
 	DryRun bool
 	// NoOwner leaves out ownership and grants where the engine knows them (PostgreSQL).
 	NoOwner bool
+	// Only names objects, as an inspector did: the one stream that is restored is
+	// their Part, and everything else in its database stays as it is. Empty: streams
+	// are whole. Only engines whose inspectors note sections are asked.
+	Only []string
 }
 
 // RestorePlan is what a restore will do, in sentences for a person, in order,

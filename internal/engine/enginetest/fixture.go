@@ -34,8 +34,14 @@ type Fixture struct {
 	// password. nil for engines that know no password.
 	WrongPassword func(testing.TB) (engine.Instance, source.Spec)
 
-	// KeepsHalf says that a restore that fails half-way may leave a part behind.
-	KeepsHalf bool
+	// Lose loses one object that can be restored by itself, and names it and its
+	// stream. nil for engines whose dumps cannot be taken apart, and where that they
+	// can is shown by another fixture.
+	Lose func(testing.TB) (stream, name string)
+
+	// KeepsHalf says that a restore that fails half-way may leave a part behind, and
+	// KeepsHalfPart that one of a single object may.
+	KeepsHalf, KeepsHalfPart bool
 	// Slack is how many bytes at a stream's end may be lost without loss of data
 	// and without notice. 0 for engines that notice everything.
 	Slack int

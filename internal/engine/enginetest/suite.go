@@ -84,6 +84,9 @@ func Run(t *testing.T, f Fixture) {
 		f.restore(t, dumps, engine.RestoreOptions{Overwrite: true})
 		f.unchanged(t, full)
 	})
+	if f.Lose != nil {
+		step("parts", func(t *testing.T) { f.parts(t, session, dumps, full) })
+	}
 	step("killed tool", f.killed)
 	f.Wreck(t)
 }

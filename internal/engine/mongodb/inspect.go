@@ -12,6 +12,7 @@ type inspector struct {
 	parser   *archive.Parser
 	database string
 	contents engine.Contents
+	sections engine.Sections
 }
 
 func newInspector(stream engine.Stream) *inspector {
@@ -19,6 +20,13 @@ func newInspector(stream engine.Stream) *inspector {
 	i.parser.Ended = func(c archive.Collection) {
 		if len(i.contents.Objects) < engine.MaxObjects {
 			i.contents.Objects = append(i.contents.Objects, engine.Object{Kind: "collection", Name: c.Database + "." + c.Name, Rows: c.Documents})
+		}
+	}
+	i.parser.Piece = func(database, name string, from, to int64) {
+		if database == "" && name == "" {
+			i.sections.Frame(from, to)
+		} else {
+			i.sections.Add(database+"."+name, from, to)
 		}
 	}
 	return i
@@ -48,5 +56,6 @@ func (i *inspector) Finish() (engine.Contents, error) {
 	if i.parser.Tool != "" {
 		i.contents.Notes = append(i.contents.Notes, "dumped by mongodump version "+i.parser.Tool)
 	}
+	i.sections.Settle(&i.contents)
 	return i.contents, nil
 }

@@ -107,10 +107,14 @@ func TestContainer(t *testing.T) {
 	dockercli.Need(t)
 	s := startServer(t, "mongo", withPassword()...)
 	enginetest.Run(t, enginetest.Fixture{
-		Engine: New(), Instance: s.Instance, KeepsHalf: true, Secrets: []string{password},
+		Engine: New(), Instance: s.Instance, KeepsHalf: true, KeepsHalfPart: true, Secrets: []string{password},
 		Seed:        s.seed,
 		Bulk:        func(t testing.TB) { s.load(t, "bulk", "blobs", documents(900, 90_000)) },
 		Fingerprint: s.fingerprint, Wreck: s.wreck,
+		Lose: func(t testing.TB) (stream, name string) {
+			s.load(t, "shop", "items", "")
+			return "all.archive", "shop.items"
+		},
 		WrongPassword: func(testing.TB) (engine.Instance, source.Spec) {
 			return s.Instance, source.Spec{Password: "wrong-guess"}
 		},

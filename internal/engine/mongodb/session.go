@@ -87,12 +87,15 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 			WithReason(engine.ReasonUnsupported).WithHint("This snapshot was taken by another engine.")
 	}
 	only := s.only(streams[0])
-	held, err := s.holds(ctx, only)
+	held, err := s.holds(ctx, only, o.Only)
 	if err != nil {
 		return plan, err
 	}
 	what := "all databases of the snapshot (and its users, where it holds them)"
-	if only != "" {
+	switch {
+	case len(o.Only) > 0:
+		what = strings.Join(o.Only, ", ")
+	case only != "":
 		what = "the database " + only
 	}
 	if len(held) > 0 {
@@ -115,9 +118,10 @@ func (s *session) only(stream engine.Stream) string {
 	return s.database
 }
 
-// holds lists the collections of the target, a few of them by name. The tools
-// have no listing, but a dump begins with one: it is read that far.
-func (s *session) holds(ctx context.Context, database string) ([]string, error) {
+// holds lists the collections of the target, a few of them by name, or those of a
+// list that it has. The tools have no listing, but a dump begins with one: it is
+// read that far.
+func (s *session) holds(ctx context.Context, database string, among []string) ([]string, error) {
 	const named = 20
 	var held []string
 	more := 0
@@ -125,6 +129,7 @@ func (s *session) holds(ctx context.Context, database string) ([]string, error) 
 	parser.Announced = func(db, collection string) {
 		switch {
 		case db == "admin" || db == "config" || db == "local" || db == "" || strings.HasPrefix(collection, "system."):
+		case len(among) > 0 && !slices.Contains(among, db+"."+collection):
 		case len(held) < named:
 			held = append(held, db+"."+collection)
 		default:

@@ -23,6 +23,7 @@ var endMark = regexp.MustCompile(`^-- Dump completed( on +[0-9]{4}-[0-9]{2}-[0-9
 type inspector struct {
 	lexer    *lexer
 	contents engine.Contents
+	sections sections
 	seen     int64
 	first    []byte
 	titled   bool
@@ -34,7 +35,7 @@ type inspector struct {
 
 func newInspector() *inspector {
 	i := &inspector{}
-	i.lexer = &lexer{onComment: i.comment, onStatement: i.statement}
+	i.lexer = &lexer{onComment: i.comment, onStatement: i.statement, onBegin: i.sections.next}
 	return i
 }
 
@@ -55,6 +56,7 @@ func (i *inspector) Write(p []byte) (int, error) {
 
 func (i *inspector) comment(line []byte) {
 	i.after = i.after || i.ended
+	i.sections.comment(line)
 	switch {
 	case !i.titled:
 		if title := string(line); strings.HasPrefix(title, starts[2]) || strings.HasPrefix(title, starts[3]) {
@@ -77,6 +79,7 @@ func (i *inspector) note(s string) {
 
 func (i *inspector) statement(head []byte, rows int64) {
 	i.after = i.after || i.ended
+	i.sections.statement(head)
 	i.footer = bytes.Contains(head, []byte("SET SQL_NOTES=@OLD_SQL_NOTES"))
 	switch {
 	case bytes.HasPrefix(head, []byte("CREATE TABLE `")):
@@ -121,6 +124,7 @@ func (i *inspector) Finish() (engine.Contents, error) {
 	case !i.ended || !i.titled || i.lastByte != '\n' || i.lexer.mode != between || i.lexer.double:
 		return fail(engine.ReasonTruncated, "the dump is cut short, its end mark is missing")
 	}
+	i.sections.finish(&i.contents, i.seen)
 	return i.contents, nil
 }
 

@@ -34,7 +34,11 @@ type lexer struct {
 	// most headLimit bytes. rows is -1 where it is not known. They must not keep it.
 	onComment   func(line []byte)
 	onStatement func(head []byte, rows int64)
+	// onBegin is called with the place of what is about to begin: a comment, a
+	// command or a statement.
+	onBegin func(at int64)
 
+	at          int64 // bytes taken apart
 	mode        mode
 	head        []byte
 	last        uint64 // the last eight bytes of the statement, the newest lowest
@@ -48,7 +52,9 @@ type lexer struct {
 
 func (l *lexer) write(p []byte) {
 	for len(p) > 0 {
-		p = p[l.step(p):]
+		n := l.step(p)
+		l.at += int64(n)
+		p = p[n:]
 	}
 }
 
@@ -122,6 +128,7 @@ func (l *lexer) between(p []byte) int {
 		}
 		l.head, l.last, l.rows, l.multi, l.hidden = l.head[:0], 0, -1, false, false
 		l.mode = plain
+		l.onBegin(l.at + int64(i))
 		switch c {
 		case '-':
 			l.mode = comment

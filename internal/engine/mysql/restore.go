@@ -48,6 +48,9 @@ FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %[1]s;
 
 func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine.RestoreOptions) (engine.RestorePlan, error) {
 	var plan engine.RestorePlan
+	if len(o.Only) > 0 {
+		return s.prepareTables(ctx, streams[0].Database, o)
+	}
 	var drop, full []string
 	for _, stream := range streams {
 		if stream.Kind == kindUsers {
@@ -100,6 +103,9 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 			return fmt.Errorf("read the accounts: %w", err)
 		}
 		return s.feed(ctx, strings.NewReader("SET NAMES utf8mb4;\nSET SESSION sql_mode = '';\n"+sql))
+	}
+	if len(o.Only) > 0 {
+		return s.restoreTables(ctx, stream.Database, r, o)
 	}
 	before, err := s.look(ctx, stream.Database)
 	if err != nil {

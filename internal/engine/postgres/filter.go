@@ -26,6 +26,9 @@ const (
 type filter struct {
 	src       io.Reader
 	keep      func(tokens []token) bool
+	after     func(head []byte) string // SQL that follows a statement; nil: none does
+	last      func(tokens []token) bool // what is passed on when all else was; nil: nothing is
+	kept      []byte                    // of that
 	lexer     *lexer
 	inspector *inspector
 	buffer    []byte
@@ -82,6 +85,7 @@ func (f *filter) pump() {
 		if _, err := f.inspector.Finish(); err != nil {
 			f.err = err
 		}
+		f.out.Write(f.kept)
 	}
 	if f.err != nil && !errors.Is(f.err, io.EOF) {
 		f.out.Reset()
@@ -122,10 +126,17 @@ func (f *filter) end(k kind, head []byte) {
 		f.head = append(f.head, string(f.held))
 		f.held, f.deciding = f.held[:0], false
 	case k == statement && f.deciding:
-		if f.keep(tokens(f.held)) {
+		switch ts := tokens(f.held); {
+		case !f.keep(ts):
+		case f.last != nil && f.last(ts):
+			f.kept = append(append(f.kept, f.held...), '\n')
+		default:
 			f.out.Write(f.held)
 		}
 		f.held, f.deciding = f.held[:0], false
+	}
+	if k == statement && !f.inHead && f.after != nil {
+		f.out.WriteString(f.after(head))
 	}
 }
 

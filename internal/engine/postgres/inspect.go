@@ -35,6 +35,7 @@ type inspector struct {
 	afterEnd   bool // something other than comments follows the end mark
 	strange    bool
 	restricted bool
+	sections   sections
 	table      string // the table that rows are being read of
 	large      int64  // large objects
 }
@@ -63,11 +64,12 @@ func (i *inspector) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (i *inspector) text(kind, []byte) {}
+func (i *inspector) text(k kind, b []byte) { i.sections.text(k, len(b)) }
 
 func (i *inspector) stray() { i.strange = true }
 
 func (i *inspector) end(k kind, head []byte) {
+	i.sections.end(k, head)
 	switch {
 	case k == comment && string(head) == i.marks.end:
 		i.ended = true
@@ -125,6 +127,7 @@ func (i *inspector) Finish() (engine.Contents, error) {
 	if i.large > 0 {
 		i.add("large objects", "pg_largeobject", i.large)
 	}
+	i.sections.finish(&i.contents)
 	return i.contents, nil
 }
 

@@ -46,6 +46,9 @@ func (s *session) objects(ctx context.Context, database string) (int, error) {
 
 func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine.RestoreOptions) (engine.RestorePlan, error) {
 	var plan engine.RestorePlan
+	if len(o.Only) > 0 {
+		return s.prepareTables(ctx, streams[0].Database, o)
+	}
 	var drop, full []string
 	for _, stream := range streams {
 		if stream.Kind == kindGlobals {
@@ -114,7 +117,7 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 	if err != nil {
 		return err
 	}
-	if there {
+	if there && len(o.Only) == 0 {
 		// Prepare has seen to it; something may have filled it since.
 		if n, err := s.objects(ctx, stream.Database); err != nil {
 			return err
@@ -124,14 +127,28 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 		}
 	}
 	f := newFilter(r, databaseMarks, true, keepForDatabase(o.NoOwner))
+	var round around
+	if len(o.Only) > 0 {
+		f.last = isAttachment
+		if there {
+			if round, f.after, err = s.roundTables(ctx, stream.Database, o); err != nil {
+				return err
+			}
+		}
+	}
 	head, err := f.readHead()
 	if err != nil {
 		return fmt.Errorf("read the dump: %w", err)
 	}
-	if err := s.create(ctx, stream.Database, head, there, o); err != nil {
-		return err
+	if !there || len(o.Only) == 0 {
+		if err := s.create(ctx, stream.Database, head, there, o); err != nil {
+			return err
+		}
 	}
-	if err := s.feed(ctx, stream.Database, f); err != nil {
+	if !there && len(o.Only) > 0 {
+		round.before = createSchemas(schemasOf(o.Only))
+	}
+	if err := s.feed(ctx, stream.Database, round, f); err != nil {
 		if !there {
 			// An empty database that was not there is no help to anybody.
 			_ = s.drop(context.WithoutCancel(ctx), stream.Database)
@@ -172,15 +189,18 @@ func (s *session) restoreGlobals(ctx context.Context, r io.Reader, o engine.Rest
 	if err := s.query(ctx, s.meeting, listExisting, &have); err != nil {
 		return fmt.Errorf("list roles: %w", err)
 	}
-	return s.feed(ctx, s.meeting, newFilter(r, globalsMarks, false, keepForGlobals(have, o.Overwrite, s.creds.User)))
+	return s.feed(ctx, s.meeting, around{}, newFilter(r, globalsMarks, false, keepForGlobals(have, o.Overwrite, s.creds.User)))
 }
+
+// around is SQL that is carried out before and after a dump, in its transaction.
+type around struct{ before, after string }
 
 // feed runs a dump in one transaction. The transaction's end is part of the
 // input, not an option of psql: when this process dies, psql sees its input end
 // like any other, and with --single-transaction it would keep half a dump.
-func (s *session) feed(ctx context.Context, database string, r io.Reader) error {
+func (s *session) feed(ctx context.Context, database string, round around, r io.Reader) error {
 	cmd := s.psql(database, "--output=/dev/null")
-	cmd.Stdin = io.MultiReader(strings.NewReader("BEGIN;\n"), r, strings.NewReader("\nCOMMIT;\n"))
+	cmd.Stdin = io.MultiReader(strings.NewReader("BEGIN;\n"+round.before), r, strings.NewReader("\n"+round.after+"COMMIT;\n"))
 	exit, err := engine.Feed(ctx, s.inst, cmd)
 	if err != nil {
 		return fmt.Errorf("restore into database %q: %w", database, err)

@@ -50,17 +50,24 @@ type Parser struct {
 	Announced func(database, collection string)
 	// Ended is called at every collection's end, if it is set.
 	Ended func(Collection)
+	// Piece is called with the bytes, from one offset up to another, that belong to a
+	// collection, or without names to the whole of the archive; if it is set. The
+	// pieces of the whole and of some collections, in order, are an archive of these.
+	Piece func(database, name string, from, to int64)
 
 	// Server and Tool are versions, known after the prelude.
 	Server, Tool string
 
 	state     state
 	size      int64
-	token     []byte // the length of a document, while it is incomplete
-	doc       []byte // a framing document
-	left      int    // bytes of the current document that are to come
-	last      byte   // the latest byte of the current document
-	framing   bool   // the current document is gathered in doc
+	at        int64     // bytes that were parsed
+	begin     int64     // of the framing document, or of the block
+	of        [2]string // the collection of the block
+	token     []byte    // the length of a document, while it is incomplete
+	doc       []byte    // a framing document
+	left      int       // bytes of the current document that are to come
+	last      byte      // the latest byte of the current document
+	framing   bool      // the current document is gathered in doc
 	open      map[string]*progress
 	current   *progress
 	announced tally
@@ -110,11 +117,13 @@ func (p *Parser) PreludeRead() bool { return p.state >= atBlock || p.err != nil 
 func (p *Parser) Write(b []byte) (int, error) {
 	p.size += int64(len(b))
 	for rest := b; len(rest) > 0 && p.err == nil; {
+		n := 0
 		if p.left > 0 {
-			rest = p.document(rest)
+			n = p.document(rest)
 		} else {
-			rest = p.length(rest)
+			n = p.length(rest)
 		}
+		rest = rest[n:]
 	}
 	return len(b), nil
 }
@@ -143,11 +152,12 @@ func (p *Parser) malformed(format string, args ...any) {
 }
 
 // length gathers four bytes and acts on them.
-func (p *Parser) length(b []byte) []byte {
+func (p *Parser) length(b []byte) int {
 	n := min(4-len(p.token), len(b))
 	p.token = append(p.token, b[:n]...)
+	p.at += int64(n)
 	if len(p.token) < 4 {
-		return b[n:]
+		return n
 	}
 	value := binary.LittleEndian.Uint32(p.token)
 	switch {
@@ -163,16 +173,17 @@ func (p *Parser) length(b []byte) []byte {
 	case value < 5 || value > MaxDocument:
 		p.malformed("a document of %d bytes", int32(value))
 	default:
-		p.begin(int(value))
+		p.start(int(value))
 	}
 	p.token = p.token[:0]
-	return b[n:]
+	return n
 }
 
-func (p *Parser) begin(size int) {
+func (p *Parser) start(size int) {
 	p.left = size - 4
 	p.framing = p.state != inBlock
 	if p.framing {
+		p.begin = p.at - 4
 		p.doc = append(p.doc[:0], p.token...)
 		return
 	}
@@ -181,6 +192,12 @@ func (p *Parser) begin(size int) {
 
 func (p *Parser) terminated() {
 	switch p.state {
+	case inPrelude:
+		p.piece("", "", p.at-4)
+	case inBlock, afterLast:
+		p.piece(p.of[0], p.of[1], p.begin)
+	}
+	switch p.state {
 	case inPrelude, inBlock, afterLast:
 		p.state, p.current = atBlock, nil
 	default:
@@ -188,10 +205,18 @@ func (p *Parser) terminated() {
 	}
 }
 
+// piece tells of the bytes up to here.
+func (p *Parser) piece(database, name string, from int64) {
+	if p.Piece != nil {
+		p.Piece(database, name, from, p.at)
+	}
+}
+
 // document takes bytes of the current document.
-func (p *Parser) document(b []byte) []byte {
+func (p *Parser) document(b []byte) int {
 	n := min(p.left, len(b))
 	p.left -= n
+	p.at += int64(n)
 	p.last = b[n-1]
 	if p.framing {
 		p.doc = append(p.doc, b[:n]...)
@@ -201,7 +226,7 @@ func (p *Parser) document(b []byte) []byte {
 	if p.left == 0 {
 		p.complete()
 	}
-	return b[n:]
+	return n
 }
 
 func (p *Parser) complete() {
@@ -221,6 +246,7 @@ func (p *Parser) complete() {
 	switch p.state {
 	case atHeader:
 		p.Server, p.Tool = f.strings["server_version"], f.strings["tool_version"]
+		p.piece("", "", 0)
 		p.state = inPrelude
 	case inPrelude:
 		p.announce(f)
@@ -242,6 +268,7 @@ func (p *Parser) announce(f fields) {
 		name = "system.buckets." + name
 	}
 	p.announced.add(key(database, name))
+	p.piece(database, name, p.begin)
 }
 
 func key(database, name string) string { return database + "\x00" + name }
@@ -249,6 +276,7 @@ func key(database, name string) string { return database + "\x00" + name }
 // block begins a block of a collection, or ends the collection.
 func (p *Parser) block(f fields) {
 	database, name := f.strings["db"], f.strings["collection"]
+	p.of = [2]string{database, name}
 	id := key(database, name)
 	seen := p.open[id]
 	if seen == nil {
