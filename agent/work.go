@@ -118,7 +118,7 @@ func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *s
 		spec.Compress = a.Compress
 	}
 	work := backup.Work{
-		Source: as.Source, Snapshot: as.Backup.Snapshot, Key: as.Key, Base: as.Backup.Base, Avoid: as.Backup.Avoid,
+		Source: as.Source, Snapshot: as.Backup.Snapshot, Key: as.Key, Base: as.Backup.Base, Avoid: as.Backup.Avoid, Manifest: as.Backup.Manifest,
 		Engine: where.engine, Instance: where.instance, Spec: spec,
 	}
 	if a.Cache != nil {
@@ -176,7 +176,7 @@ func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *
 		return nil, err
 	}
 	return restore.Run(ctx, restore.Work{
-		Snapshot: w.Snapshot, Key: as.Key, Select: w.Select,
+		Snapshot: w.Snapshot, Key: as.Key, Select: w.Select, Tables: w.Tables,
 		Options: engine.RestoreOptions{Overwrite: w.Overwrite, DryRun: w.DryRun, NoOwner: w.NoOwner},
 		Engine:  where.engine, Instance: where.instance, Spec: where.spec,
 	}, a.Controller.Objects(j.hold(), as.Controllers, log), restoreReporter{j}, log)
@@ -227,10 +227,11 @@ type DirectRestore struct {
 	Snapshot repo.Ref
 	Key      repo.SourceKey
 	Objects  repo.ObjectReader
-	Select   []string
-	Options  engine.RestoreOptions
-	Phase    func(string)
-	Logger   *slog.Logger
+	// Select and Tables as in restore.Work.
+	Select, Tables []string
+	Options        engine.RestoreOptions
+	Phase          func(string)
+	Logger         *slog.Logger
 }
 
 // RestoreInto carries out a DirectRestore and returns its report.
@@ -243,7 +244,7 @@ func RestoreInto(ctx context.Context, d DirectRestore) ([]string, error) {
 		return nil, err
 	}
 	return restore.Run(ctx, restore.Work{
-		Snapshot: d.Snapshot, Key: d.Key, Select: d.Select, Options: d.Options,
+		Snapshot: d.Snapshot, Key: d.Key, Select: d.Select, Tables: d.Tables, Options: d.Options,
 		Engine: where.engine, Instance: where.instance, Spec: where.spec,
 	}, d.Objects, phases(d.Phase), d.Logger)
 }

@@ -31,6 +31,8 @@ type Work struct {
 	Base     []repo.Ref
 	// Avoid are packs (ids) that are not to be built upon.
 	Avoid []string
+	// Manifest is the version of the manifest to write; 0: the newest.
+	Manifest byte
 	// Cache, if any, keeps packs at hand for the next backup.
 	Cache    Cache
 	Engine   engine.Engine
@@ -106,6 +108,7 @@ func Run(ctx context.Context, w Work, objects Objects, report Reporter, log *slo
 
 	o := repo.WriterOptions{
 		Source: w.Source, Snapshot: w.Snapshot, Key: w.Key, Base: loadBase(ctx, w, objects, report, log), Compress: w.Spec.Compress,
+		Manifest: w.Manifest,
 	}
 	var sink repo.Sink = objects
 	if w.Cache != nil {

@@ -6,6 +6,7 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,7 +29,9 @@ type Work struct {
 	Snapshot repo.Ref
 	Key      repo.SourceKey
 	// Select names streams or databases; empty means all.
-	Select  []string
+	Select []string
+	// Tables name tables or collections of one of these; empty means whole streams.
+	Tables  []string
 	Options engine.RestoreOptions
 	// Scratch says that nothing in the target is worth keeping: the snapshot is then
 	// not read as a whole before anything is overwritten.
@@ -64,17 +67,30 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", w.Engine.Name(), err)
 	}
+	var part engine.Part
+	if len(w.Tables) > 0 {
+		if streams, part, err = onePart(streams, w.Tables); err != nil {
+			return nil, err
+		}
+		for _, o := range part.Objects {
+			w.Options.Only = append(w.Options.Only, o.Name)
+		}
+	}
+	var dumps []dump
 	var metas []engine.Stream
 	var total int64
 	for _, s := range streams {
-		metas = append(metas, engine.Stream{Name: s.Name, Kind: s.Kind, Database: s.Database, Format: s.Format})
-		total += s.Size
+		d := dump{snapshot, session, s.StreamMeta, s.Size, part}
+		if len(part.Objects) > 0 {
+			d.size = part.Bytes
+		}
+		dumps, metas, total = append(dumps, d), append(metas, d.meta), total+d.size
 	}
 	if w.Options.Overwrite && !w.Options.DryRun && !w.Scratch {
 		// Prepare may drop what is there: not before it is certain that the whole of
 		// what shall take its place can be read.
 		report.Phase("checking the snapshot")
-		if err := check(ctx, snapshot, streams); err != nil {
+		if err := check(ctx, dumps); err != nil {
 			return nil, fmt.Errorf("check the snapshot before anything is overwritten: %w", err)
 		}
 	}
@@ -88,52 +104,85 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 	}
 	var done atomic.Int64
 	report.Watch(func() (int64, int64) { return done.Load(), total })
-	for i, s := range streams {
-		report.Phase("restoring " + s.Name)
-		if err := feed(ctx, session, metas[i], snapshot, s.Size, w.Options, &done); err != nil {
-			return lines, fmt.Errorf("restore %s: %w", s.Name, err)
+	for i, d := range dumps {
+		report.Phase("restoring " + d.meta.Name)
+		if err := d.feed(ctx, w.Options, &done); err != nil {
+			return lines, fmt.Errorf("restore %s: %w", d.meta.Name, err)
 		}
-		log.Info("restored", "stream", s.Name, "bytes", s.Size)
-		lines = append(lines, fmt.Sprintf("Restored %s: %d bytes, SHA-256 %s.", s.Name, s.Size, s.SHA256))
+		log.Info("restored", "stream", d.meta.Name, "bytes", d.size, "tables", len(part.Objects))
+		if len(part.Objects) == 0 {
+			lines = append(lines, fmt.Sprintf("Restored %s: %d bytes, SHA-256 %s.", d.meta.Name, d.size, streams[i].SHA256))
+		}
+	}
+	for _, o := range part.Objects {
+		lines = append(lines, fmt.Sprintf("Restored %s %s: %d bytes, %d rows, as many as were seen in the backup.", o.Kind, o.Name, o.Bytes(), o.Rows))
 	}
 	return lines, nil
 }
 
-// check reads streams to their ends, which checks every chunk and every hash.
-func check(ctx context.Context, snapshot *repo.Snapshot, streams []repo.StreamInfo) error {
-	for _, s := range streams {
-		r, err := snapshot.Open(ctx, s.Name)
+// onePart gives the one of the streams that has all of the tables.
+func onePart(streams []repo.StreamInfo, tables []string) ([]repo.StreamInfo, engine.Part, error) {
+	stream, part, err := repo.FindPart(streams, nil, tables)
+	return []repo.StreamInfo{stream}, part, err
+}
+
+// dump is a stream to be restored, or the part of one that some tables are.
+type dump struct {
+	snapshot *repo.Snapshot
+	session  engine.Session
+	meta     engine.Stream
+	size     int64
+	part     engine.Part // without objects: all of the stream
+}
+
+// open reads the dump. Its end comes only when all of it was found right: by the
+// hash of a stream; of a part, by what is in it.
+func (d dump) open(ctx context.Context) (io.ReadCloser, error) {
+	if len(d.part.Objects) == 0 {
+		return d.snapshot.Open(ctx, d.meta.Name)
+	}
+	r, err := d.snapshot.OpenSections(ctx, d.meta.Name, d.part.Sections)
+	if err != nil {
+		return nil, err
+	}
+	return &proven{ReadCloser: r, inspector: d.session.Inspect(d.meta), want: d.part.Objects}, nil
+}
+
+// check reads dumps to their ends, which checks every chunk and every hash.
+func check(ctx context.Context, dumps []dump) error {
+	for _, d := range dumps {
+		r, err := d.open(ctx)
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
 			_ = r.Close()
 		}
 		if err != nil {
-			return fmt.Errorf("read %s: %w", s.Name, err)
+			return fmt.Errorf("read %s: %w", d.meta.Name, err)
 		}
 	}
 	return nil
 }
 
-func feed(ctx context.Context, session engine.Session, meta engine.Stream, snapshot *repo.Snapshot, size int64, options engine.RestoreOptions, done *atomic.Int64) (err error) {
+func (d dump) feed(ctx context.Context, options engine.RestoreOptions, done *atomic.Int64) (err error) {
 	ctx, span := tracer.Start(ctx, "restore stream")
-	span.SetAttributes(attribute.String("baktainer.stream", meta.Name))
+	span.SetAttributes(attribute.String("baktainer.stream", d.meta.Name))
 	defer func() {
 		if err != nil {
 			span.SetStatus(codes.Error, err.Error())
 		}
 		span.End()
 	}()
-	r, err := snapshot.Open(ctx, meta.Name)
+	r, err := d.open(ctx)
 	if err != nil {
 		return fmt.Errorf("open stream: %w", err)
 	}
 	defer r.Close()
 	before := done.Load()
-	if err := session.Restore(ctx, meta, &counted{r, done}, options); err != nil {
+	if err := d.session.Restore(ctx, d.meta, &counted{r, done}, options); err != nil {
 		return err
 	}
-	if fed := done.Load() - before; fed != size {
-		return problem.New(problem.Failed, "the tool reported success after %d of %d bytes", fed, size).WithReason(engine.ReasonToolFailed).
+	if fed := done.Load() - before; fed != d.size {
+		return problem.New(problem.Failed, "the tool reported success after %d of %d bytes", fed, d.size).WithReason(engine.ReasonToolFailed).
 			WithHint("The target holds only a part of the snapshot; find out why the tool ended early and restore again.")
 	}
 	return nil
@@ -189,4 +238,42 @@ func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.n.Add(int64(n))
 	return n, err
+}
+
+// proven reads a part of a dump, and fails instead of ending when it does not hold
+// what was seen while the whole was dumped.
+type proven struct {
+	io.ReadCloser
+	inspector engine.Inspector
+	want      []engine.Object
+	err       error // after the end: what was found of it
+}
+
+func (p *proven) Read(b []byte) (int, error) {
+	if p.err != nil {
+		return 0, p.err
+	}
+	n, err := p.ReadCloser.Read(b)
+	_, _ = p.inspector.Write(b[:n]) // never fails
+	if errors.Is(err, io.EOF) {
+		if err = p.holds(); err == nil {
+			err = io.EOF
+		}
+		p.err = err
+	}
+	return n, err
+}
+
+// holds says what is wrong with what was read.
+func (p *proven) holds() error {
+	seen, err := p.inspector.Finish()
+	if err != nil {
+		return fmt.Errorf("check what is to be restored: %w", err)
+	}
+	same := func(a, b engine.Object) bool { return a.Kind == b.Kind && a.Name == b.Name && a.Rows == b.Rows }
+	if !slices.EqualFunc(seen.Objects, p.want, same) {
+		return problem.New(problem.Corrupt, "the backup holds other rows there than were seen when it was made").WithReason(engine.ReasonMalformed).
+			WithHint("Restore the whole database into another container, and take from there what you need.")
+	}
+	return nil
 }

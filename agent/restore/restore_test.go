@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -54,7 +55,7 @@ func TestWhatIsFedIsWhatWasStored(t *testing.T) {
 			if !slices.Equal(lines, report) {
 				t.Errorf("report %q, want %q", lines, report)
 			}
-			if len(d.prepared) != 1 || d.prepared[0] != tc.options || d.options[0] != tc.options {
+			if len(d.prepared) != 1 || !reflect.DeepEqual(d.prepared[0], tc.options) || !reflect.DeepEqual(d.options[0], tc.options) {
 				t.Errorf("options were %+v and %+v, want %+v", d.prepared, d.options, tc.options)
 			}
 			if done, all := rep.watch(); done != total || all != total {

@@ -29,19 +29,18 @@ func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
 	}
 	switch w := a.GetWork().(type) {
 	case *pb.Assignment_Backup:
-		b := &BackupWork{Snapshot: w.Backup.GetSnapshot(), FireTime: w.Backup.GetFireTime().AsTime(), Avoid: w.Backup.GetAvoidPacks()}
+		b := &BackupWork{
+			Snapshot: w.Backup.GetSnapshot(), FireTime: w.Backup.GetFireTime().AsTime(), Avoid: w.Backup.GetAvoidPacks(),
+			Manifest: byte(min(max(w.Backup.GetManifestVersion(), repo.PlainManifest), repo.NewestManifest)),
+		}
 		for _, r := range w.Backup.GetBase() {
 			b.Base = append(b.Base, refFromWire(a.GetSource(), r))
 		}
 		out.Backup = b
 	case *pb.Assignment_Restore:
-		q := w.Restore.GetRequest()
-		out.Restore = &RestoreWork{
-			Snapshot:  refFromWire(w.Restore.GetSnapshotSource(), w.Restore.GetSnapshot()),
-			Engine:    w.Restore.GetEngine(),
-			Container: q.GetTargetContainer(), Select: q.GetSelect(),
-			Overwrite: q.GetOverwrite(), DryRun: q.GetDryRun(), NoOwner: q.GetNoOwner(),
-		}
+		out.Restore = restoreFromWire(w.Restore)
+	case *pb.Assignment_RestoreTables:
+		out.Restore = restoreFromWire(w.RestoreTables)
 	case *pb.Assignment_Drill:
 		out.Drill = &DrillWork{
 			Snapshot: refFromWire(w.Drill.GetSnapshotSource(), w.Drill.GetSnapshot()),
@@ -52,6 +51,16 @@ func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
 			WithReason(transport.ReasonUnsupported).WithHint("Update the agent: it is older than the controller.")
 	}
 	return out, nil
+}
+
+func restoreFromWire(w *pb.RestoreWork) *RestoreWork {
+	q := w.GetRequest()
+	return &RestoreWork{
+		Snapshot:  refFromWire(w.GetSnapshotSource(), w.GetSnapshot()),
+		Engine:    w.GetEngine(),
+		Container: q.GetTargetContainer(), Select: q.GetSelect(), Tables: q.GetTables(),
+		Overwrite: q.GetOverwrite(), DryRun: q.GetDryRun(), NoOwner: q.GetNoOwner(),
+	}
 }
 
 func sourceToWire(s inventory.Source, agent string, now *timestamppb.Timestamp) *pb.Source {

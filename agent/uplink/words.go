@@ -58,6 +58,7 @@ type BackupWork struct {
 	FireTime time.Time
 	Base     []repo.Ref // newest first
 	Avoid    []string   // ids of packs that are not to be built upon
+	Manifest byte       // the version of the manifest to write
 }
 
 // RestoreWork is a restore to carry out.
@@ -68,6 +69,7 @@ type RestoreWork struct {
 	// Container names the target by container instead of by source.
 	Container string
 	Select    []string
+	Tables    []string
 	Overwrite bool
 	DryRun    bool
 	NoOwner   bool

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -9,18 +10,21 @@ import (
 	"github.com/baktainer/baktainer/controller/dispatch"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/repo"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // checkRestore says all that is wrong with a request for a restore, or gives it
 // back with the snapshot's whole id in it.
-func (s *Server) checkRestore(req *pb.RestoreRequest) (*pb.RestoreRequest, *pb.Snapshot, error) {
+func (s *Server) checkRestore(ctx context.Context, req *pb.RestoreRequest) (*pb.RestoreRequest, *pb.Snapshot, error) {
 	view := s.Node.View()
 	var wrong []error
 	snapshot, err := s.findSnapshot(view, req.GetSnapshot())
 	if err != nil {
 		wrong = append(wrong, err)
 	} else if err := checkSelection(snapshot, req.GetSelect()); err != nil {
+		wrong = append(wrong, err)
+	} else if err := s.checkTables(ctx, snapshot, req); err != nil {
 		wrong = append(wrong, err)
 	}
 	if err := s.checkTarget(req, snapshot); err != nil {
@@ -32,6 +36,19 @@ func (s *Server) checkRestore(req *pb.RestoreRequest) (*pb.RestoreRequest, *pb.S
 	checked := proto.CloneOf(req)
 	checked.Snapshot = snapshot.GetId()
 	return checked, snapshot, nil
+}
+
+// checkTables checks that the tables that are named are in the snapshot.
+func (s *Server) checkTables(ctx context.Context, found *pb.Snapshot, req *pb.RestoreRequest) error {
+	if len(req.GetTables()) == 0 {
+		return nil
+	}
+	snapshot, err := s.open(ctx, found)
+	if err != nil {
+		return err
+	}
+	_, _, err = repo.FindPart(snapshot.Streams(), req.GetSelect(), req.GetTables())
+	return err
 }
 
 // findSnapshot is the view's, and says so when it is the source that is not known.

@@ -240,7 +240,7 @@ func (s *Server) drillable(view *state.View, ref, agent string) (*pb.Snapshot, e
 
 // StartRestore implements the admin service.
 func (s *Server) StartRestore(ctx context.Context, req *pb.StartRestoreRequest) (*pb.StartRestoreResponse, error) {
-	checked, snapshot, err := s.checkRestore(req.GetRestore())
+	checked, snapshot, err := s.checkRestore(ctx, req.GetRestore())
 	if err != nil {
 		return nil, err
 	}

@@ -82,11 +82,14 @@ func (s *Server) DumpSnapshot(req *pb.DumpSnapshotRequest, stream grpc.ServerStr
 	if err != nil {
 		return err
 	}
+	ctx := stream.Context()
+	if len(req.GetTables()) > 0 {
+		return s.dumpTables(ctx, found, req, stream)
+	}
 	name, err := choose(found, req.GetSelect())
 	if err != nil {
 		return err
 	}
-	ctx := stream.Context()
 	snapshot, err := s.open(ctx, found)
 	if err != nil {
 		return err
@@ -97,6 +100,35 @@ func (s *Server) DumpSnapshot(req *pb.DumpSnapshotRequest, stream grpc.ServerStr
 	}
 	defer dump.Close()
 	_, err = io.Copy(sender{stream}, dump)
+	return err
+}
+
+// dumpTables sends a dump of single tables.
+func (s *Server) dumpTables(ctx context.Context, found *pb.Snapshot, req *pb.DumpSnapshotRequest, to grpc.ServerStreamingServer[pb.DumpSnapshotResponse]) error {
+	var chosen []string
+	if req.GetSelect() != "" {
+		chosen = []string{req.GetSelect()}
+	}
+	if err := checkSelection(found, chosen); err != nil {
+		return err
+	}
+	snapshot, err := s.open(ctx, found)
+	if err != nil {
+		return err
+	}
+	stream, part, err := repo.FindPart(snapshot.Streams(), chosen, req.GetTables())
+	if err != nil {
+		return err
+	}
+	dump, err := snapshot.OpenSections(ctx, stream.Name, part.Sections)
+	if err != nil {
+		return err
+	}
+	defer dump.Close()
+	if err := to.Send(&pb.DumpSnapshotResponse{Size: part.Bytes}); err != nil {
+		return err
+	}
+	_, err = io.Copy(sender{to}, dump)
 	return err
 }
 
@@ -137,7 +169,7 @@ func (s *Server) GetContents(req *pb.GetContentsRequest, stream grpc.ServerStrea
 				}
 				part = &pb.GetContentsResponse{Stream: info.Name}
 			}
-			part.Objects = append(part.Objects, &pb.ContentsObject{Kind: text(o.Kind), Name: text(o.Name), Rows: o.Rows})
+			part.Objects = append(part.Objects, &pb.ContentsObject{Kind: text(o.Kind), Name: text(o.Name), Rows: o.Rows, Bytes: o.Bytes()})
 		}
 		if err := stream.Send(part); err != nil {
 			return err

@@ -139,7 +139,10 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 		a.Controllers = d.Ingest(r.GetSource())
 	}
 	if r.GetKind() == pb.RunKind_RUN_KIND_BACKUP {
-		w := &pb.BackupWork{Snapshot: r.GetSnapshot(), FireTime: r.GetFireTime()}
+		w := &pb.BackupWork{Snapshot: r.GetSnapshot(), FireTime: r.GetFireTime(), ManifestVersion: repo.PlainManifest}
+		if d.Node.CommandLevel() >= state.CommandVersion {
+			w.ManifestVersion = repo.NewestManifest
+		}
 		d.base(view, r.GetSource(), w)
 		a.Work = &pb.Assignment_Backup{Backup: w}
 		return a
@@ -151,9 +154,12 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 		}}
 		return a
 	}
-	a.Work = &pb.Assignment_Restore{Restore: &pb.RestoreWork{
-		Snapshot: ref(s), SnapshotSource: r.GetSource(), Request: r.GetRestore(), Engine: s.GetEngine(),
-	}}
+	w := &pb.RestoreWork{Snapshot: ref(s), SnapshotSource: r.GetSource(), Request: r.GetRestore(), Engine: s.GetEngine()}
+	if len(r.GetRestore().GetTables()) > 0 {
+		a.Work = &pb.Assignment_RestoreTables{RestoreTables: w}
+	} else {
+		a.Work = &pb.Assignment_Restore{Restore: w}
+	}
 	return a
 }
 

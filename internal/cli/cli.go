@@ -63,7 +63,8 @@ type Rescue struct {
 	Key       repo.Key
 	Snapshot  rescue.Found
 	Container string
-	Select    []string
+	// Select names streams or databases, Tables tables of one of them.
+	Select, Tables []string
 	Options   engine.RestoreOptions
 	// Phase hears what the restore is at.
 	Phase func(string)

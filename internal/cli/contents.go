@@ -21,6 +21,7 @@ type objectView struct {
 	Kind   string `json:"kind"`
 	Name   string `json:"name"`
 	Rows   *int64 `json:"rows,omitempty"`
+	Bytes  int64  `json:"bytes,omitempty"`
 }
 
 // held is what a snapshot holds.
@@ -60,7 +61,7 @@ func getContents(ctx context.Context, client pb.AdminServiceClient, id string) (
 			return held{}, err
 		}
 		for _, o := range part.GetObjects() {
-			h.objects = append(h.objects, contents.Object{Stream: part.GetStream(), Kind: o.GetKind(), Name: o.GetName(), Rows: o.GetRows()})
+			h.objects = append(h.objects, contents.Object{Stream: part.GetStream(), Kind: o.GetKind(), Name: o.GetName(), Rows: o.GetRows(), Bytes: o.GetBytes()})
 		}
 		for _, n := range part.GetNotes() {
 			h.notes = append(h.notes, part.GetStream()+": "+n)
@@ -71,7 +72,7 @@ func getContents(ctx context.Context, client pb.AdminServiceClient, id string) (
 func (h held) views() []objectView {
 	all := make([]objectView, len(h.objects))
 	for i, o := range h.objects {
-		all[i] = objectView{Stream: o.Stream, Kind: o.Kind, Name: o.Name, Rows: known(o.Rows)}
+		all[i] = objectView{Stream: o.Stream, Kind: o.Kind, Name: o.Name, Rows: known(o.Rows), Bytes: o.Bytes}
 	}
 	return all
 }

@@ -11,13 +11,15 @@ import (
 
 func (a *app) dumpCommand() *cobra.Command {
 	var force bool
+	var tables []string
 	cmd := &cobra.Command{
 		Use: "dump SNAPSHOT|SOURCE [STREAM]", Short: "Write a dump to stdout, as the dump tool wrote it",
 		Long: `Write one stream of a snapshot to stdout, byte for byte as the dump tool wrote it.
 
-STREAM is the name of a stream or of a database; it may be left out when there is only one.
+STREAM is the name of a stream or of a database; it may be left out when there is only one. With --table it is the dump of one
+table: whatever restores the whole restores that.
 When the exit status is not 0, what was written is not whole: do not use it.`,
-		Example: examples("baktainer dump shop/db > shop.sql", "baktainer dump shop/db@latest shop | psql -h other postgres"),
+		Example: examples("baktainer dump shop/db > shop.sql", "baktainer dump shop/db@latest shop | psql -h other postgres", "baktainer dump shop/db --table orders > orders.sql"),
 		Args:    arguments(1, 2), ValidArgsFunction: a.completeSnapshots,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.refuseTerminal(force); err != nil {
@@ -29,10 +31,11 @@ When the exit status is not 0, what was written is not whole: do not use it.`,
 					return err
 				}
 				a.noteMarks(snap)
-				return a.export(ctx, "-", restoreFlags{selected: args[1:]}, fromController(client, snap))
+				return a.export(ctx, "-", restoreFlags{selected: args[1:], tables: tables}, fromController(client, snap))
 			})
 		},
 	}
+	cmd.Flags().StringArrayVar(&tables, "table", nil, "only this table or collection, as `snapshot show` names it; may be given several times")
 	cmd.Flags().BoolVar(&force, "force", false, "write to a terminal")
 	return cmd
 }

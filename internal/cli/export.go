@@ -26,15 +26,18 @@ type dumps struct {
 	streams          []streamView
 	// copy writes one stream to w.
 	copy func(ctx context.Context, stream string, w io.Writer) error
+	// copyPart writes a dump of tables of one of the chosen streams, or of any, to w;
+	// sized is told before how many bytes come.
+	copyPart func(ctx context.Context, chosen, tables []string, sized func(int64), w io.Writer) error
 	// checks says that copy itself holds a stream against its hash in streams.
 	checks bool
 }
 
 func fromController(client pb.AdminServiceClient, snap *pb.Snapshot) dumps {
-	return dumps{snapshot: snap.GetId(), source: snap.GetSource(), streams: viewSnapshot(snap).Streams, copy: func(ctx context.Context, stream string, w io.Writer) error {
+	get := func(ctx context.Context, req *pb.DumpSnapshotRequest, sized func(int64), w io.Writer) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel() // when w fails, the rest is not wanted
-		chunks, err := client.DumpSnapshot(ctx, &pb.DumpSnapshotRequest{Snapshot: snap.GetId(), Select: stream})
+		chunks, err := client.DumpSnapshot(ctx, req)
 		if err != nil {
 			return err
 		}
@@ -47,11 +50,27 @@ func fromController(client pb.AdminServiceClient, snap *pb.Snapshot) dumps {
 			if err != nil {
 				return err
 			}
+			if resp.GetSize() > 0 {
+				sized(resp.GetSize())
+			}
 			if _, err := w.Write(resp.GetData()); err != nil {
 				return fmt.Errorf("write the dump: %w", err)
 			}
 		}
-	}}
+	}
+	return dumps{
+		snapshot: snap.GetId(), source: snap.GetSource(), streams: viewSnapshot(snap).Streams,
+		copy: func(ctx context.Context, stream string, w io.Writer) error {
+			return get(ctx, &pb.DumpSnapshotRequest{Snapshot: snap.GetId(), Select: stream}, func(int64) {}, w)
+		},
+		copyPart: func(ctx context.Context, chosen, tables []string, sized func(int64), w io.Writer) error {
+			req := &pb.DumpSnapshotRequest{Snapshot: snap.GetId(), Tables: tables}
+			if len(chosen) > 0 {
+				req.Select = chosen[0]
+			}
+			return get(ctx, req, sized, w)
+		},
+	}
 }
 
 // pick returns the streams that the names select, all when there are none.
@@ -89,6 +108,9 @@ type exported struct {
 // export writes streams to stdout ("-": one only), to a file, or when there are
 // several into a folder, each under its name.
 func (a *app) export(ctx context.Context, to string, f restoreFlags, d dumps) error {
+	if len(f.tables) > 0 {
+		return a.exportPart(ctx, to, f, d)
+	}
 	streams, err := d.pick(f.selected)
 	if err != nil {
 		return err
@@ -128,6 +150,58 @@ func (a *app) export(ctx context.Context, to string, f restoreFlags, d dumps) er
 		}
 		a.table([]string{"STREAM", "FILE", "SIZE", "SHA-256"}, rows)
 	})
+}
+
+// exportPart writes a dump of some tables to stdout or to a file.
+func (a *app) exportPart(ctx context.Context, to string, f restoreFlags, d dumps) error {
+	if len(f.selected) > 1 {
+		return problem.New(problem.InvalidInput, "tables come from one database, and %d are selected", len(f.selected)).
+			WithHint("Export the tables of each database by themselves.")
+	}
+	info, err := os.Lstat(to)
+	switch {
+	case to == "-" || errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return problem.Wrap(problem.Failed, err, "look at %s", to)
+	case info.IsDir():
+		return problem.New(problem.InvalidInput, "%s is a folder, and the dump of tables is one file", to).WithHint("Name the file.")
+	case !f.overwrite:
+		return problem.New(problem.Conflict, "the file is there already").WithReason("file-exists").WithDetails(to).
+			WithHint("Choose another path, or replace it with --overwrite.")
+	}
+	if f.dry {
+		a.say("A dump of %s from snapshot %s would be written to %s.", strings.Join(f.tables, ", "), d.snapshot, to)
+		return nil
+	}
+	c := &checked{board: a.board(strings.Join(f.tables, ", "))}
+	defer c.board.clear()
+	write := func(w io.Writer) error {
+		c.w = w
+		if err := d.copyPart(ctx, f.selected, f.tables, func(n int64) { c.total = n }, c); err != nil {
+			return err
+		}
+		if c.n == 0 || c.n != c.total {
+			return problem.New(problem.Corrupt, "%d bytes came of %d", c.n, c.total).WithSource(d.source).WithHint("Do not use what was written.")
+		}
+		return nil
+	}
+	if to == "-" {
+		return write(a.out)
+	}
+	if err := writeWhole(to, write); err != nil {
+		return fmt.Errorf("write %s: %w", to, err)
+	}
+	c.board.clear()
+	return a.print(exportedPart{f.tables, to, c.n}, []string{to}, func() {
+		a.table([]string{"TABLES", "FILE", "SIZE"}, [][]string{{strings.Join(f.tables, ", "), to, size(c.n)}})
+	})
+}
+
+// exportedPart is what an export of tables prints.
+type exportedPart struct {
+	Tables []string `json:"tables" doc:"the tables"`
+	Path   string   `json:"path" doc:"the file"`
+	Size   int64    `json:"size" doc:"bytes"`
 }
 
 // plan names the file of each stream, and refuses those that are there unless

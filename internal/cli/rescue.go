@@ -132,6 +132,20 @@ func fromStore(snap *repo.Snapshot, found rescue.Found) dumps {
 		_, err = io.Copy(w, r)
 		return err
 	}}
+	d.copyPart = func(ctx context.Context, chosen, tables []string, sized func(int64), w io.Writer) (err error) {
+		stream, part, err := repo.FindPart(snap.Streams(), chosen, tables)
+		if err != nil {
+			return err
+		}
+		r, err := snap.OpenSections(ctx, stream.Name, part.Sections)
+		if err != nil {
+			return err
+		}
+		sized(part.Bytes)
+		defer func() { err = errors.Join(err, r.Close()) }()
+		_, err = io.Copy(w, r)
+		return err
+	}
 	for _, s := range snap.Streams() {
 		d.streams = append(d.streams, streamView{s.Name, s.Kind, s.Database, s.Format, s.Size, s.SHA256.String()})
 	}
@@ -176,6 +190,7 @@ func (a *app) rescueRestore(l *lifeline) *cobra.Command {
 		Example: examples(
 			"baktainer rescue restore shop/db --to file:shop.sql --store /mnt/store --key-file repository.key",
 			"baktainer rescue restore shop/db --to container:new-db --overwrite",
+			"baktainer rescue restore shop/db --to container:new-db --table orders",
 		),
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -214,7 +229,7 @@ func (a *app) rescueInto(cmd *cobra.Command, r opened, found rescue.Found, conta
 	}
 	show := a.board(container)
 	report, err := a.roof.RestoreInto(cmd.Context(), Rescue{
-		Config: c, Store: r.store, Key: r.key, Snapshot: found, Container: container, Select: f.selected,
+		Config: c, Store: r.store, Key: r.key, Snapshot: found, Container: container, Select: f.selected, Tables: f.tables,
 		Options: engine.RestoreOptions{Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner},
 		Phase:   func(phase string) { show.update(0, boardRow{phase: phase}) },
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,7 @@ import (
 // restoreFlags are what `restore` and `rescue restore` have in common.
 type restoreFlags struct {
 	to, agent                       string
-	selected                        []string
+	selected, tables                []string
 	overwrite, dry, noOwner, assent bool
 }
 
@@ -23,6 +24,7 @@ func (f *restoreFlags) add(cmd *cobra.Command, where string) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.to, "to", "", where)
 	flags.StringSliceVar(&f.selected, "select", nil, "only these databases or streams; may be given several times")
+	flags.StringArrayVar(&f.tables, "table", nil, "only this table or collection, as `snapshot show` names it; may be given several times")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace data, or files, that are there")
 	flags.BoolVar(&f.dry, "dry-run", false, "say what would happen, and change nothing")
 	flags.BoolVar(&f.noOwner, "no-owner", false, "leave out owners and grants (PostgreSQL)")
@@ -44,11 +46,15 @@ func (a *app) restoreCommand() *cobra.Command {
 SNAPSHOT is an id, a unique beginning of one, SOURCE@latest, SOURCE@latest-verified, SOURCE@latest-drilled, or
 SOURCE@TIME for the newest whose dump had begun by then; SOURCE alone means its latest.
 A database that holds data is left alone unless --overwrite is given. What is written was checked:
-the last byte of a dump is only handed over when the hash of all of it is right.`,
+the last byte of a dump is only handed over when the hash of all of it is right.
+
+With --table one table comes back, with its rows, indexes, triggers and rights, and everything else stays as it is. Only what
+is needed for it is read from the store, and it is counted against what was seen in the backup before any of it is kept.`,
 		Example: examples(
 			"baktainer restore shop/db --dry-run",
 			"baktainer restore shop/db --overwrite --backup-first",
 			"baktainer restore shop/db@latest --to staging/db --select shop",
+			"baktainer restore shop/db@2026-03-01T03:00 --table orders --overwrite",
 			"baktainer restore shop/db@2026-03-01T03:00 --to container:scratch",
 			"baktainer restore shop/db --to file:shop.sql",
 		),
@@ -136,7 +142,7 @@ func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, sna
 	}
 	resp, err := client.StartRestore(ctx, &pb.StartRestoreRequest{RequestId: rand.Text(), Restore: &pb.RestoreRequest{
 		Snapshot: snap.GetId(), TargetSource: to.source, TargetContainer: to.container, TargetAgent: f.agent,
-		Select: f.selected, Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner,
+		Select: f.selected, Tables: f.tables, Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner,
 	}})
 	if err != nil {
 		return err
@@ -167,6 +173,9 @@ func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, sna
 func (a *app) confirm(f restoreFlags, where string) error {
 	if !f.overwrite || f.dry {
 		return nil
+	}
+	if len(f.tables) > 0 {
+		return a.yes(f.assent, "This replaces "+strings.Join(f.tables, ", ")+" in "+where+".")
 	}
 	return a.yes(f.assent, "This replaces what is in "+where+".")
 }

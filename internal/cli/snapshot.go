@@ -111,9 +111,12 @@ func (a *app) showSnapshot(s *snapshotView) {
 		fmt.Fprintln(a.out)
 		rows = make([][]string, len(s.Contents))
 		for i, o := range s.Contents {
-			rows[i] = []string{o.Kind, o.Name, rowsText(o.Rows), o.Stream}
+			rows[i] = []string{o.Kind, o.Name, rowsText(o.Rows), "", o.Stream}
+			if o.Bytes > 0 {
+				rows[i][3] = size(o.Bytes)
+			}
 		}
-		a.table([]string{"KIND", "NAME", "ROWS", "STREAM"}, rows)
+		a.table([]string{"KIND", "NAME", "ROWS", "SIZE", "STREAM"}, rows)
 	}
 	for i, n := range s.Notes {
 		if i == 0 {

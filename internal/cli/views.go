@@ -82,6 +82,7 @@ type restoreView struct {
 	TargetContainer string   `json:"target_container"`
 	TargetAgent     string   `json:"target_agent"`
 	Select          []string `json:"select"`
+	Tables          []string `json:"tables"`
 	Overwrite       bool     `json:"overwrite"`
 	DryRun          bool     `json:"dry_run"`
 	NoOwner         bool     `json:"no_owner"`
@@ -169,7 +170,7 @@ func viewRun(r *pb.Run) *runView {
 	}
 	v.DrillResult = viewDrill(r.GetDrillResult())
 	if q := r.GetRestore(); q != nil {
-		v.Restore = &restoreView{q.GetTargetSource(), q.GetTargetContainer(), q.GetTargetAgent(), list(q.GetSelect()), q.GetOverwrite(), q.GetDryRun(), q.GetNoOwner()}
+		v.Restore = &restoreView{q.GetTargetSource(), q.GetTargetContainer(), q.GetTargetAgent(), list(q.GetSelect()), list(q.GetTables()), q.GetOverwrite(), q.GetDryRun(), q.GetNoOwner()}
 	}
 	return v
 }

@@ -5,10 +5,11 @@ package contents
 import "fmt"
 
 // Object is one thing in a stream of a snapshot: a table, a collection, a role.
-// Rows is -1 when it is not known how many it has.
+// Rows is -1 when it is not known how many it has, Bytes 0 when it is not known how
+// many of the dump are its own.
 type Object struct {
 	Stream, Kind, Name string
-	Rows               int64
+	Rows, Bytes        int64
 }
 
 // Kind says how an object changed.

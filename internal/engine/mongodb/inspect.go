@@ -23,9 +23,10 @@ func newInspector(stream engine.Stream) *inspector {
 		}
 	}
 	i.parser.Piece = func(database, name string, from, to int64) {
-		if database == "" && name == "" {
+		switch {
+		case database == "" && name == "":
 			i.sections.Frame(from, to)
-		} else {
+		case !ofServer(database, name): // users are not restored one by one
 			i.sections.Add(database+"."+name, from, to)
 		}
 	}

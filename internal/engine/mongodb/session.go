@@ -118,6 +118,11 @@ func (s *session) only(stream engine.Stream) string {
 	return s.database
 }
 
+// ofServer says that a collection is the server's own.
+func ofServer(db, collection string) bool {
+	return db == "admin" || db == "config" || db == "local" || db == "" || strings.HasPrefix(collection, "system.")
+}
+
 // holds lists the collections of the target, a few of them by name, or those of a
 // list that it has. The tools have no listing, but a dump begins with one: it is
 // read that far.
@@ -128,7 +133,7 @@ func (s *session) holds(ctx context.Context, database string, among []string) ([
 	parser := archive.New()
 	parser.Announced = func(db, collection string) {
 		switch {
-		case db == "admin" || db == "config" || db == "local" || db == "" || strings.HasPrefix(collection, "system."):
+		case ofServer(db, collection):
 		case len(among) > 0 && !slices.Contains(among, db+"."+collection):
 		case len(held) < named:
 			held = append(held, db+"."+collection)

@@ -26,7 +26,7 @@ const (
 type filter struct {
 	src       io.Reader
 	keep      func(tokens []token) bool
-	after     func(head []byte) string // SQL that follows a statement; nil: none does
+	after     func(head []byte) string  // SQL that follows a statement; nil: none does
 	last      func(tokens []token) bool // what is passed on when all else was; nil: nothing is
 	kept      []byte                    // of that
 	lexer     *lexer

@@ -1521,7 +1521,9 @@ type ContentsObject struct {
 	Kind  string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// -1: not known.
-	Rows          int64 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	Rows int64 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Bytes of the dump that are its own; 0: it cannot be had alone.
+	Bytes         int64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1573,6 +1575,13 @@ func (x *ContentsObject) GetName() string {
 func (x *ContentsObject) GetRows() int64 {
 	if x != nil {
 		return x.Rows
+	}
+	return 0
+}
+
+func (x *ContentsObject) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
 	}
 	return 0
 }
@@ -2047,7 +2056,9 @@ type DumpSnapshotRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// Name of a stream or of a database; may be empty when the snapshot has one stream.
-	Select        string `protobuf:"bytes,2,opt,name=select,proto3" json:"select,omitempty"`
+	Select string `protobuf:"bytes,2,opt,name=select,proto3" json:"select,omitempty"`
+	// Names of tables or collections of one stream: the dump is one of these alone.
+	Tables        []string `protobuf:"bytes,3,rep,name=tables,proto3" json:"tables,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2096,9 +2107,18 @@ func (x *DumpSnapshotRequest) GetSelect() string {
 	return ""
 }
 
+func (x *DumpSnapshotRequest) GetTables() []string {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
 type DumpSnapshotResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// In the first message of a dump of single tables: its bytes in all.
+	Size          int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2138,6 +2158,13 @@ func (x *DumpSnapshotResponse) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *DumpSnapshotResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
 }
 
 type ForgetSnapshotsRequest struct {
@@ -3343,11 +3370,12 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\x13GetContentsResponse\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x126\n" +
 	"\aobjects\x18\x02 \x03(\v2\x1c.baktainer.v1.ContentsObjectR\aobjects\x12\x14\n" +
-	"\x05notes\x18\x03 \x03(\tR\x05notes\"L\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\"b\n" +
 	"\x0eContentsObject\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04rows\x18\x03 \x01(\x03R\x04rows\"\x14\n" +
+	"\x04rows\x18\x03 \x01(\x03R\x04rows\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\"\x14\n" +
 	"\x12GetCoverageRequest\"\xc0\x01\n" +
 	"\x13GetCoverageResponse\x126\n" +
 	"\asources\x18\x01 \x03(\v2\x1c.baktainer.v1.SourceCoverageR\asources\x128\n" +
@@ -3387,12 +3415,14 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\fstored_bytes\x18\x02 \x01(\x03R\vstoredBytes\x12\x16\n" +
 	"\x06chunks\x18\x03 \x01(\x03R\x06chunks\x12\x1b\n" +
 	"\traw_bytes\x18\x04 \x01(\x03R\brawBytes\x121\n" +
-	"\bproblems\x18\x05 \x03(\v2\x15.baktainer.v1.FailureR\bproblems\"I\n" +
+	"\bproblems\x18\x05 \x03(\v2\x15.baktainer.v1.FailureR\bproblems\"a\n" +
 	"\x13DumpSnapshotRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x16\n" +
-	"\x06select\x18\x02 \x01(\tR\x06select\"*\n" +
+	"\x06select\x18\x02 \x01(\tR\x06select\x12\x16\n" +
+	"\x06tables\x18\x03 \x03(\tR\x06tables\">\n" +
 	"\x14DumpSnapshotResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"~\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\"~\n" +
 	"\x16ForgetSnapshotsRequest\x12\x1c\n" +
 	"\tsnapshots\x18\x01 \x03(\tR\tsnapshots\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12-\n" +

@@ -72,7 +72,7 @@ type AdminServiceClient interface {
 	// VerifySnapshot re-reads every byte of snapshots: object hashes, decryption, chunk ids, Merkle root, stream hashes.
 	VerifySnapshot(ctx context.Context, in *VerifySnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifySnapshotResponse], error)
 	// DumpSnapshot sends one stream of a snapshot as the dump tool wrote it. The stream ends with an error, before its
-	// last chunk, when anything does not match its hash.
+	// last chunk, when anything does not match its hash. Of single tables each chunk is held against its id.
 	DumpSnapshot(ctx context.Context, in *DumpSnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpSnapshotResponse], error)
 	// ForgetSnapshots marks snapshots: they are no longer offered or built upon, and the next prune deletes what only they
 	// need. All are checked before any is marked.
@@ -408,7 +408,7 @@ type AdminServiceServer interface {
 	// VerifySnapshot re-reads every byte of snapshots: object hashes, decryption, chunk ids, Merkle root, stream hashes.
 	VerifySnapshot(*VerifySnapshotRequest, grpc.ServerStreamingServer[VerifySnapshotResponse]) error
 	// DumpSnapshot sends one stream of a snapshot as the dump tool wrote it. The stream ends with an error, before its
-	// last chunk, when anything does not match its hash.
+	// last chunk, when anything does not match its hash. Of single tables each chunk is held against its id.
 	DumpSnapshot(*DumpSnapshotRequest, grpc.ServerStreamingServer[DumpSnapshotResponse]) error
 	// ForgetSnapshots marks snapshots: they are no longer offered or built upon, and the next prune deletes what only they
 	// need. All are checked before any is marked.

@@ -562,6 +562,7 @@ type Assignment struct {
 	//	*Assignment_Backup
 	//	*Assignment_Restore
 	//	*Assignment_Drill
+	//	*Assignment_RestoreTables
 	Work isAssignment_Work `protobuf_oneof:"work"`
 	// Generation of source_key; 0 means 1.
 	KeyGeneration uint32 `protobuf:"varint,8,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
@@ -672,6 +673,15 @@ func (x *Assignment) GetDrill() *DrillWork {
 	return nil
 }
 
+func (x *Assignment) GetRestoreTables() *RestoreWork {
+	if x != nil {
+		if x, ok := x.Work.(*Assignment_RestoreTables); ok {
+			return x.RestoreTables
+		}
+	}
+	return nil
+}
+
 func (x *Assignment) GetKeyGeneration() uint32 {
 	if x != nil {
 		return x.KeyGeneration
@@ -709,11 +719,19 @@ type Assignment_Drill struct {
 	Drill *DrillWork `protobuf:"bytes,11,opt,name=drill,proto3,oneof"`
 }
 
+type Assignment_RestoreTables struct {
+	// A restore of single tables: work of its own, so that an agent that does not know of it restores nothing instead of
+	// everything.
+	RestoreTables *RestoreWork `protobuf:"bytes,12,opt,name=restore_tables,json=restoreTables,proto3,oneof"`
+}
+
 func (*Assignment_Backup) isAssignment_Work() {}
 
 func (*Assignment_Restore) isAssignment_Work() {}
 
 func (*Assignment_Drill) isAssignment_Work() {}
+
+func (*Assignment_RestoreTables) isAssignment_Work() {}
 
 type BackupWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -723,9 +741,11 @@ type BackupWork struct {
 	// The newest snapshots of the source, newest first: what is in them need not be sent again.
 	Base []*SnapshotRef `protobuf:"bytes,3,rep,name=base,proto3" json:"base,omitempty"`
 	// Ids of packs that were found damaged: what is in them is stored anew.
-	AvoidPacks    []string `protobuf:"bytes,4,rep,name=avoid_packs,json=avoidPacks,proto3" json:"avoid_packs,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AvoidPacks []string `protobuf:"bytes,4,rep,name=avoid_packs,json=avoidPacks,proto3" json:"avoid_packs,omitempty"`
+	// The newest version of manifests that all controllers understand; 0 means 1.
+	ManifestVersion uint32 `protobuf:"varint,5,opt,name=manifest_version,json=manifestVersion,proto3" json:"manifest_version,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *BackupWork) Reset() {
@@ -784,6 +804,13 @@ func (x *BackupWork) GetAvoidPacks() []string {
 		return x.AvoidPacks
 	}
 	return nil
+}
+
+func (x *BackupWork) GetManifestVersion() uint32 {
+	if x != nil {
+		return x.ManifestVersion
+	}
+	return 0
 }
 
 type RestoreWork struct {
@@ -1984,7 +2011,7 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12)\n" +
 	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\x12\n" +
-	"\x10SendLogsResponse\"\xf9\x03\n" +
+	"\x10SendLogsResponse\"\xbd\x04\n" +
 	"\n" +
 	"Assignment\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x16\n" +
@@ -1995,20 +2022,22 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"source_key\x18\x05 \x01(\fR\tsourceKey\x122\n" +
 	"\x06backup\x18\x06 \x01(\v2\x18.baktainer.v1.BackupWorkH\x00R\x06backup\x125\n" +
 	"\arestore\x18\a \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\arestore\x12/\n" +
-	"\x05drill\x18\v \x01(\v2\x17.baktainer.v1.DrillWorkH\x00R\x05drill\x12%\n" +
+	"\x05drill\x18\v \x01(\v2\x17.baktainer.v1.DrillWorkH\x00R\x05drill\x12B\n" +
+	"\x0erestore_tables\x18\f \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\rrestoreTables\x12%\n" +
 	"\x0ekey_generation\x18\b \x01(\rR\rkeyGeneration\x12 \n" +
 	"\vcontrollers\x18\t \x03(\tR\vcontrollers\x128\n" +
 	"\n" +
 	"time_limit\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\ttimeLimitB\x06\n" +
-	"\x04work\"\xb1\x01\n" +
+	"\x04work\"\xdc\x01\n" +
 	"\n" +
 	"BackupWork\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x127\n" +
 	"\tfire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfireTime\x12-\n" +
 	"\x04base\x18\x03 \x03(\v2\x19.baktainer.v1.SnapshotRefR\x04base\x12\x1f\n" +
 	"\vavoid_packs\x18\x04 \x03(\tR\n" +
-	"avoidPacks\"\xbd\x01\n" +
+	"avoidPacks\x12)\n" +
+	"\x10manifest_version\x18\x05 \x01(\rR\x0fmanifestVersion\"\xbd\x01\n" +
 	"\vRestoreWork\x125\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\x19.baktainer.v1.SnapshotRefR\bsnapshot\x12'\n" +
 	"\x0fsnapshot_source\x18\x02 \x01(\tR\x0esnapshotSource\x126\n" +
@@ -2179,57 +2208,58 @@ var file_baktainer_v1_agent_proto_depIdxs = []int32{
 	10, // 10: baktainer.v1.Assignment.backup:type_name -> baktainer.v1.BackupWork
 	11, // 11: baktainer.v1.Assignment.restore:type_name -> baktainer.v1.RestoreWork
 	12, // 12: baktainer.v1.Assignment.drill:type_name -> baktainer.v1.DrillWork
-	31, // 13: baktainer.v1.Assignment.time_limit:type_name -> google.protobuf.Duration
-	32, // 14: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
-	13, // 15: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
-	13, // 16: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
-	33, // 17: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
-	13, // 18: baktainer.v1.DrillWork.snapshot:type_name -> baktainer.v1.SnapshotRef
-	15, // 19: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
-	34, // 20: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
-	3,  // 21: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
-	35, // 22: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
-	30, // 23: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
-	31, // 24: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
-	3,  // 25: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
-	3,  // 26: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
-	36, // 27: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
-	37, // 28: baktainer.v1.ReportInventoryRequest.unlabelled:type_name -> baktainer.v1.Unlabelled
-	20, // 29: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
-	3,  // 30: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
-	22, // 31: baktainer.v1.UploadObjectResponse.receipt:type_name -> baktainer.v1.Receipt
-	3,  // 32: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
-	38, // 33: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
-	30, // 34: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
-	22, // 35: baktainer.v1.CommitSnapshotRequest.receipts:type_name -> baktainer.v1.Receipt
-	3,  // 36: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
-	39, // 37: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
-	30, // 38: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
-	40, // 39: baktainer.v1.FinishRunRequest.drill:type_name -> baktainer.v1.DrillResult
-	3,  // 40: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
-	1,  // 41: baktainer.v1.AgentService.Locate:input_type -> baktainer.v1.LocateRequest
-	4,  // 42: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
-	14, // 43: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
-	17, // 44: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
-	19, // 45: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
-	23, // 46: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
-	25, // 47: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
-	7,  // 48: baktainer.v1.AgentService.SendLogs:input_type -> baktainer.v1.SendLogsRequest
-	27, // 49: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
-	2,  // 50: baktainer.v1.AgentService.Locate:output_type -> baktainer.v1.LocateResponse
-	5,  // 51: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
-	16, // 52: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
-	18, // 53: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
-	21, // 54: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
-	24, // 55: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
-	26, // 56: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
-	8,  // 57: baktainer.v1.AgentService.SendLogs:output_type -> baktainer.v1.SendLogsResponse
-	28, // 58: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
-	50, // [50:59] is the sub-list for method output_type
-	41, // [41:50] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	11, // 13: baktainer.v1.Assignment.restore_tables:type_name -> baktainer.v1.RestoreWork
+	31, // 14: baktainer.v1.Assignment.time_limit:type_name -> google.protobuf.Duration
+	32, // 15: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
+	13, // 16: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
+	13, // 17: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
+	33, // 18: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
+	13, // 19: baktainer.v1.DrillWork.snapshot:type_name -> baktainer.v1.SnapshotRef
+	15, // 20: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
+	34, // 21: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
+	3,  // 22: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
+	35, // 23: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
+	30, // 24: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
+	31, // 25: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
+	3,  // 26: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
+	3,  // 27: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
+	36, // 28: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
+	37, // 29: baktainer.v1.ReportInventoryRequest.unlabelled:type_name -> baktainer.v1.Unlabelled
+	20, // 30: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
+	3,  // 31: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
+	22, // 32: baktainer.v1.UploadObjectResponse.receipt:type_name -> baktainer.v1.Receipt
+	3,  // 33: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
+	38, // 34: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
+	30, // 35: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
+	22, // 36: baktainer.v1.CommitSnapshotRequest.receipts:type_name -> baktainer.v1.Receipt
+	3,  // 37: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
+	39, // 38: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
+	30, // 39: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
+	40, // 40: baktainer.v1.FinishRunRequest.drill:type_name -> baktainer.v1.DrillResult
+	3,  // 41: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
+	1,  // 42: baktainer.v1.AgentService.Locate:input_type -> baktainer.v1.LocateRequest
+	4,  // 43: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
+	14, // 44: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
+	17, // 45: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
+	19, // 46: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
+	23, // 47: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
+	25, // 48: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
+	7,  // 49: baktainer.v1.AgentService.SendLogs:input_type -> baktainer.v1.SendLogsRequest
+	27, // 50: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
+	2,  // 51: baktainer.v1.AgentService.Locate:output_type -> baktainer.v1.LocateResponse
+	5,  // 52: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
+	16, // 53: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
+	18, // 54: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
+	21, // 55: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
+	24, // 56: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
+	26, // 57: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
+	8,  // 58: baktainer.v1.AgentService.SendLogs:output_type -> baktainer.v1.SendLogsResponse
+	28, // 59: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
+	51, // [51:60] is the sub-list for method output_type
+	42, // [42:51] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_agent_proto_init() }
@@ -2244,6 +2274,7 @@ func file_baktainer_v1_agent_proto_init() {
 		(*Assignment_Backup)(nil),
 		(*Assignment_Restore)(nil),
 		(*Assignment_Drill)(nil),
+		(*Assignment_RestoreTables)(nil),
 	}
 	file_baktainer_v1_agent_proto_msgTypes[18].OneofWrappers = []any{
 		(*UploadObjectRequest_Header)(nil),
