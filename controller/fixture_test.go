@@ -275,6 +275,7 @@ func contentsOfAll() repo.Contents {
 		c.Objects = append(c.Objects, engine.Object{Kind: "table", Name: fmt.Sprintf("t%d", i), Rows: int64(i - 1)})
 	}
 	c.Objects[7].Name = "caf\xe9"
+	c.Common, c.Objects[5].Sections = []engine.Section{{Offset: 0, Length: 1}}, []engine.Section{{Offset: 3, Length: 2}}
 	return c
 }
 

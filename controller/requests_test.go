@@ -1,6 +1,8 @@
 package controller_test
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -26,6 +28,8 @@ func TestRestore(t *testing.T) {
 		"a misspelt one":   {&pb.RestoreRequest{Snapshot: "shob@latest"}, problem.NotFound, "shop"},
 		"target misspelt":  {&pb.RestoreRequest{Snapshot: snapshot, TargetSource: "coppy"}, problem.NotFound, "copy"},
 		"stream misspelt":  {&pb.RestoreRequest{Snapshot: snapshot, Select: []string{"shpo.sql"}}, problem.NotFound, "shop.sql"},
+		"table misspelt":   {&pb.RestoreRequest{Snapshot: snapshot, Tables: []string{"t50"}}, problem.NotFound, "t5"},
+		"table elsewhere":  {&pb.RestoreRequest{Snapshot: snapshot, Select: []string{"shpo.sql"}, Tables: []string{"t5"}}, problem.NotFound, "shop.sql"},
 		"two targets":      {&pb.RestoreRequest{Snapshot: snapshot, TargetSource: "copy", TargetContainer: "x"}, problem.InvalidInput, ""},
 		"agent without":    {&pb.RestoreRequest{Snapshot: snapshot, TargetAgent: "a1"}, problem.InvalidInput, ""},
 		"unknown agent":    {&pb.RestoreRequest{Snapshot: snapshot, TargetContainer: "x", TargetAgent: "a9"}, problem.NotFound, "a1"},
@@ -62,10 +66,54 @@ func TestRestore(t *testing.T) {
 	if r := c.awaitRun(run.GetId(), pb.RunState_RUN_STATE_SUCCEEDED); len(r.GetReport()) != 1 {
 		t.Errorf("run: %v", r)
 	}
+	run, as = start(&pb.RestoreRequest{Snapshot: snapshot, Tables: []string{"t5"}})
+	if w := as.GetRestoreTables(); as.GetRestore() != nil || w.GetRequest().GetTables()[0] != "t5" || w.GetSnapshot().GetSnapshot() != snapshot {
+		t.Errorf("a restore of one table, which an agent must not take for one of everything: %v", as)
+	}
+	if _, err := c.agent.FinishRun(t.Context(), &pb.FinishRunRequest{Lease: as.GetLease()}); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitRun(run.GetId(), pb.RunState_RUN_STATE_SUCCEEDED)
 	run, _ = start(&pb.RestoreRequest{Snapshot: snapshot, TargetContainer: "other"})
 	c.clock.Advance(2 * time.Minute) // lost: a restore is not tried again
 	if r := c.awaitRun(run.GetId(), pb.RunState_RUN_STATE_FAILED); r.GetEpoch() != 1 || r.GetFailure().GetReason() != string(dispatch.ReasonAgentLost) {
 		t.Errorf("run: %v", r)
+	}
+}
+
+// The dump of a table says first how many bytes it has.
+func TestDumpOfTables(t *testing.T) {
+	c := newCluster(t, nil)
+	a := c.connect("a1", 2, nil, ready("shop"))
+	c.backup("shop")
+	a.carryOut(a.assigned(), dump)
+	stream, err := c.admin.DumpSnapshot(t.Context(), &pb.DumpSnapshotRequest{Snapshot: "shop@latest", Tables: []string{"t5"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := stream.Recv()
+	if err != nil || m.GetSize() != 3 || len(m.GetData()) > 0 {
+		t.Fatalf("it begins with %v, %v", m, err)
+	}
+	var got []byte
+	for err == nil {
+		got = append(got, m.GetData()...)
+		m, err = stream.Recv()
+	}
+	if !errors.Is(err, io.EOF) || string(got) != dump[:1]+dump[3:5] {
+		t.Errorf("the dump of a table: %q, %v", got, err)
+	}
+	for name, req := range map[string]*pb.DumpSnapshotRequest{
+		"no such table":    {Snapshot: "shop@latest", Tables: []string{"t5", "nothing"}},
+		"no such database": {Snapshot: "shop@latest", Select: "shpo", Tables: []string{"t5"}},
+	} {
+		stream, err := c.admin.DumpSnapshot(t.Context(), req)
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if problem.CodeOf(err) != problem.NotFound {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

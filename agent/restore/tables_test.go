@@ -16,7 +16,7 @@ import (
 	"github.com/baktainer/baktainer/internal/store/mem"
 )
 
-// lines is the inspector of a dump whose first and last line are its frame, and of
+// lines is the inspector of a dump whose first and last line are common, and of
 // which every other line is a row of the table that it begins with.
 type lines struct{ text bytes.Buffer }
 
@@ -29,7 +29,7 @@ func (l *lines) Finish() (engine.Contents, error) {
 		end := at + int64(len(line))
 		switch table, _, isRow := strings.Cut(line, ":"); {
 		case !isRow:
-			c.Frame = append(c.Frame, engine.Section{Offset: at, Length: end - at})
+			c.Common = append(c.Common, engine.Section{Offset: at, Length: end - at})
 		case len(c.Objects) > 0 && c.Objects[len(c.Objects)-1].Name == table:
 			o := &c.Objects[len(c.Objects)-1]
 			o.Rows++

@@ -76,6 +76,16 @@ func restoreOnWire(run string) *pb.Assignment {
 	}
 }
 
+// tablesOnWire is a restore of single tables: another kind of work, which those who
+// do not know of it refuse.
+func tablesOnWire(run string) *pb.Assignment {
+	a := restoreOnWire(run)
+	w := a.GetRestore()
+	w.Request.Tables = []string{"orders"}
+	a.Work = &pb.Assignment_RestoreTables{RestoreTables: w}
+	return a
+}
+
 func hashed(c string) (h ledger.Hash) {
 	copy(h[:], strings.Repeat(c, 32))
 	return h
@@ -88,7 +98,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 		cancel := change("1", "2")
 		cancel.Cancel = []*pb.Lease{{Run: "r1", Epoch: 2}}
 		cancel.TrustVersion, cancel.Logs = 4, &pb.LogRequest{Id: "l1", Lines: 9}
-		return saying(nil, complete("0", backupOnWire("r1")), change("0", "1", restoreOnWire("r2")), cancel, complete("9"), change("9", "10"))(req, stream)
+		return saying(nil, complete("0", backupOnWire("r1")), change("0", "1", restoreOnWire("r2"), tablesOnWire("r3")), cancel, complete("9"), change("9", "10"))(req, stream)
 	}})
 	var got []uplink.Update
 	err := client.Session(t.Context(), uplink.Hello{Host: "h", Version: "v", Concurrency: 3, Held: []uplink.Lease{lease}}, func(u uplink.Update) { got = append(got, u) })
@@ -106,7 +116,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 	want := []uplink.Update{
 		{Session: "s1", Complete: true, Assign: []uplink.Assignment{{
 			Lease: uplink.Lease{Run: "r1", Epoch: 2}, Source: "shop/db", Duration: time.Minute, Traceparent: "00-1-2-01", Key: key, Controllers: []string{"c2", "c1"},
-			Backup: &uplink.BackupWork{Snapshot: "new", FireTime: noon, Avoid: []string{"spoilt"}, Base: []repo.Ref{
+			Backup: &uplink.BackupWork{Snapshot: "new", FireTime: noon, Avoid: []string{"spoilt"}, Manifest: repo.PlainManifest, Base: []repo.Ref{
 				{Source: "shop/db", Snapshot: "old", Manifest: hashed("h"), Size: 9}, {Source: "shop/db", Snapshot: "odd"},
 			}},
 		}}},
@@ -115,6 +125,12 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 			Restore: &uplink.RestoreWork{
 				Snapshot: repo.Ref{Source: "shop/db", Snapshot: "old", Size: 9}, Engine: "postgres", Container: "box",
 				Select: []string{"shop"}, Overwrite: true, DryRun: true, NoOwner: true,
+			},
+		}, {
+			Lease: uplink.Lease{Run: "r3", Epoch: 1}, Duration: time.Second, Key: key,
+			Restore: &uplink.RestoreWork{
+				Snapshot: repo.Ref{Source: "shop/db", Snapshot: "old", Size: 9}, Engine: "postgres", Container: "box",
+				Select: []string{"shop"}, Tables: []string{"orders"}, Overwrite: true, DryRun: true, NoOwner: true,
 			},
 		}}},
 		{Session: "s1", Cancel: []uplink.Lease{{Run: "r1", Epoch: 2}}, Trust: 4, Logs: &uplink.LogRequest{ID: "l1", Lines: 9}},

@@ -525,7 +525,7 @@ class Stream(NamedTuple):
     chunks: int
     runs: list[tuple[int, int, int]]  # pack in the list, first chunk, number of chunks
     groups: list[int]  # bytes of each 64 chunks; none in manifests of version 1
-    frame: list[tuple[int, int]]  # sections, offset and length, that every part needs
+    common: list[tuple[int, int]]  # sections, offset and length, that every part has
     objects: list[tuple[str, str, int, list[tuple[int, int]]]]  # kind, name, rows or -1, sections
     notes: list[str]
 
@@ -581,10 +581,10 @@ class Manifest:
             p.fail(f"the runs of stream {name!r} have not its number of chunks")
         groups = self.groups(p, chunks, size) if self.version > 1 else []
         sections = (lambda: self.sections(p, size)) if self.version > 1 else list
-        frame = sections()
+        common = sections()
         objects = [(p.text("kind"), p.text("name"), p.uvarint("rows") - 1, sections()) for _ in range(p.count("objects", 3))]
         notes = [p.text("note") for _ in range(p.count("notes", 1))]
-        return Stream(name, *texts, size, sha256, chunks, runs, groups, frame, objects, notes)
+        return Stream(name, *texts, size, sha256, chunks, runs, groups, common, objects, notes)
 
     def groups(self, p: Parser, chunks: int, size: int) -> list[int]:
         number = -(-chunks // GROUP)

@@ -122,7 +122,7 @@ def describe_snapshot(snapshot: Snapshot, entry: Entry, stated: dict[str, Any], 
     for stream, s in zip(m.streams, stated["streams"]):
         content = b"".join(snapshot.chunks(stream))  # which compares it with its hash
         fields = stream._asdict() | {"sha256": stream.sha256.hex(), "runs": [list(run) for run in stream.runs]}
-        fields["frame"] = [list(section) for section in stream.frame]
+        fields["common"] = [list(section) for section in stream.common]
         fields["objects"] = [
             {"kind": kind, "name": name, "rows": rows, "sections": [list(section) for section in sections]}
             for kind, name, rows, sections in stream.objects

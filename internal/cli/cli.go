@@ -65,7 +65,7 @@ type Rescue struct {
 	Container string
 	// Select names streams or databases, Tables tables of one of them.
 	Select, Tables []string
-	Options   engine.RestoreOptions
+	Options        engine.RestoreOptions
 	// Phase hears what the restore is at.
 	Phase func(string)
 }

@@ -35,7 +35,7 @@ When the exit status is not 0, what was written is not whole: do not use it.`,
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&tables, "table", nil, "only this table or collection, as `snapshot show` names it; may be given several times")
+	cmd.Flags().StringArrayVar(&tables, "table", nil, tableUsage)
 	cmd.Flags().BoolVar(&force, "force", false, "write to a terminal")
 	return cmd
 }

@@ -154,6 +154,7 @@ func fromStore(snap *repo.Snapshot, found rescue.Found) dumps {
 
 func (a *app) rescueDump(l *lifeline) *cobra.Command {
 	var force, salvage bool
+	var tables []string
 	cmd := &cobra.Command{
 		Use: "dump SNAPSHOT|SOURCE [STREAM]", Short: "Write a dump to stdout, as the dump tool wrote it", Args: arguments(1, 2),
 		Long: `Write a dump to stdout, as the dump tool wrote it.
@@ -172,12 +173,16 @@ intact is written, without what is not; where that belongs is said on stderr (wi
 			if err != nil {
 				return err
 			}
+			if salvage && len(tables) > 0 {
+				return problem.New(problem.InvalidInput, "--salvage is of a whole dump, and --table of a part").WithHint("Leave one of the two out.")
+			}
 			if salvage {
 				return a.salvage(cmd.Context(), snap, fromStore(snap, found), args[1:])
 			}
-			return a.export(cmd.Context(), "-", restoreFlags{selected: args[1:]}, fromStore(snap, found))
+			return a.export(cmd.Context(), "-", restoreFlags{selected: args[1:], tables: tables}, fromStore(snap, found))
 		},
 	}
+	cmd.Flags().StringArrayVar(&tables, "table", nil, tableUsage)
 	cmd.Flags().BoolVar(&salvage, "salvage", false, "of a damaged dump, write what is left")
 	cmd.Flags().BoolVar(&force, "force", false, "write to a terminal")
 	return cmd

@@ -20,11 +20,13 @@ type restoreFlags struct {
 	overwrite, dry, noOwner, assent bool
 }
 
+const tableUsage = "only this table or collection, by its name in snapshot show; may be given several times"
+
 func (f *restoreFlags) add(cmd *cobra.Command, where string) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.to, "to", "", where)
 	flags.StringSliceVar(&f.selected, "select", nil, "only these databases or streams; may be given several times")
-	flags.StringArrayVar(&f.tables, "table", nil, "only this table or collection, as `snapshot show` names it; may be given several times")
+	flags.StringArrayVar(&f.tables, "table", nil, tableUsage)
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace data, or files, that are there")
 	flags.BoolVar(&f.dry, "dry-run", false, "say what would happen, and change nothing")
 	flags.BoolVar(&f.noOwner, "no-owner", false, "leave out owners and grants (PostgreSQL)")

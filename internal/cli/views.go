@@ -59,7 +59,7 @@ type runView struct {
 	Snapshot        string       `json:"snapshot" doc:"the snapshot made, restored or drilled"`
 	CancelRequested bool         `json:"cancel_requested" doc:"somebody asked for it to be cancelled"`
 	Failure         *failureView `json:"failure,omitempty" doc:"why it failed: code, reason, message, hint, details, source"`
-	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, overwrite, dry_run, no_owner"`
+	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, tables, overwrite, dry_run, no_owner"`
 	DrillResult     *drillView   `json:"drill_result,omitempty" doc:"what came of a drill: passed, ready_seconds (until the server answered), restored_seconds (after that), objects, rows, assertions, image"`
 	Report          []string     `json:"report" doc:"what a restore or a drill did, or would do, in sentences"`
 	BytesDone       int64        `json:"bytes_done" doc:"bytes of dumps so far"`

@@ -119,10 +119,10 @@ type Contents struct {
 	// Objects are the tables, collections, key spaces … in the order of the stream;
 	// at most MaxObjects are kept.
 	Objects []Object
-	// Frame is what each part of the stream begins and ends with and has in between:
-	// see Part. Empty: the stream cannot be taken apart. With the sections of the
+	// Common are the sections that every part of the stream has, such as settings and
+	// the end mark: see Part. Empty: the stream cannot be taken apart. With the sections of the
 	// objects there are at most MaxSections.
-	Frame []Section
+	Common []Section
 	// Notes are further facts worth recording: "dumped by pg_dump version 15.18".
 	Notes []string
 }

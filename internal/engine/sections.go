@@ -29,7 +29,7 @@ func (o Object) Bytes() (n int64) {
 type Part struct {
 	// Objects are those of the part, in the order of the stream.
 	Objects []Object
-	// Sections are theirs and those of the frame, in the order of the stream: one
+	// Sections are theirs and the common ones, in the order of the stream: one
 	// behind the other, they are a dump of their own.
 	Sections []Section
 	// Bytes are those of all sections.
@@ -41,7 +41,7 @@ type Part struct {
 // ReasonNoPart, for a name that means none or several, and for a stream that
 // cannot be taken apart.
 func (c Contents) Part(names ...string) (Part, error) {
-	if len(c.Frame) == 0 {
+	if len(c.Common) == 0 {
 		return Part{}, problem.New(problem.InvalidInput, "the dump cannot be taken apart: it was not noted where in it each table is").
 			WithReason(ReasonNoPart).WithHint("Restore the whole database, into a throwaway container if need be. Dumps of PostgreSQL, MariaDB, MySQL and MongoDB can be taken apart if they were made by this version or a later one.")
 	}
@@ -53,7 +53,7 @@ func (c Contents) Part(names ...string) (Part, error) {
 		}
 		chosen[found[0]] = true
 	}
-	p := Part{Sections: slices.Clone(c.Frame)}
+	p := Part{Sections: slices.Clone(c.Common)}
 	for i, o := range c.Objects {
 		if chosen[i] {
 			p.Objects = append(p.Objects, o)
@@ -104,16 +104,16 @@ func (c Contents) noPart(name string, found []int) error {
 // Sections gathers, for an inspector, which bytes of a stream belong to what. The
 // zero value is ready for use.
 type Sections struct {
-	frame []Section
-	of    map[string][]Section
-	n     int
-	over  bool // there are too many: nothing is known
+	common []Section
+	of     map[string][]Section
+	n      int
+	over   bool // there are too many: nothing is known
 }
 
-// Frame notes that the bytes from one offset up to another belong to every part.
-func (s *Sections) Frame(from, to int64) {
-	if list, ok := s.extend(s.frame, from, to); ok {
-		s.frame = list
+// Common notes that the bytes from one offset up to another belong to every part.
+func (s *Sections) Common(from, to int64) {
+	if list, ok := s.extend(s.common, from, to); ok {
+		s.common = list
 	}
 }
 
@@ -160,7 +160,7 @@ func (s *Sections) Settle(c *Contents) {
 	if s.over {
 		return
 	}
-	c.Frame = s.frame
+	c.Common = s.common
 	for i := range c.Objects {
 		o := &c.Objects[i]
 		if list := s.of[o.Name]; len(list) > 0 {

@@ -29,7 +29,7 @@ func sampleManifest(t testing.TB) (object, body []byte) {
 	_, _, ref := samplePack(t)
 	m := &manifest{version: NewestManifest, ManifestHeader: ManifestHeader{Cipher: CipherAESGCM, Generation: 1, Source: testSource, Snapshot: snap1, Chunking: defaultChunking, Packs: []PackRef{ref}}}
 	b := manifestBody{chunks: 3, streams: []bodyStream{{
-		StreamInfo: StreamInfo{StreamMeta: StreamMeta{Name: "a", Kind: "database", Database: "d", Format: "f"}, Size: 6, Contents: Contents{Frame: []engine.Section{{Offset: 0, Length: 1}, {Offset: 5, Length: 1}}, Objects: []engine.Object{{Kind: "table", Name: "t", Rows: -1, Sections: []engine.Section{{Offset: 1, Length: 2}}}}, Notes: []string{"n"}}},
+		StreamInfo: StreamInfo{StreamMeta: StreamMeta{Name: "a", Kind: "database", Database: "d", Format: "f"}, Size: 6, Contents: Contents{Common: []engine.Section{{Offset: 0, Length: 1}, {Offset: 5, Length: 1}}, Objects: []engine.Object{{Kind: "table", Name: "t", Rows: -1, Sections: []engine.Section{{Offset: 1, Length: 2}}}}, Notes: []string{"n"}}},
 		chunks:     3, runs: []packRun{{0, 0, 2}, {0, 2, 1}}, groups: []uint32{6},
 	}}}
 	body = b.append(nil, NewestManifest)

@@ -73,7 +73,7 @@ func (m *manifestBody) append(b []byte, version byte) []byte {
 			for _, n := range s.groups {
 				b = binary.AppendUvarint(b, uint64(n))
 			}
-			b = appendSections(b, s.Contents.Frame)
+			b = appendSections(b, s.Contents.Common)
 		}
 		b = appendContents(b, s.Contents, version)
 	}
@@ -122,9 +122,9 @@ func clip(c Contents, size int64) Contents {
 	for _, o := range c.Objects[:min(len(c.Objects), engine.MaxObjects)] {
 		out.Objects = append(out.Objects, engine.Object{Kind: text(o.Kind), Name: text(o.Name), Rows: max(-1, min(o.Rows, math.MaxInt64-1)), Sections: o.Sections})
 	}
-	out.Frame = c.Frame
+	out.Common = c.Common
 	if !sectionsFit(out, size) {
-		out.Frame = nil
+		out.Common = nil
 		for i := range out.Objects {
 			out.Objects[i].Sections = nil
 		}
@@ -154,7 +154,7 @@ func sectionsFit(c Contents, size int64) bool {
 			return false
 		}
 	}
-	return fit(c.Frame)
+	return fit(c.Common)
 }
 
 // parseManifestBody reads the body of a manifest of that version which refers to
@@ -237,7 +237,7 @@ func (d *decoder) groups(chunks, size int64) []uint32 {
 	return list
 }
 
-// sections reads those of one object, or the frame's, in a stream of that size.
+// sections reads those of one object, or the common ones, in a stream of that size.
 func (d *decoder) sections(size int64) (list []engine.Section) {
 	at := int64(0)
 	for range d.count(2) {
@@ -264,7 +264,7 @@ func (d *decoder) contents(size int64) (c Contents) {
 		}
 		return list
 	}
-	c.Frame = sections()
+	c.Common = sections()
 	n := d.count(3)
 	if n > engine.MaxObjects {
 		d.fail("%d objects", n)

@@ -24,7 +24,7 @@ func FindPart(streams []StreamInfo, chosen, names []string) (StreamInfo, engine.
 		switch {
 		case err == nil:
 			stream, part, found = s, p, append(found, s.Name)
-		case why == nil, len(s.Contents.Frame) > 0 && problem.CodeOf(why) == problem.InvalidInput:
+		case why == nil, len(s.Contents.Common) > 0 && problem.CodeOf(why) == problem.InvalidInput:
 			why = err
 		}
 	}

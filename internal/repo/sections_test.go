@@ -191,12 +191,12 @@ func TestWrongSectionsAreLeftOut(t *testing.T) {
 		if name == "too many" {
 			size = 1 << 20
 		}
-		c := clip(Contents{Frame: good, Objects: []engine.Object{{Name: "t", Sections: list}, {Name: "u", Sections: good}}}, size)
-		if c.Frame != nil || c.Objects[0].Sections != nil || c.Objects[1].Sections != nil {
+		c := clip(Contents{Common: good, Objects: []engine.Object{{Name: "t", Sections: list}, {Name: "u", Sections: good}}}, size)
+		if c.Common != nil || c.Objects[0].Sections != nil || c.Objects[1].Sections != nil {
 			t.Errorf("%s: kept", name)
 		}
 	}
-	if c := clip(Contents{Frame: good, Objects: []engine.Object{{Name: "t", Sections: good[1:]}}}, 100); len(c.Frame) != 2 || len(c.Objects[0].Sections) != 1 {
+	if c := clip(Contents{Common: good, Objects: []engine.Object{{Name: "t", Sections: good[1:]}}}, 100); len(c.Common) != 2 || len(c.Objects[0].Sections) != 1 {
 		t.Errorf("good sections are left out: %+v", c)
 	}
 }

@@ -79,7 +79,7 @@ func describe(t *testing.T, st store.Store, made []vectorSnapshot) vectors {
 func describeStream(b bodyStream) vectorStream {
 	vs := vectorStream{
 		Name: b.Name, Kind: b.Kind, Database: b.Database, Format: b.Format, Size: b.Size, SHA256: b.SHA256.String(), Chunks: b.chunks,
-		Runs: [][3]uint32{}, Groups: []uint32{}, Frame: describeSections(b.Contents.Frame), Objects: []vectorObject{}, Notes: b.Contents.Notes,
+		Runs: [][3]uint32{}, Groups: []uint32{}, Common: describeSections(b.Contents.Common), Objects: []vectorObject{}, Notes: b.Contents.Notes,
 	}
 	vs.Groups = append(vs.Groups, b.groups...)
 	if b.Size <= vectorContent {

@@ -83,7 +83,7 @@ type vectorStream struct {
 	Chunks   int64          `json:"chunks"`
 	Runs     [][3]uint32    `json:"runs"`   // pack, first chunk, number
 	Groups   []uint32       `json:"groups"` // bytes of each 64 chunks
-	Frame    [][2]int64     `json:"frame"`  // sections: offset, length
+	Common   [][2]int64     `json:"common"` // sections: offset, length
 	Objects  []vectorObject `json:"objects"`
 	Notes    []string       `json:"notes"`
 	File     string         `json:"file,omitempty"` // the content, in testdata, unless it is long
@@ -176,7 +176,7 @@ func TestVectorsHaveEverything(t *testing.T) {
 		seen := map[[2]uint32]bool{}
 		for _, f := range s.Streams {
 			have["several groups"] = have["several groups"] || len(f.Groups) > 1
-			have["a frame of several sections"] = have["a frame of several sections"] || len(f.Frame) > 1
+			have["several common sections"] = have["several common sections"] || len(f.Common) > 1
 			have["an empty stream"] = have["an empty stream"] || f.Size == 0
 			for _, r := range f.Runs {
 				have["a shared chunk"] = have["a shared chunk"] || seen[[2]uint32{r[0], r[1]}]
@@ -197,7 +197,7 @@ func TestVectorsHaveEverything(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"source shop/db", "source mail", "version 1", "version 2", "several groups", "a frame of several sections", "generation 1", "generation 2", "cipher 1", "cipher 2", "codec 0", "codec 1", "codec 2", "codec 3", "depth 0", "depth 1", "depth 2",
+		"source shop/db", "source mail", "version 1", "version 2", "several groups", "several common sections", "generation 1", "generation 2", "cipher 1", "cipher 2", "codec 0", "codec 1", "codec 2", "codec 3", "depth 0", "depth 1", "depth 2",
 		"an empty stream", "a shared chunk", "a snapshot of no packs", "a snapshot of several packs", "a pack of several frames",
 	} {
 		if !have[want] {

@@ -179,7 +179,7 @@ func (m *vectorMaker) snapshot(i int, p vectorPlan) {
 			contents.Objects = []engine.Object{{Kind: "table", Name: "public.orders", Rows: 300}, {Kind: "view", Name: "public.all", Rows: -1}}
 		}
 		if size := int64(len(s.data)); sections && size > 1000 {
-			contents.Frame = []engine.Section{{Offset: 0, Length: 100}, {Offset: size - 10, Length: 10}}
+			contents.Common = []engine.Section{{Offset: 0, Length: 100}, {Offset: size - 10, Length: 10}}
 			contents.Objects[0].Sections = []engine.Section{{Offset: 100, Length: 300}, {Offset: size / 2, Length: size / 4}}
 		}
 		_, err = sw.Close(contents)

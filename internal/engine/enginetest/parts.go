@@ -16,7 +16,7 @@ import (
 func (f Fixture) parts(t *testing.T, session engine.Session, dumps []dumped, full string) {
 	apart := 0
 	for _, d := range dumps {
-		if len(d.contents.Frame) == 0 {
+		if len(d.contents.Common) == 0 {
 			continue
 		}
 		var names []string

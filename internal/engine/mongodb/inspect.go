@@ -25,7 +25,7 @@ func newInspector(stream engine.Stream) *inspector {
 	i.parser.Piece = func(database, name string, from, to int64) {
 		switch {
 		case database == "" && name == "":
-			i.sections.Frame(from, to)
+			i.sections.Common(from, to)
 		case !ofServer(database, name): // users are not restored one by one
 			i.sections.Add(database+"."+name, from, to)
 		}

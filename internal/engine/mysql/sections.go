@@ -9,14 +9,14 @@ import (
 )
 
 // sections notes which bytes of a dump belong to which table. What comes first is
-// the frame's: settings, CREATE DATABASE, USE. With a table's DROP TABLE its own
+// common: settings, CREATE DATABASE, USE. With a table's DROP TABLE its own
 // begin: definition, rows, triggers, and the settings round them. They end where
 // the next begins, or views, routines, events, or the settings at the dump's end.
 type sections struct {
 	engine.Sections
 	begin int64  // of what belongs to owner
-	owner string // empty: the frame
-	other bool   // it belongs to neither a table nor the frame
+	owner string // empty: all tables
+	other bool   // it belongs neither to one table nor to all
 	group int64  // where the comments began that come before the next statement
 	open  bool   // they have begun
 }
@@ -27,8 +27,8 @@ var otherwise = [][]byte{
 	[]byte("-- Dumping events for "), []byte("-- Dumping routines for "),
 }
 
-// ofFrame are the statements that a dump begins with.
-var ofFrame = regexp.MustCompile(`^(SET|/\*M?![0-9]+ SET|CREATE DATABASE|USE) `)
+// ofAll are the statements that a dump begins with.
+var ofAll = regexp.MustCompile(`^(SET|/\*M?![0-9]+ SET|CREATE DATABASE|USE) `)
 
 // setsBack is a statement at the end, which sets back what the first ones set.
 var setsBack = regexp.MustCompile(`^/\*M?![0-9]+ SET [A-Z_]+=@OLD_[A-Z_]+ \*/`)
@@ -55,7 +55,7 @@ func (s *sections) statement(head []byte) {
 	if setsBack.Match(head) {
 		s.turn("", false)
 	}
-	if s.owner == "" && !s.other && !ofFrame.Match(head) {
+	if s.owner == "" && !s.other && !ofAll.Match(head) {
 		s.turn("", true)
 	}
 	s.open = false
@@ -73,7 +73,7 @@ func (s *sections) flush(to int64) {
 	switch {
 	case s.other:
 	case s.owner == "":
-		s.Frame(s.begin, to)
+		s.Common(s.begin, to)
 	default:
 		s.Add(s.owner, s.begin, to)
 	}

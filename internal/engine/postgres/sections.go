@@ -8,15 +8,15 @@ import (
 
 // sections notes which bytes of a dump belong to which table. The dump is taken
 // for a row of pieces, each of which is comments, a statement or a command to
-// psql, the rows that follow it, and blank lines. A piece is a table's, or the
-// frame's: settings, commands, what comes before the first \connect, the end mark.
-// Others (functions, types, extensions) belong to no table.
+// psql, the rows that follow it, and blank lines. A piece is a table's, or common:
+// settings, commands, what comes before the first \connect, the end mark. Others
+// (functions, types, extensions) belong to no table.
 type sections struct {
 	engine.Sections
 	at        int64 // bytes seen
 	begin     int64 // of the piece
 	owner     string
-	known     bool // what the piece is of: owner, or the frame when that is empty
+	known     bool // what the piece is of: owner, or all when that is empty
 	other     bool // it belongs to neither
 	connected bool
 	tables    map[string]string // of sequences, indexes and constraints, by their names
@@ -34,7 +34,7 @@ func (s *sections) flush() {
 	switch {
 	case s.other:
 	case s.owner == "":
-		s.Frame(s.begin, s.at)
+		s.Common(s.begin, s.at)
 	default:
 		s.Add(s.owner, s.begin, s.at)
 	}
