@@ -91,6 +91,55 @@ func TestInspectorMalformed(t *testing.T) {
 	}
 }
 
+// listed are the objects of a dump with their bytes.
+func listed(c engine.Contents, data string) string {
+	var b strings.Builder
+	for _, o := range c.Objects {
+		fmt.Fprintf(&b, "%s %s %d: ", o.Kind, o.Name, o.Rows)
+		for _, s := range o.Sections {
+			b.WriteString(data[s.Offset : s.Offset+s.Length])
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// What belongs to no table is in no part: views, routines, events.
+func TestPartsAreApart(t *testing.T) {
+	body := "DROP SEQUENCE IF EXISTS `sq`;\nCREATE SEQUENCE `sq`;\nDROP TABLE IF EXISTS `a`;\nCREATE TABLE `a` (x int);\nINSERT INTO `a` VALUES\n(1);\n" +
+		"/*!50003 SET sql_mode = '' */ ;\nDELIMITER ;;\n/*!50003 CREATE TRIGGER `tr` BEFORE INSERT ON `a` FOR EACH ROW SET @x = '-- Dumping events for database' */;;\nDELIMITER ;\n" +
+		"--\n-- Temporary table structure for view `v`\n--\n\nSET @saved_cs_client = @@character_set_client;\n/*!50001 CREATE VIEW `v` AS SELECT 1 AS `a` */;\n" +
+		"--\n-- Table structure for table `b`\n--\n\nDROP TABLE IF EXISTS `b`;\nCREATE TABLE `b` (x int);\nINSERT INTO `b` VALUES\n(1),\n(2);\n" +
+		"--\n-- Dumping routines for database 'd'\n--\nDELIMITER ;;\nCREATE PROCEDURE `p`() SELECT '/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */';;\nDELIMITER ;\n"
+	data := dump(body)
+	whole, err := verdict(data, atOnce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, rows := range map[string]int64{"a": 1, "b": 2} {
+		p, err := whole.Part(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var part strings.Builder
+		for _, s := range p.Sections {
+			part.WriteString(data[s.Offset : s.Offset+s.Length])
+		}
+		got, err := verdict(part.String(), atOnce)
+		if err != nil || len(got.Objects) != 1 || got.Objects[0].Name != name || got.Objects[0].Rows != rows {
+			t.Errorf("the part of %s: %+v, %v\n%s", name, got.Objects, err, part.String())
+		}
+		for _, stranger := range []string{"SEQUENCE", "VIEW", "PROCEDURE"} {
+			if strings.Contains(part.String(), stranger) {
+				t.Errorf("the part of %s has a %s:\n%s", name, stranger, part.String())
+			}
+		}
+		if strings.Contains(part.String(), "TRIGGER") != (name == "a") {
+			t.Errorf("the part of %s, and the trigger of a:\n%s", name, part.String())
+		}
+	}
+}
+
 func TestInspectorContents(t *testing.T) {
 	body := "CREATE TABLE `a` (x int);\nINSERT INTO `a` VALUES\n(1),\n(2);\nINSERT INTO `a` VALUES\n(3);\n" +
 		"CREATE TABLE `b``c` (x int);\nINSERT INTO `b``c` VALUES (1),(2);\nCREATE TABLE `none` (x int);\n"
@@ -98,8 +147,10 @@ func TestInspectorContents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(contents.Objects), "[{table a 3} {table b`c -1} {table none 0}]"; got != want {
-		t.Errorf("objects %s, want %s", got, want)
+	const want = "table a 3: CREATE TABLE `a` (x int);\nINSERT INTO `a` VALUES\n(1),\n(2);\nINSERT INTO `a` VALUES\n(3);\n\n" +
+		"table b`c -1: CREATE TABLE `b``c` (x int);\nINSERT INTO `b``c` VALUES (1),(2);\n\ntable none 0: CREATE TABLE `none` (x int);\n\n"
+	if got := listed(contents, dump(body)); got != want {
+		t.Errorf("objects %q, want %q", got, want)
 	}
 	if got := fmt.Sprint(contents.Notes); !strings.Contains(got, "MariaDB dump 10.19") || !strings.Contains(got, "server version 10.11.6") {
 		t.Errorf("notes %s", got)

@@ -102,7 +102,7 @@ func TestInspectorContents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `[{table public.a 2} {table "s ""x"."b c" 0} {table public.nothing 2} {large objects pg_largeobject 1}]`
+	want := `[{table public.a 2 []} {table "s ""x"."b c" 0 []} {table public.nothing 2 []} {large objects pg_largeobject 1 []}]`
 	if got := fmt.Sprint(contents.Objects); got != want {
 		t.Errorf("objects %s, want %s", got, want)
 	}

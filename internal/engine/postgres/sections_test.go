@@ -1,8 +1,55 @@
 package postgres
 
 import (
+	"strings"
 	"testing"
 )
+
+// TestPart takes a dump apart: each piece is a table's, everybody's, or nobody's.
+func TestPart(t *testing.T) {
+	t.Parallel()
+	body := "SET statement_timeout = 0;\n\nCREATE DATABASE shop;\n\n\\connect shop\n\nSET client_encoding = 'UTF8';\nSELECT pg_catalog.set_config('search_path', '', false);\n\n" +
+		"--\n-- Name: f; Type: FUNCTION\n--\n\nCREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS $$ ALTER TABLE public.a; COPY public.a FROM stdin; $$;\n\n\n" +
+		"SET default_tablespace = '';\n\n--\n-- Name: a; Type: TABLE\n--\n\nCREATE TABLE public.a (id integer);\n\n\nCREATE TABLE public.b (id integer);\n\n\n" +
+		"CREATE SEQUENCE public.a_id_seq;\n\n\nALTER SEQUENCE public.a_id_seq OWNED BY public.a.id;\n\n\n" +
+		"COPY public.a (id) FROM stdin;\n1\n2\n\\.\n\n\nCOPY public.b (id) FROM stdin;\n\\.\n\n\n" +
+		"SELECT pg_catalog.setval('public.a_id_seq', 2, true);\n\n\nALTER TABLE ONLY public.b\n    ADD CONSTRAINT b_pkey PRIMARY KEY (id);\n\n\n"
+	data := whole(body)
+	contents, err := verdict(databaseMarks, data, atOnce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "SET statement_timeout = 0;", "-- PostgreSQL database dump complete"
+	for name, want := range map[string][]string{
+		"a": {begin, "CREATE DATABASE shop", "\\connect shop", "client_encoding", "search_path", "default_tablespace", "Type: TABLE", "TABLE public.a", "CREATE SEQUENCE", "OWNED BY", "1\n2\n\\.", "setval", end},
+		"b": {begin, "CREATE DATABASE shop", "\\connect shop", "client_encoding", "search_path", "default_tablespace", "TABLE public.b", "COPY public.b", "b_pkey", end},
+	} {
+		p, err := contents.Part(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		for _, s := range p.Sections {
+			b.WriteString(data[s.Offset : s.Offset+s.Length])
+		}
+		part := b.String()
+		if seen, err := verdict(databaseMarks, part, atOnce); err != nil || len(seen.Objects) != 1 || seen.Objects[0].Name != "public."+name {
+			t.Errorf("the part of %s holds %+v, %v:\n%s", name, seen.Objects, err, part)
+		}
+		rest := part
+		for _, w := range want {
+			_, after, ok := strings.Cut(rest, w)
+			if !ok {
+				t.Fatalf("the part of %s lacks, at its place, %q:\n%s", name, w, part)
+			}
+			rest = after
+		}
+		other := map[string]string{"a": "public.b", "b": "public.a"}[name]
+		if strings.Contains(part, other) || strings.Contains(part, "FUNCTION") {
+			t.Errorf("the part of %s has more than is its own:\n%s", name, part)
+		}
+	}
+}
 
 // TestSubject names the table that each statement is about.
 func TestSubject(t *testing.T) {
