@@ -54,6 +54,8 @@ var tracer = otel.Tracer("github.com/baktainer/baktainer/agent/restore")
 // sentences. The report is there also when it fails half-way.
 func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter, log *slog.Logger) ([]string, error) {
 	report.Phase("opening snapshot")
+	read := &meter{ObjectReader: objects}
+	objects = read
 	snapshot, err := repo.OpenSnapshot(ctx, objects, w.Key, w.Snapshot)
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot %s: %w", w.Snapshot.Snapshot, err)
@@ -117,7 +119,27 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 	for _, o := range part.Objects {
 		lines = append(lines, fmt.Sprintf("Restored %s %s: %d bytes, %d rows, as many as were seen in the backup.", o.Kind, o.Name, o.Bytes(), o.Rows))
 	}
+	if len(part.Objects) > 0 {
+		lines = append(lines, fmt.Sprintf("Of the store %d bytes were read for it, of a dump of %d bytes.", read.n.Load(), streams[0].Size))
+	}
 	return lines, nil
+}
+
+// meter counts what is read of a store.
+type meter struct {
+	repo.ObjectReader
+	n atomic.Int64
+}
+
+func (m *meter) Get(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	rc, err := m.ObjectReader.Get(ctx, name, offset, length)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it is the store's
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{&counted{rc, &m.n}, rc}, nil
 }
 
 // onePart gives the one of the streams that has all of the tables.

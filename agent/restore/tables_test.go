@@ -133,7 +133,7 @@ func TestSingleTables(t *testing.T) {
 		if len(d.order) != 1 || string(d.fed[d.order[0]]) != tt.fed || !slices.Equal(d.options[0].Only, tt.only) || !slices.Equal(d.prepared[0].Only, tt.only) {
 			t.Errorf("%s: fed %q as %q, want %q as %q", name, d.fed, d.options[0].Only, tt.fed, tt.only)
 		}
-		if len(report) != len(tt.only) || !strings.HasPrefix(report[0], "Restored table "+tt.only[0]) {
+		if len(report) != len(tt.only)+1 || !strings.HasPrefix(report[0], "Restored table "+tt.only[0]) {
 			t.Errorf("%s: report %q", name, report)
 		}
 	}
