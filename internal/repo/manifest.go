@@ -15,14 +15,18 @@ const (
 	manifestSalt  = 16
 	packRefSize   = packIDSize + 32 + 8 + 8 + 8
 
-	// PlainManifest is the version of manifests that do not tell where in a stream
-	// anything is; NewestManifest that of those which do.
-	PlainManifest  = 1
-	NewestManifest = 2
 
 	// Bounds of what a reader takes.
 	maxManifestHeader = 128 << 20
 	maxManifestBody   = 256 << 20
+)
+
+// Versions of manifests.
+const (
+	// PlainManifest does not tell where in a stream anything is.
+	PlainManifest = 1
+	// NewestManifest does.
+	NewestManifest = 2
 )
 
 var errOtherGeneration = errors.New("under a key of generation")
