@@ -24,8 +24,10 @@ const (
 	// lease is how long a run stays with an agent that is silent: as short as it
 	// can be, so that a run that is given away is so soon.
 	lease = "5s"
-	// diskSize is that of each controller's data folder.
-	diskSize = 384 << 20
+	// diskSize is that of each controller's data folder, storeSize of one that has the
+	// store in it.
+	diskSize  = 384 << 20
+	storeSize = 8 << 30
 	// stopLimit bounds an orderly stop.
 	stopLimit = 30 * time.Second
 )
@@ -46,7 +48,11 @@ type controller struct {
 func (r *Rig) newController(ctx context.Context, name string, flags ...string) (*controller, error) {
 	c := &controller{name: name}
 	var err error
-	if c.disk, err = disks.New(ctx, r.dir, name, diskSize, command); err != nil {
+	size := int64(diskSize)
+	if r.Store == Peer && name == controllerNames[0] {
+		size = storeSize
+	}
+	if c.disk, err = disks.New(ctx, r.dir, name, size, command); err != nil {
 		return nil, err
 	}
 	binary, env := r.Binary, environment()

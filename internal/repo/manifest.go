@@ -15,7 +15,6 @@ const (
 	manifestSalt  = 16
 	packRefSize   = packIDSize + 32 + 8 + 8 + 8
 
-
 	// Bounds of what a reader takes.
 	maxManifestHeader = 128 << 20
 	maxManifestBody   = 256 << 20
