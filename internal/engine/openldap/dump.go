@@ -1,10 +1,12 @@
 package openldap
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"github.com/baktainer/baktainer/internal/engine"
@@ -17,7 +19,7 @@ import (
 // whole entry.
 type dump struct {
 	engine.Process
-	confirm func() error // says that nothing has befallen the server meanwhile
+	confirm func(entries int64) error // says that there were no more; may be nil
 	count   ldif.Counter
 	mark    string // what of it is still to be read
 	over    bool   // slapcat has been waited for
@@ -32,12 +34,42 @@ func (s *session) dump(ctx context.Context, args ...string) (engine.Process, err
 	if err != nil {
 		return nil, fmt.Errorf("start slapcat: %w", err)
 	}
-	d := &dump{Process: p, confirm: func() error { return nil }}
+	d := &dump{Process: p}
 	if !s.blocks {
-		// What asked slapcat to end has most likely asked slapd as well.
-		d.confirm = func() error { return s.greet(ctx) }
+		d.confirm = func(entries int64) error { return s.recount(ctx, entries, args) }
 	}
 	return d, nil
+}
+
+// recount has slapcat count entries, and fails when there are more than were
+// dumped: it may have been asked to end, see blocking, and then says nothing of it.
+func (s *session) recount(ctx context.Context, entries int64, args []string) error {
+	p, err := s.inst.Exec(ctx, s.slapcat(append(slices.Clone(args), "-v", "-l", "/dev/null")...)) // a line for each entry
+	if err != nil {
+		return err
+	}
+	var lines lineCounter
+	_, copyErr := io.Copy(&lines, p)
+	exit, err := p.Wait()
+	switch {
+	case err != nil:
+		return err
+	case exit.Status != 0:
+		return s.Explain(exit)
+	case copyErr != nil:
+		return problem.Wrap(problem.Unavailable, copyErr, "count the entries").WithReason(engine.ReasonStreamLost)
+	case int64(lines) > entries:
+		return problem.New(problem.Failed, "slapcat wrote %d entries, and there are %d", entries, lines).WithReason(engine.ReasonTruncated).
+			WithHint("Either entries were added meanwhile, or slapcat was told to end: try again.")
+	}
+	return nil
+}
+
+type lineCounter int64
+
+func (c *lineCounter) Write(p []byte) (int, error) {
+	*c += lineCounter(bytes.Count(p, []byte("\n")))
+	return len(p), nil
 }
 
 // Read implements engine.Process.
@@ -73,9 +105,10 @@ func (d *dump) end() {
 		d.err = problem.New(problem.Failed, "slapcat was ended before its time").WithReason(engine.ReasonToolFailed)
 		return
 	}
-	if err := d.confirm(); err != nil {
-		d.err = fmt.Errorf("the server went away while it was dumped: %w", err)
-		return
+	if d.confirm != nil {
+		if d.err = d.confirm(d.count.Entries); d.err != nil {
+			return
+		}
 	}
 	if d.count.Between() {
 		d.mark = ldif.Mark(d.count.Entries)

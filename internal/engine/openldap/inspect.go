@@ -15,9 +15,11 @@ import (
 type inspector struct {
 	parser *ldif.Parser
 	stream engine.Stream
-	depth  int // of the suffix
+	depth  int   // of the suffix
+	parts  []int // of a DN, for use again
 	names  []string
-	below  map[string]int64
+	rows   [maxBelow + 1]int64 // of each name
+	below  map[string]*int64   // the same
 	all    int64
 }
 
@@ -28,7 +30,7 @@ const maxBelow = 500
 func (s *session) Inspect(stream engine.Stream) engine.Inspector { return newInspector(stream) }
 
 func newInspector(stream engine.Stream) *inspector {
-	i := &inspector{stream: stream, depth: ldif.Depth([]byte(stream.Database)), below: map[string]int64{}}
+	i := &inspector{stream: stream, depth: ldif.Depth([]byte(stream.Database)), below: map[string]*int64{}}
 	i.parser = ldif.New(ldif.Handler{Entry: i.entry})
 	return i
 }
@@ -38,14 +40,15 @@ func (i *inspector) entry(dn []byte) {
 	if len(i.names) > maxBelow || i.stream.Kind != kindDatabase {
 		return
 	}
-	for over := ldif.Depth(dn) - i.depth - 1; over > 0; over-- {
-		dn = ldif.Parent(dn)
-	}
-	name := ldif.First(dn)
-	if _, ok := i.below[string(name)]; !ok {
+	i.parts = ldif.Parts(i.parts[:0], dn)
+	name := ldif.First(dn[i.parts[max(0, len(i.parts)-i.depth-1)]:])
+	n := i.below[string(name)]
+	if n == nil {
+		n = &i.rows[len(i.names)]
 		i.names = append(i.names, string(bytes.ToValidUTF8(name, []byte("?"))))
+		i.below[string(name)] = n
 	}
-	i.below[string(name)]++
+	*n++
 }
 
 // Write implements engine.Inspector.
@@ -64,8 +67,8 @@ func (i *inspector) Finish() (engine.Contents, error) {
 	case len(i.names) > maxBelow:
 		c.Objects = append(c.Objects, engine.Object{Kind: "subtree", Name: i.stream.Database, Rows: i.all})
 	default:
-		for _, name := range i.names {
-			c.Objects = append(c.Objects, engine.Object{Kind: "subtree", Name: name, Rows: i.below[name]})
+		for n, name := range i.names {
+			c.Objects = append(c.Objects, engine.Object{Kind: "subtree", Name: name, Rows: i.rows[n]})
 		}
 	}
 	return c, nil

@@ -171,7 +171,8 @@ func findConfig(ctx context.Context, inst engine.Instance) (string, error) {
 // blocking starts a program that cannot be asked to end. slapcat takes that for
 // the end of its work: it leaves out the entries that are still to come and ends
 // with status 0. Where a container is stopped by asking all of its programs to
-// end, such a dump would look whole.
+// end, such a dump would look whole. Not every image has an env that can do that:
+// see recount.
 var blocking = []string{"env", "--block-signal=HUP,INT,TERM"}
 
 // canBlock says whether the container has an env that can do that.

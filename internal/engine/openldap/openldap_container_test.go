@@ -190,9 +190,11 @@ func TestContainer(t *testing.T) {
 			}
 			s.add(t, b.String())
 		},
-		Fingerprint:   func(t testing.TB) string { return s.fingerprint(t, "1", "3") },
-		Wreck:         func(t testing.TB) { s.empty(t) },
-		WrongPassword: func(testing.TB) (engine.Instance, source.Spec) { return s.Instance, source.Spec{Password: "wrong-guess"} },
+		Fingerprint: func(t testing.TB) string { return s.fingerprint(t, "1", "3") },
+		Wreck:       func(t testing.TB) { s.empty(t) },
+		WrongPassword: func(testing.TB) (engine.Instance, source.Spec) {
+			return s.Instance, source.Spec{Password: "wrong-guess"}
+		},
 	})
 }
 
@@ -222,3 +224,186 @@ func dumpOf(t *testing.T, s *session, stream engine.Stream) []byte {
 	}
 	return data.Bytes()
 }
+
+func restoreInto(t *testing.T, s *session, stream engine.Stream, data []byte, o engine.RestoreOptions) error {
+	t.Helper()
+	if _, err := s.Prepare(t.Context(), []engine.Stream{stream}, o); err != nil {
+		return err
+	}
+	return s.Restore(t.Context(), stream, bytes.NewReader(data), o)
+}
+
+var main = engine.Stream{Name: "example.org.ldif", Kind: kindDatabase, Database: suffix, Format: format}
+
+// TestContainerLife looks at one server in the ways that the suite does not.
+func TestContainerLife(t *testing.T) {
+	dockercli.Need(t)
+	s := startServer(t, "openldap-life")
+	session := open(t, s, source.Spec{})
+
+	// An overlay that removes what points to deleted entries does so behind the back
+	// of who deletes them, perhaps when they are there again. And a search filter asks.
+	t.Run("references", func(t *testing.T) {
+		var b strings.Builder
+		const many = 300
+		fmt.Fprintf(&b, "dn: cn=all,%s\nobjectClass: groupOfUniqueNames\n", suffix)
+		for i := range many {
+			fmt.Fprintf(&b, "uniqueMember: uid=u%d,%s\n", i, suffix)
+		}
+		for i := range many {
+			fmt.Fprintf(&b, "\ndn: uid=u%d,%s\nobjectClass: inetOrgPerson\ncn: x\nsn:: w7w=\nmail: u%d@example.org\nmanager: uid=u%d,%s\n", i, suffix, i, i/2, suffix)
+		}
+		s.add(t, b.String())
+		data := dumpOf(t, session, main)
+		if err := restoreInto(t, session, main, data, engine.RestoreOptions{Overwrite: true}); err != nil {
+			t.Fatal(problem.Text(err))
+		}
+		for query, want := range map[string]string{
+			"(uid=u1*)": "111\n", "(uid=u7) sn mail": "ü\tu7@example.org\n", "(uid=none)": "0\n", "(memberOf=cn=all," + suffix + ")": "300\n",
+		} {
+			if got, err := session.Ask(t.Context(), "", query); err != nil || strings.TrimSpace(got) != strings.TrimSpace(want) {
+				t.Errorf("%s: %q, %v", query, got, err)
+			}
+		}
+	})
+
+	t.Run("asked to end", func(t *testing.T) {
+		s.empty(t)
+		var b strings.Builder
+		for i := range 200 {
+			fmt.Fprintf(&b, "dn: cn=%d,%s\nobjectClass: person\nsn: x\ndescription: %s\n\n", i, suffix, strings.Repeat("long ", 10000))
+		}
+		s.add(t, b.String())
+		for _, blocks := range []bool{true, false} {
+			session.blocks = blocks
+			p, err := session.Dump(t.Context(), main)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := newInspector(main)
+			if _, err := io.CopyN(i, p, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			s.Run(t, "", nil, "bash", "-c", `for p in /proc/[0-9]*; do if [ "$(cat $p/comm)" = slapcat ]; then kill -TERM ${p#/proc/}; fi; done`)
+			_, _ = io.Copy(i, p)
+			exit, err := p.Wait()
+			c, bad := i.Finish()
+			t.Log(exit, err, bad)
+			if whole := err == nil && exit.Status == 0 && bad == nil && len(c.Objects) == 201; whole != blocks {
+				t.Errorf("blocks %v: %v, %v, %v, %d objects", blocks, exit, err, bad, len(c.Objects))
+			}
+		}
+		session.blocks = true
+	})
+
+	// Between two writes to the first and the last entry, a dump sees both or the first.
+	t.Run("one moment", func(t *testing.T) {
+		s.add(t, "dn: cn=z,"+suffix+"\nobjectClass: person\nsn: x\n")
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			var b strings.Builder
+			for n := range 500 {
+				for _, dn := range []string{"cn=0,", "cn=z,"} {
+					fmt.Fprintf(&b, "dn: %s%s\nchangetype: modify\nreplace: telephoneNumber\ntelephoneNumber: %d\n\n", dn, suffix, n)
+				}
+			}
+			s.client(t, admin, b.String(), "ldapmodify")
+		}()
+		seen := map[int]bool{}
+		for running := true; running; {
+			var first, last int
+			for entry := range strings.SplitSeq(string(dumpOf(t, session, main)), "\n\n") {
+				_, after, _ := strings.Cut(entry, "telephoneNumber: ")
+				switch {
+				case strings.HasPrefix(entry, "dn: cn=0,"):
+					_, _ = fmt.Sscan(after, &first)
+				case strings.HasPrefix(entry, "dn: cn=z,"):
+					_, _ = fmt.Sscan(after, &last)
+				}
+			}
+			if first != last && first != last+1 {
+				t.Errorf("the first entry is at %d, the last at %d", first, last)
+			}
+			seen[first] = true
+			select {
+			case <-done:
+				running = false
+			default:
+			}
+		}
+		if len(seen) < 2 {
+			t.Error("nothing was written while the server was dumped")
+		}
+	})
+
+	t.Run("who may", func(t *testing.T) {
+		data := dumpOf(t, session, main)
+		before := s.fingerprint(t, "1")
+		for name, c := range map[string]struct {
+			credentials engine.Credentials
+			want        problem.Reason
+		}{
+			"a stale password": {engine.Credentials{Found: true, Password: "changed since"}, engine.ReasonWrongPassword},
+			"no password":      {engine.Credentials{}, engine.ReasonNoCredentials},
+			"another user":     {engine.Credentials{Found: true, User: "cn=reader," + suffix, Password: "reads"}, engine.ReasonToolFailed},
+		} {
+			if name == "another user" {
+				s.add(t, "dn: cn=reader,"+suffix+"\nobjectClass: person\nsn: x\nuserPassword: reads\n")
+				before = s.fingerprint(t, "1")
+			}
+			one := *session
+			one.credentials = c.credentials
+			err := restoreInto(t, &one, main, data, engine.RestoreOptions{Overwrite: true})
+			if problem.ReasonOf(err) != c.want {
+				t.Errorf("%s: %v", name, err)
+			}
+			t.Log(problem.Text(err))
+			if got := s.fingerprint(t, "1"); got != before {
+				t.Errorf("%s: something changed", name)
+			}
+		}
+	})
+
+	t.Run("schema", func(t *testing.T) {
+		to := startServer(t, "openldap-schema")
+		s.configure(t, custom)
+		s.empty(t)
+		s.add(t, "dn: cn=own,"+suffix+"\nobjectClass: device\nobjectClass: ownThing\nownSecret: x\n")
+		from := []engine.Stream{{Name: "config.ldif", Kind: kindConfig, Format: format}, main}
+		target := open(t, to, source.Spec{})
+		if _, err := target.Prepare(t.Context(), from, engine.RestoreOptions{}); err != nil {
+			t.Fatal(problem.Text(err))
+		}
+		for _, stream := range from {
+			if err := target.Restore(t.Context(), stream, bytes.NewReader(dumpOf(t, session, stream)), engine.RestoreOptions{}); err != nil {
+				t.Fatal(problem.Text(err))
+			}
+		}
+		if s.fingerprint(t, "1") != to.fingerprint(t, "1") {
+			t.Error("it is not the same")
+		}
+		// A target that knows half of it is left alone.
+		s.configure(t, "dn: cn={4}own,cn=schema,cn=config\nchangetype: modify\nadd: olcAttributeTypes\nolcAttributeTypes: ( 1.3.6.1.4.1.99999.3 NAME 'ownMore' SUP name )\n")
+		err := target.Restore(t.Context(), from[0], bytes.NewReader(dumpOf(t, session, from[0])), engine.RestoreOptions{})
+		if problem.ReasonOf(err) != engine.ReasonUnsupported || !strings.Contains(problem.Text(err), "own: ownmore") {
+			t.Error(problem.Text(err))
+		}
+		// Without its schema an entry is refused, and nobody says that it is there.
+		strange := bytes.ReplaceAll(dumpOf(t, session, main), []byte("ownThing"), []byte("elseThing"))
+		err = restoreInto(t, target, main, strange, engine.RestoreOptions{Overwrite: true})
+		if problem.ReasonOf(err) != engine.ReasonUnsupported || !strings.Contains(err.Error(), "only a part") {
+			t.Error(err)
+		}
+		t.Log(problem.Text(err))
+	})
+}
+
+const custom = `dn: cn=own,cn=schema,cn=config
+changetype: add
+objectClass: olcSchemaConfig
+cn: own
+olcObjectIdentifier: Own 1.3.6.1.4.1.99999
+olcAttributeTypes: ( Own:1 NAME ( 'ownSecret' 'ownAlias' ) SUP name )
+olcObjectClasses: ( Own:2 NAME 'ownThing' SUP top AUXILIARY MAY ownSecret )
+`

@@ -170,7 +170,7 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 	want, have := newTally(seed), newTally(seed)
 	a := newAdder(from, d.suffix, want)
 	if err := s.feed(ctx, s.client(d, a, "ldapadd", "-e", "!relax")); err != nil {
-		return partly(fmt.Errorf("add the entries of %s: %w", d.suffix, err), fmt.Sprintf("the restore broke off after %d entries or fewer; the database holds only a part of the snapshot", a.sent))
+		return partly(fmt.Errorf("add the entries of %s: %w", d.suffix, err), fmt.Sprintf("the restore broke off after at most %d entries; the database holds only a part of the snapshot", a.sent))
 	}
 	if d.memberOf != "" {
 		if err := s.touch(ctx, d); err != nil {
@@ -191,7 +191,11 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 
 // partly says what a restore that failed has left behind.
 func partly(err error, what string) error {
-	return problem.Wrap(problem.CodeOf(err), err, "%s: restore again, with overwriting permitted", what).WithReason(problem.ReasonOf(err))
+	hint := "Restore again, with overwriting permitted."
+	if p, ok := errors.AsType[*problem.Problem](err); ok && p.Hint != "" {
+		hint = p.Hint + " Then restore again, with overwriting permitted."
+	}
+	return problem.Wrap(problem.CodeOf(err), err, "%s", what).WithReason(problem.ReasonOf(err)).WithHint("%s", hint)
 }
 
 // touch has the overlay make memberOf anew.

@@ -23,6 +23,20 @@ func Depth(dn []byte) int {
 	return n
 }
 
+// Parts appends where the parts of a DN begin.
+func Parts(begins []int, dn []byte) []int {
+	begins = append(begins, 0)
+	for i := 0; i < len(dn); i++ {
+		switch dn[i] {
+		case '\\':
+			i++
+		case ',':
+			begins = append(begins, i+1)
+		}
+	}
+	return begins
+}
+
 // First is the first part of a DN: its entry's own name.
 func First(dn []byte) []byte {
 	if i := comma(dn); i >= 0 {

@@ -7,8 +7,10 @@ package ldif
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -72,6 +74,9 @@ func New(h Handler) *Parser { return &Parser{handler: h} }
 func (p *Parser) Write(b []byte) (int, error) {
 	p.size += int64(len(b))
 	for rest := b; len(rest) > 0 && p.err == nil; {
+		if p.at == inEntry && p.handler.Line == nil && len(p.partial) == 0 {
+			rest = rest[p.skim(rest):]
+		}
 		end := bytes.IndexByte(rest, '\n')
 		if end < 0 || len(p.partial) > 0 {
 			upTo := end
@@ -94,6 +99,41 @@ func (p *Parser) Write(b []byte) (int, error) {
 		rest = rest[end+1:]
 	}
 	return len(b), nil
+}
+
+// skim goes through the lines of an entry to which nobody listens, and says how
+// many bytes it went: up to a line that needs a closer look, or is not complete.
+// It looks whether a line continues another, or begins with a name and a colon.
+func (p *Parser) skim(b []byte) int {
+	const (
+		word   = 8 // bytes
+		ones   = 0x0101010101010101
+		colons = ':' * ones
+	)
+	for at := 0; ; p.lines++ {
+		end := bytes.IndexByte(b[at:], '\n')
+		if end < word || end > maxLine {
+			return at
+		}
+		line := b[at : at+end]
+		if line[0] != ' ' {
+			n := 0
+			for ; n+word <= len(line); n += word {
+				// The highest bit of the lowest byte that is a colon, and perhaps of some above.
+				x := binary.LittleEndian.Uint64(line[n:]) ^ colons
+				if found := (x - ones) & ^x & (ones << 7); found != 0 {
+					n += bits.TrailingZeros64(found) / 8
+					break
+				}
+			}
+			// changetype and control are the names that must not be.
+			suspect := line[0]|0x20 == 'c' && (line[1]|0x20 == 'h' || line[1]|0x20 == 'o')
+			if suspect || !named[line[0]] || n+1 >= len(line) || line[n] != ':' || line[n+1] == '<' {
+				return at
+			}
+		}
+		at += end + 1
+	}
 }
 
 // Err is what was found wrong so far.
