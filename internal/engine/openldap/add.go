@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/engine/openldap/ldif"
@@ -23,6 +24,15 @@ type translation struct {
 	chunk  []byte
 	last   func() error // what else is wrong at the end; may be nil
 	err    error        // sticky, io.EOF at the end
+	whole  atomic.Bool  // the end was told
+}
+
+// taken says whether the translation was read to its end.
+func (t *translation) taken() error {
+	if t.whole.Load() {
+		return nil
+	}
+	return problem.New(problem.Failed, "the server's client reported success before it had read everything").WithReason(engine.ReasonToolFailed)
 }
 
 // Read implements io.Reader.
@@ -33,6 +43,7 @@ func (t *translation) Read(b []byte) (int, error) {
 	if t.out.Len() > 0 {
 		return t.out.Read(b)
 	}
+	t.whole.Store(errors.Is(t.err, io.EOF))
 	return 0, t.err
 }
 
@@ -85,7 +96,7 @@ type adder struct {
 	suffix int // its depth
 	seen   filter
 	tally  *tally
-	sent   int64
+	sent   atomic.Int64 // entries
 
 	dn      []byte // of the current entry, in lower case
 	waits   bool   // it is held
@@ -164,7 +175,7 @@ func (a *adder) end() {
 
 // passed lets those go on that have waited for this one.
 func (a *adder) passed(dn string) {
-	a.sent++
+	a.sent.Add(1)
 	a.seen.add([]byte(dn))
 	waited := a.held[dn]
 	delete(a.held, dn)

@@ -1,6 +1,7 @@
 package openldap
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -22,23 +23,19 @@ type database struct {
 	memberOf string // the attribute of groups whose values an overlay turns round; empty: there is none
 }
 
-// configLimit bounds what of the configuration is held in memory.
-const configLimit = 4 << 20
+// args have slapcat dump the database, without those that are glued to it.
+func (d database) args() []string { return []string{"-g", "-n", strconv.Itoa(d.number)} }
 
 // readConfig lists the databases that can be dumped, or the one that is asked for.
 func (s *session) readConfig(ctx context.Context, wanted string) ([]database, error) {
-	out, err := s.output(ctx, s.slapcat("-n", "0", "-a", "(|(objectClass=olcDatabaseConfig)(objectClass=olcOverlayConfig))"), configLimit)
-	if err != nil {
+	found := &configuration{logs: map[string]bool{}, values: map[string]string{}}
+	if err := s.read(ctx, found.handler(), "-n", "0", "-a", "(|(objectClass=olcDatabaseConfig)(objectClass=olcOverlayConfig))"); err != nil {
 		return nil, fmt.Errorf("read the configuration in %s: %w", s.config, err)
-	}
-	all, logs, err := parseConfig(out)
-	if err != nil {
-		return nil, problem.Wrap(problem.Failed, err, "understand the configuration in %s", s.config).WithReason(engine.ReasonMalformed)
 	}
 	var list []database
 	var have []string
-	for _, d := range all {
-		if logs[strings.ToLower(d.suffix)] {
+	for _, d := range found.databases {
+		if found.logs[strings.ToLower(d.suffix)] {
 			continue // of changes to another database: not data of its own
 		}
 		have = append(have, d.suffix)
@@ -64,79 +61,81 @@ func (s *session) readConfig(ctx context.Context, wanted string) ([]database, er
 	return list, nil
 }
 
-// parseConfig reads databases from their entries and those of their overlays, and
-// which suffixes are logs of other databases.
-func parseConfig(text []byte) (list []database, logs map[string]bool, err error) {
-	logs = map[string]bool{}
-	var dn, class string
-	values := map[string]string{} // the first of each attribute
-	number := func(rdn string) (int, string) {
-		before, name, _ := strings.Cut(rdn, "}")
-		n, err := strconv.Atoi(strings.TrimPrefix(before[strings.IndexByte(before, '=')+1:], "{"))
-		if err != nil {
-			return -1, ""
-		}
-		return n, name
-	}
-	end := func() {
-		first := string(ldif.First([]byte(dn)))
-		_, class = number(first)
-		if db, ok := values["olcdatabase"]; ok {
-			n, backend := number(db)
-			if n > 0 && values["olcsuffix"] != "" {
-				list = append(list, database{number: n, backend: backend, suffix: values["olcsuffix"], rootDN: values["olcrootdn"], glued: strings.EqualFold(values["olcsubordinate"], "TRUE")})
-			}
-			return
-		}
-		logs[strings.ToLower(values["olcaccesslogdb"])] = true
-		n, _ := number(string(ldif.Parent([]byte(dn))))
-		for i := range list {
-			if list[i].number != n || class != "memberof" {
-				continue
-			}
-			list[i].memberOf = values["olcmemberofmemberad"]
-			if list[i].memberOf == "" {
-				list[i].memberOf = "member"
-			}
-		}
-	}
-	err = readValues(text, func(name string) { dn = name; clear(values) }, func(name, value string) {
-		if _, ok := values[name]; !ok {
-			values[name] = value
-		}
-	}, end)
-	delete(logs, "")
-	return list, logs, err
+// configuration is what we need to know of the entries of databases and their overlays.
+type configuration struct {
+	databases []database
+	logs      map[string]bool // suffixes of databases that are logs of others
+
+	dn     string
+	name   string // of the attribute that is being read
+	line   []byte
+	values map[string]string // of the entry, the first of each attribute
 }
 
-// readValues parses a small piece of LDIF, without an end mark: names of attributes
-// are told in lower case, values decoded.
-func readValues(text []byte, entry func(dn string), value func(name, value string), end func()) error {
-	var name string
-	var line []byte
-	flush := func() {
-		if name != "" {
-			value(name, decode(string(line)))
-		}
-		name = ""
-	}
-	p := ldif.New(ldif.Handler{
-		Entry: func(dn []byte) { entry(string(dn)) },
+// maxValue bounds a value of the configuration: what is beyond it is not looked at.
+const maxValue = 64 << 10
+
+func (c *configuration) handler() ldif.Handler {
+	return ldif.Handler{
+		Entry: func(dn []byte) {
+			c.dn = string(dn)
+			clear(c.values)
+		},
 		Line: func(l []byte, n int) {
 			if n == 0 {
-				line = append(line, l[1:]...)
+				c.line = append(c.line, l[1:min(len(l), 1+maxValue-min(len(c.line), maxValue))]...)
 				return
 			}
-			flush()
-			name, line = strings.ToLower(string(l[:n])), append(line[:0], l[n+1:]...)
+			c.value()
+			c.name, c.line = strings.ToLower(string(l[:n])), append(c.line[:0], l[n+1:]...)
 		},
-		End: func() { flush(); end() },
-	})
-	_, _ = p.Write(text) // never fails
-	if len(text) > 0 {
-		_, _ = p.Write([]byte("\n"))
+		End: func() {
+			c.value()
+			c.entry()
+		},
 	}
-	return p.Err()
+}
+
+func (c *configuration) value() {
+	if _, ok := c.values[c.name]; !ok && strings.HasPrefix(c.name, "olc") {
+		c.values[c.name] = decode(string(c.line))
+	}
+	c.name = ""
+}
+
+func (c *configuration) entry() {
+	if db := c.values["olcdatabase"]; db != "" {
+		number, backend := numbered(db)
+		if suffix := c.values["olcsuffix"]; number > 0 && suffix != "" {
+			c.databases = append(c.databases, database{number: number, backend: backend, suffix: suffix, rootDN: c.values["olcrootdn"], glued: strings.EqualFold(c.values["olcsubordinate"], "TRUE")})
+		}
+		return
+	}
+	if log := c.values["olcaccesslogdb"]; log != "" {
+		c.logs[strings.ToLower(log)] = true
+	}
+	if _, overlay := numbered(c.values["olcoverlay"]); overlay != memberOfOverlay {
+		return
+	}
+	// An overlay stands below its database: olcOverlay={0}memberof,olcDatabase={1}mdb,cn=config
+	_, of, _ := strings.Cut(string(ldif.First(ldif.Parent([]byte(c.dn)))), "=")
+	number, _ := numbered(of)
+	for i := range c.databases {
+		if d := &c.databases[i]; d.number == number {
+			d.memberOf = cmp.Or(c.values["olcmemberofmemberad"], "member")
+		}
+	}
+}
+
+const memberOfOverlay = "memberof"
+
+// numbered takes "{1}mdb" apart; the number is -1 when there is none.
+func numbered(s string) (number int, name string) {
+	before, name, ok := strings.Cut(strings.TrimPrefix(s, "{"), "}")
+	if number, err := strconv.Atoi(before); ok && err == nil {
+		return number, name
+	}
+	return -1, s
 }
 
 // decode gives the value behind the name of an attribute and its colon.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/baktainer/baktainer/internal/engine"
@@ -26,21 +25,21 @@ type state struct {
 // the administrator, are what images make at their first start.
 func (s *session) look(ctx context.Context, d database) (state, error) {
 	var now state
-	err := s.read(ctx, d, ldif.Handler{Entry: func(dn []byte) {
+	err := s.read(ctx, ldif.Handler{Entry: func(dn []byte) {
 		now.entries++
 		if !same(string(dn), d.suffix) && !same(string(dn), d.rootDN) {
 			now.data++
 		}
-	}})
+	}}, d.args()...)
 	if err != nil {
 		return now, fmt.Errorf("look into %s: %w", d.suffix, err)
 	}
 	return now, nil
 }
 
-// read has a database dumped to a handler. One without entries is fine.
-func (s *session) read(ctx context.Context, d database, h ldif.Handler) error {
-	p, err := s.dump(ctx, "-g", "-n", strconv.Itoa(d.number))
+// read has a dump read to its end. One without entries is fine.
+func (s *session) read(ctx context.Context, h ldif.Handler, args ...string) error {
+	p, err := s.dump(ctx, args...)
 	if err != nil {
 		return err
 	}
@@ -162,22 +161,26 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 			WithHint("Stop the applications that use it and restore again.")
 	}
 	if now.entries > 0 {
-		if _, err := s.output(ctx, s.client(d, nil, "ldapdelete", "-M", "-r", d.suffix), configLimit); err != nil {
+		if _, err := s.output(ctx, s.client(d, nil, "ldapdelete", "-M", "-r", d.suffix), outputLimit); err != nil {
 			return partly(fmt.Errorf("delete the entries of %s: %w", d.suffix, err), "what the database held was deleted only in part")
 		}
 	}
 	seed := maphash.MakeSeed()
 	want, have := newTally(seed), newTally(seed)
 	a := newAdder(from, d.suffix, want)
-	if err := s.feed(ctx, s.client(d, a, "ldapadd", "-e", "!relax")); err != nil {
-		return partly(fmt.Errorf("add the entries of %s: %w", d.suffix, err), fmt.Sprintf("the restore broke off after at most %d entries; the database holds only a part of the snapshot", a.sent))
+	err = s.feed(ctx, s.client(d, a, "ldapadd", "-e", "!relax"))
+	if err == nil {
+		err = a.taken()
+	}
+	if err != nil {
+		return partly(fmt.Errorf("add the entries of %s: %w", d.suffix, err), fmt.Sprintf("the restore broke off after at most %d entries; the database holds only a part of the snapshot", a.sent.Load()))
 	}
 	if d.memberOf != "" {
 		if err := s.touch(ctx, d); err != nil {
 			return partly(fmt.Errorf("make memberOf anew: %w", err), "all entries are there, but memberOf is not complete")
 		}
 	}
-	if err := s.read(ctx, d, have.handler()); err != nil {
+	if err := s.read(ctx, have.handler(), d.args()...); err != nil {
 		return fmt.Errorf("compare what was restored: %w", err)
 	}
 	if wrong := have.missing(want); len(wrong) > 0 {
@@ -200,7 +203,7 @@ func partly(err error, what string) error {
 
 // touch has the overlay make memberOf anew.
 func (s *session) touch(ctx context.Context, d database) error {
-	groups, err := s.dump(ctx, "-g", "-n", strconv.Itoa(d.number), "-a", "("+d.memberOf+"=*)")
+	groups, err := s.dump(ctx, append(d.args(), "-a", "("+d.memberOf+"=*)")...)
 	if err != nil {
 		return err
 	}
@@ -208,7 +211,9 @@ func (s *session) touch(ctx context.Context, d database) error {
 	first := bufio.NewReader(m)
 	_, none := first.Peek(1)
 	if problem.ReasonOf(none) != engine.ReasonEmpty {
-		err = s.feed(ctx, s.client(d, first, "ldapmodify", "-e", "!relax"))
+		if err = s.feed(ctx, s.client(d, first, "ldapmodify", "-e", "!relax")); err == nil {
+			err = m.taken()
+		}
 	}
 	if err != nil {
 		groups.Kill()

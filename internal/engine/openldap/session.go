@@ -71,6 +71,9 @@ func (s *session) who(d database) string {
 	return d.rootDN
 }
 
+// outputLimit bounds what tools say that say much.
+const outputLimit = 64 << 20
+
 // output runs a tool to its good end.
 func (s *session) output(ctx context.Context, cmd engine.Command, limit int64) ([]byte, error) {
 	out, exit, err := engine.Output(ctx, s.inst, cmd, limit)
@@ -126,7 +129,7 @@ func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Proces
 	if err != nil {
 		return nil, err
 	}
-	return s.dump(ctx, "-g", "-n", strconv.Itoa(d.number))
+	return s.dump(ctx, d.args()...)
 }
 
 func (s *session) Explain(e engine.Exit) *problem.Problem { return explain("slapcat", e) }
@@ -148,7 +151,7 @@ func (s *session) Ask(ctx context.Context, base, query string) (string, error) {
 	}
 	args := []string{"-LLL", "-o", "ldif-wrap=no", "-b", cmp.Or(base, d.suffix), filter[:end]}
 	if len(attributes) == 0 {
-		out, err := s.output(ctx, s.client(d, nil, "ldapsearch", append(args, "1.1")...), configLimit)
+		out, err := s.output(ctx, s.client(d, nil, "ldapsearch", append(args, "1.1")...), outputLimit)
 		var entries ldif.Counter
 		_, _ = entries.Write(out) // never fails
 		return strconv.FormatInt(entries.Entries, 10), err

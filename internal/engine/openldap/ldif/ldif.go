@@ -128,7 +128,7 @@ func (p *Parser) skim(b []byte) int {
 			}
 			// changetype and control are the names that must not be.
 			suspect := line[0]|0x20 == 'c' && (line[1]|0x20 == 'h' || line[1]|0x20 == 'o')
-			if suspect || !named[line[0]] || n+1 >= len(line) || line[n] != ':' || line[n+1] == '<' {
+			if suspect || !letter(line[0]) || n+1 >= len(line) || line[n] != ':' || line[n+1] == '<' {
 				return at
 			}
 		}
@@ -201,22 +201,15 @@ func (p *Parser) begin(l []byte) {
 	}
 }
 
-// named are the bytes that names of attributes consist of, options included.
-var named = func() (table [256]bool) {
-	for _, c := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.;_" {
-		table[c] = true
-	}
-	return table
-}()
+// letter says whether an attribute's name can begin so. What follows up to the
+// colon is for the server to judge.
+func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' }
 
 func (p *Parser) attribute(l []byte) {
-	n := 0
-	for n < len(l) && named[l[n]] {
-		n++
-	}
+	n := bytes.IndexByte(l, ':')
 	switch {
 	case p.err != nil:
-	case n == 0 || n == len(l) || l[n] != ':' || n+1 < len(l) && l[n+1] == '<':
+	case n < 0 || !letter(l[0]) || n+1 < len(l) && l[n+1] == '<':
 		p.fail("begins with %q: no attribute begins so", l[:min(len(l), 40)])
 	case n == len("control") && strings.EqualFold(string(l[:n]), "control"), n == len("changetype") && strings.EqualFold(string(l[:n]), "changetype"):
 		p.fail("describes a change, and not an entry") // and would be carried out as such
