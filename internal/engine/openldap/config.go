@@ -19,6 +19,7 @@ type database struct {
 	backend  string // "mdb"
 	suffix   string
 	rootDN   string
+	rootPW   bool   // the configuration has the password of the administrator
 	glued    bool   // it is part of another database's tree
 	memberOf string // the attribute of groups whose values an overlay turns round; empty: there is none
 }
@@ -107,7 +108,7 @@ func (c *configuration) entry() {
 	if db := c.values["olcdatabase"]; db != "" {
 		number, backend := numbered(db)
 		if suffix := c.values["olcsuffix"]; number > 0 && suffix != "" {
-			c.databases = append(c.databases, database{number: number, backend: backend, suffix: suffix, rootDN: c.values["olcrootdn"], glued: strings.EqualFold(c.values["olcsubordinate"], "TRUE")})
+			c.databases = append(c.databases, database{number: number, backend: backend, suffix: suffix, rootDN: c.values["olcrootdn"], rootPW: c.values["olcrootpw"] != "", glued: strings.EqualFold(c.values["olcsubordinate"], "TRUE")})
 		}
 		return
 	}
@@ -151,15 +152,15 @@ func decode(s string) string {
 	return string(plain)
 }
 
-// same says whether two DNs are written alike but for case and blanks.
-func same(a, b string) bool {
-	plain := func(dn string) string {
-		var parts []string
-		for rest := []byte(dn); len(rest) > 0; rest = ldif.Parent(rest) {
-			name, value, _ := strings.Cut(strings.TrimSpace(string(ldif.First(rest))), "=")
-			parts = append(parts, strings.TrimSpace(name)+"="+strings.TrimSpace(value))
-		}
-		return strings.ToLower(strings.Join(parts, ","))
+// plain is a DN in lower case without the blanks between its parts.
+func plain(dn string) string {
+	var parts []string
+	for rest := []byte(dn); len(rest) > 0; rest = ldif.Parent(rest) {
+		name, value, _ := strings.Cut(strings.TrimSpace(string(ldif.First(rest))), "=")
+		parts = append(parts, strings.TrimSpace(name)+"="+strings.TrimSpace(value))
 	}
-	return plain(a) == plain(b)
+	return strings.ToLower(strings.Join(parts, ","))
 }
+
+// same says whether two DNs are written alike but for case and blanks.
+func same(a, b string) bool { return plain(a) == plain(b) }

@@ -199,7 +199,7 @@ var patterns = []engine.Pattern{
 	{Any: []string{"Permission denied", "Operation not permitted"}, Reason: engine.ReasonToolFailed, Code: problem.Denied,
 		Hint: "The container's user may not read the files of slapd. Run the container as root, or as the user that slapd runs as."},
 	{Any: []string{"Undefined attribute type (17)", "Object class violation (65)", "objectClass: value #", "Invalid syntax (21)"}, Reason: engine.ReasonUnsupported, Code: problem.Failed,
-		Hint: "The target's schema does not know what the snapshot holds. Add the schema, or load the module that brings it, and restore again."},
+		Hint: "The target's schema does not know what the snapshot holds. Add the schema, or load the module that brings it."},
 	{Any: []string{"operation restricted", "read-only"}, Reason: engine.ReasonUnsupported, Code: problem.Conflict,
 		Hint: "The target is set to be read only (olcReadOnly)."},
 	{Any: []string{"shadow context", "Referral (10)"}, Reason: engine.ReasonUnsupported, Code: problem.Conflict,

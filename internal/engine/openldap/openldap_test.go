@@ -163,7 +163,7 @@ func TestOpen(t *testing.T) {
 	i := instance(engine.Facts{})
 	s := opened(t, i, source.Spec{})
 	want := []database{
-		{number: 1, backend: "mdb", suffix: "dc=example,dc=org", rootDN: "cn=admin,dc=example,dc=org", memberOf: "uniqueMember"},
+		{number: 1, backend: "mdb", suffix: "dc=example,dc=org", rootDN: "cn=admin,dc=example,dc=org", rootPW: true, memberOf: "uniqueMember"},
 		{number: 4, backend: "hdb", suffix: "o=Zoë,c=AT", rootDN: "cn=root", glued: true, memberOf: "member"},
 	}
 	if !slices.Equal(s.databases, want) || s.Server() != "OpenLDAP 2.5.13+dfsg-5" || s.url != "ldapi:///" || !s.blocks {
@@ -563,6 +563,12 @@ func TestAdmission(t *testing.T) {
 		i.On("ldapmodify", func(enginetest.Call) enginetest.Answer { return enginetest.Answer{} })
 		if err := s.admit(t.Context(), s.databases[0]); err == nil {
 			t.Error("the server has changed something")
+		}
+	}
+	for who, want := range map[string]problem.Reason{"": "", "CN=Admin, dc=example,dc=org": "", "cn=reader,DC=example, dc=org": engine.ReasonUnsupported, "cn=reader,dc=elsewhere": ""} {
+		s := opened(t, instance(engine.Facts{}), source.Spec{User: who})
+		if err := s.admit(t.Context(), s.databases[0]); problem.ReasonOf(err) != want {
+			t.Errorf("as %q: %v", who, err)
 		}
 	}
 	i := instance(engine.Facts{Env: map[string]string{}}).On("ldapmodify", func(c enginetest.Call) enginetest.Answer {

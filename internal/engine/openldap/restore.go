@@ -110,6 +110,12 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 // admit finds out whether we may restore: it asks for a change as a restore makes
 // them, and for nothing to be changed.
 func (s *session) admit(ctx context.Context, d database) error {
+	who := s.who(d)
+	inside := strings.HasSuffix(","+plain(who), ","+plain(d.suffix))
+	if s.credentials.Found && inside && !(d.rootPW && same(who, d.rootDN)) {
+		return problem.New(problem.Conflict, "the password of %s is kept in the database that is to be replaced", who).WithReason(engine.ReasonUnsupported).
+			WithHint("Give the database an olcRootDN with an olcRootPW, and restore as that one (baktainer.db.user and a password label).")
+	}
 	var probe bytes.Buffer
 	writeDN(&probe, []byte(d.suffix))
 	probe.WriteString("changetype: modify\nreplace: modifyTimestamp\nmodifyTimestamp: 20000101000000Z\n")

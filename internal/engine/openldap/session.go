@@ -48,7 +48,7 @@ func (s *session) slapcat(args ...string) engine.Command {
 func (s *session) client(d database, stdin io.Reader, tool string, args ...string) engine.Command {
 	argv := []string{tool, "-H", s.url}
 	cmd := engine.Command{Stdin: stdin}
-	if s.credentials.Found {
+	if s.credentials.Found && s.who(d) != "" {
 		pw := s.credentials.Password.Reveal()
 		cmd.Stdin = strings.NewReader(pw + "\n")
 		if stdin != nil {
