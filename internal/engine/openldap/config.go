@@ -20,7 +20,7 @@ type database struct {
 	suffix   string
 	rootDN   string
 	rootPW   bool   // the configuration has the password of the administrator
-	glued    bool   // it is part of another database's tree
+	joined   bool   // it is part of another database's tree (olcSubordinate), or has several suffixes
 	memberOf string // the attribute of groups whose values an overlay turns round; empty: there is none
 }
 
@@ -71,6 +71,8 @@ type configuration struct {
 	name   string // of the attribute that is being read
 	line   []byte
 	values map[string]string // of the entry, the first of each attribute
+
+	suffixes int // of the entry
 }
 
 // maxValue bounds a value of the configuration: what is beyond it is not looked at.
@@ -79,7 +81,7 @@ const maxValue = 64 << 10
 func (c *configuration) handler() ldif.Handler {
 	return ldif.Handler{
 		Entry: func(dn []byte) {
-			c.dn = string(dn)
+			c.dn, c.suffixes = string(dn), 0
 			clear(c.values)
 		},
 		Line: func(l []byte, n int) {
@@ -98,6 +100,9 @@ func (c *configuration) handler() ldif.Handler {
 }
 
 func (c *configuration) value() {
+	if c.name == "olcsuffix" {
+		c.suffixes++
+	}
 	if _, ok := c.values[c.name]; !ok && strings.HasPrefix(c.name, "olc") {
 		c.values[c.name] = decode(string(c.line))
 	}
@@ -108,7 +113,7 @@ func (c *configuration) entry() {
 	if db := c.values["olcdatabase"]; db != "" {
 		number, backend := numbered(db)
 		if suffix := c.values["olcsuffix"]; number > 0 && suffix != "" {
-			c.databases = append(c.databases, database{number: number, backend: backend, suffix: suffix, rootDN: c.values["olcrootdn"], rootPW: c.values["olcrootpw"] != "", glued: strings.EqualFold(c.values["olcsubordinate"], "TRUE")})
+			c.databases = append(c.databases, database{number: number, backend: backend, suffix: suffix, rootDN: c.values["olcrootdn"], rootPW: c.values["olcrootpw"] != "", joined: c.suffixes > 1 || strings.EqualFold(c.values["olcsubordinate"], "TRUE")})
 		}
 		return
 	}

@@ -59,7 +59,6 @@ olcDatabase: {-1}frontend
 dn: olcDatabase={1}mdb,cn=config
 olcDatabase: {1}mdb
 olcSuffix: dc=example,dc=org
-olcSuffix: dc=second,dc=name
 olcRootDN: cn=admin,dc=exa
  mple,dc=org
 olcRootPW:: e1NTSEF9c2VjcmV0
@@ -83,8 +82,8 @@ olcDatabase: {3}monitor
 dn: olcDatabase={4}hdb,cn=config
 olcDatabase: {4}hdb
 olcSuffix:: bz1ab8OrLGM9QVQ=
+olcSuffix: dc=second
 olcRootDN: cn=root
-olcSubordinate: TRUE
 
 dn: olcOverlay={0}memberof,olcDatabase={4}hdb,cn=config
 olcOverlay: {0}memberof
@@ -164,7 +163,7 @@ func TestOpen(t *testing.T) {
 	s := opened(t, i, source.Spec{})
 	want := []database{
 		{number: 1, backend: "mdb", suffix: "dc=example,dc=org", rootDN: "cn=admin,dc=example,dc=org", rootPW: true, memberOf: "uniqueMember"},
-		{number: 4, backend: "hdb", suffix: "o=Zoë,c=AT", rootDN: "cn=root", glued: true, memberOf: "member"},
+		{number: 4, backend: "hdb", suffix: "o=Zoë,c=AT", rootDN: "cn=root", joined: true, memberOf: "member"},
 	}
 	if !slices.Equal(s.databases, want) || s.Server() != "OpenLDAP 2.5.13+dfsg-5" || s.url != "ldapi:///" || !s.blocks {
 		t.Errorf("%+v", s)
@@ -475,7 +474,7 @@ func TestRestore(t *testing.T) {
 		t.Error(plan, err)
 	}
 	for name, stream := range map[string]engine.Stream{
-		"another engine": {Name: "dump.rdb", Format: "rdb", Kind: "server"}, "glued": {Kind: kindDatabase, Format: format, Database: "o=zoë, c=at"},
+		"another engine": {Name: "dump.rdb", Format: "rdb", Kind: "server"}, "joined": {Kind: kindDatabase, Format: format, Database: "o=zoë, c=at"},
 	} {
 		if _, err := s.Prepare(t.Context(), []engine.Stream{stream}, engine.RestoreOptions{}); problem.ReasonOf(err) != engine.ReasonUnsupported {
 			t.Errorf("%s: %v", name, err)

@@ -76,8 +76,8 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 		if err != nil {
 			return plan, err
 		}
-		if d.glued {
-			return plan, problem.New(problem.Failed, "the database %s is glued to another one (olcSubordinate)", d.suffix).WithReason(engine.ReasonUnsupported).
+		if d.joined {
+			return plan, problem.New(problem.Failed, "the database %s has several suffixes, or is part of another one's tree (olcSubordinate)", d.suffix).WithReason(engine.ReasonUnsupported).
 				WithHint("Write the snapshot to a file with `baktainer dump` and load it with slapadd while slapd is stopped.")
 		}
 		now, err := s.look(ctx, d)
