@@ -5,6 +5,7 @@ import (
 	"github.com/baktainer/baktainer/internal/engine/custom"
 	"github.com/baktainer/baktainer/internal/engine/mongodb"
 	"github.com/baktainer/baktainer/internal/engine/mysql"
+	"github.com/baktainer/baktainer/internal/engine/openldap"
 	"github.com/baktainer/baktainer/internal/engine/postgres"
 	"github.com/baktainer/baktainer/internal/engine/redis"
 	"github.com/baktainer/baktainer/internal/engine/sqlite"
@@ -19,6 +20,7 @@ func engines() []engine.Engine {
 		mongodb.New(),
 		sqlite.New(),
 		redis.New(),
+		openldap.New(),
 		custom.New(),
 	}
 }

@@ -92,13 +92,14 @@ func TestDrills(t *testing.T) {
 		u.sees(t, c, "stopped")
 		passes(t, c, s.ID)
 	})
-	for name, d := range map[string]database{"sqlite": sqlite, "mariadb": mariadb, "custom": custom} {
+	for name, d := range map[string]database{"sqlite": sqlite, "mariadb": mariadb, "custom": custom, "openldap": openldap} {
 		t.Run(name+" is asked", func(t *testing.T) {
 			t.Parallel()
 			query := map[string]string{
-				"sqlite":  "SELECT count(*), min(id) FROM customers => 20000 1",
-				"mariadb": "shop: SELECT count(*) > 0 FROM orders",
-				"custom":  "wc -l /srv/numbers => 200000 /srv/numbers",
+				"sqlite":   "SELECT count(*), min(id) FROM customers => 20000 1",
+				"mariadb":  "shop: SELECT count(*) > 0 FROM orders",
+				"custom":   "wc -l /srv/numbers => 200000 /srv/numbers",
+				"openldap": "(&(objectClass=inetOrgPerson)(memberOf=cn=all," + ldapSuffix + ")) => 2",
 			}[name]
 			c := d.start(t, "baktainer.drill.assert.rows="+query)
 			d.seed(t, c, 0)

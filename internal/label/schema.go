@@ -168,12 +168,12 @@ var schema = []Label{
 		set: func(s *source.Spec, v value) { s.PasswordEnv = v.text },
 	},
 	{
-		Key: keyCommand, Kind: Command, Legacy: true, Example: "slapcat -n 1",
+		Key: keyCommand, Kind: Command, Legacy: true, Example: "couchbackup --db app",
 		Doc: "For the engine `custom`: the program that writes the dump to its standard output, with its arguments. No shell is involved.",
 		set: func(s *source.Spec, v value) { s.Command = v.argv },
 	},
 	{
-		Key: keyRestore, Kind: Command, Example: "slapadd -n 1",
+		Key: keyRestore, Kind: Command, Example: "couchrestore --db app",
 		Doc: "For the engine `custom`: the program that reads a dump from its standard input and restores it.",
 		set: func(s *source.Spec, v value) { s.RestoreCommand = v.argv },
 	},
