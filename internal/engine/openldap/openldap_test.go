@@ -340,7 +340,7 @@ func TestInspector(t *testing.T) {
 	i := newInspector(main)
 	_, _ = io.WriteString(i, entries+ldif.Mark(5))
 	c, err := i.Finish()
-	if got := fmt.Sprint(c.Objects); err != nil || got != "[{subtree dc=example 1} {subtree ou=people 2} {subtree ou=people2 1} {subtree cn=g 1}]" {
+	if got := fmt.Sprint(c.Objects); err != nil || got != "[{subtree dc=example 1 []} {subtree ou=people 2 []} {subtree ou=people2 1 []} {subtree cn=g 1 []}]" {
 		t.Error(got, err)
 	}
 	i = newInspector(main)
@@ -348,7 +348,7 @@ func TestInspector(t *testing.T) {
 		fmt.Fprintf(i, "dn: cn=%d,dc=example,dc=org\na: b\n\n", n)
 	}
 	_, _ = io.WriteString(i, ldif.Mark(maxBelow+50))
-	if c, err = i.Finish(); err != nil || fmt.Sprint(c.Objects) != "[{subtree dc=example,dc=org 550}]" {
+	if c, err = i.Finish(); err != nil || fmt.Sprint(c.Objects) != "[{subtree dc=example,dc=org 550 []}]" {
 		t.Error(c, err)
 	}
 }
