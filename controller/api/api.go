@@ -107,6 +107,9 @@ func (s *Server) GetStatus(context.Context, *pb.GetStatusRequest) (*pb.GetStatus
 	if kept, ok := view.Schedule(s.Schedule); ok {
 		resp.NextFireAt, resp.DefaultSchedule = kept.GetNextFireAt(), kept.GetCron()
 	}
+	if head := view.LedgerHead(); head != nil {
+		resp.LedgerIndex, resp.LedgerHash = head.GetLedgerIndex(), head.GetHash()
+	}
 	resp.Problems = s.problems(resp)
 	return resp, nil
 }

@@ -128,7 +128,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root := group("baktainer", "Back up labelled database containers, and bring them back", about,
 		a.upCommand(), a.controllerCommand(), a.agentCommand(), a.loginCommand(), a.logoutCommand(),
-		a.healthCommand(), a.rescueCommand(), a.keyCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
+		a.healthCommand(), a.ledgerCommand(), a.rescueCommand(), a.keyCommand(), a.dockerProxyCommand(), a.configCommand(), a.versionCommand())
 	root.AddCommand(asking(a.statusCommand(), a.coverageCommand(), a.sourceCommand(), a.scheduleCommand(), a.backupCommand(), a.runCommand(), a.snapshotCommand(),
 		a.restoreCommand(), a.drillCommand(), a.dumpCommand(), a.pruneCommand(), a.retentionCommand(), a.storeCommand(),
 		a.clusterCommand(), a.tokenCommand(), a.identityCommand(), a.authorityCommand(), a.auditCommand(), a.notifyCommand())...)

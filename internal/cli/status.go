@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/transport"
 	"github.com/baktainer/baktainer/internal/version"
@@ -26,6 +27,7 @@ type statusView struct {
 	NextFireAt      *time.Time      `json:"next_fire_at,omitempty" doc:"when that fires next"`
 	Sources         int64           `json:"sources" doc:"how many sources there are"`
 	Snapshots       int64           `json:"snapshots" doc:"how many snapshots there are"`
+	Ledger          string          `json:"ledger" doc:"the newest entry of the ledger, as from ledger head; empty when there is none"`
 	Agents          []*agentView    `json:"agents" doc:"as from agent ls"`
 	Stores          []storeView     `json:"stores" doc:"name, location, healthy, detail, free_bytes, total_bytes"`
 	Controllers     []*memberView   `json:"controllers" doc:"as from cluster members"`
@@ -48,6 +50,9 @@ func viewStatus(s *pb.GetStatusResponse) statusView {
 		Version: s.GetVersion(), Cluster: s.GetCluster(), Node: s.GetNode(), Leader: s.GetLeader(), StartedAt: moment(s.GetStartedAt()),
 		DefaultSchedule: s.GetDefaultSchedule(), NextFireAt: moment(s.GetNextFireAt()), Sources: s.GetSources(), Snapshots: s.GetSnapshots(),
 		Agents: views(s.GetAgents(), viewAgent), Stores: []storeView{}, Controllers: []*memberView{}, Problems: list(s.GetProblems()),
+	}
+	if s.GetLedgerIndex() > 0 {
+		v.Ledger = ledgerHead(s.GetLedgerIndex(), ledger.Hash(s.GetLedgerHash()))
 	}
 	for _, st := range s.GetStores() {
 		v.Stores = append(v.Stores, storeView{st.GetName(), st.GetLocation(), st.GetHealthy(), st.GetDetail(), st.GetFreeBytes(), st.GetTotalBytes()})
@@ -108,7 +113,7 @@ func (a *app) showStatus(v statusView) {
 	}
 	a.facts("controller", fmt.Sprintf("%s (%s), version %s", v.Node, role, v.Version), "cluster", v.Cluster, "controllers", controllers, "started", a.at(v.StartedAt),
 		"schedule", v.DefaultSchedule, "next", a.at(v.NextFireAt), "runs", runs,
-		"sources", strconv.FormatInt(v.Sources, 10), "snapshots", strconv.FormatInt(v.Snapshots, 10))
+		"sources", strconv.FormatInt(v.Sources, 10), "snapshots", strconv.FormatInt(v.Snapshots, 10), "ledger", v.Ledger)
 	if len(v.Controllers) > 1 {
 		fmt.Fprintln(a.out)
 		a.showMembers(v.Controllers)

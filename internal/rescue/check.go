@@ -120,20 +120,18 @@ func (k *checker) run() error {
 		return err
 	}
 	k.c.Unknown = whole.Unknown
-	entries, damaged, err := k.r.entries(k.ctx)
+	entries, misfits, err := k.r.entries(k.ctx)
 	if err != nil {
 		return err
 	}
-	k.c.Entries, k.c.Ledger = len(entries), damaged
+	k.c.Entries, k.c.Ledger = len(entries), damaged(misfits)
 	if len(entries) == 0 && whole.Kinds[repo.KindManifest].Objects > 0 {
 		k.c.Ledger = append(k.c.Ledger, "no copy of a ledger entry can be read: which snapshots were confirmed is not known")
 	}
-	last := uint64(0)
-	for _, held := range whole.Ledger {
-		if n := held.Index - last; n > 1 {
-			k.c.Ledger = append(k.c.Ledger, fmt.Sprintf("%s: %d copies are missing before it", repo.LedgerName(held.Index), n-1))
+	for _, m := range misfits {
+		if m.Missing > 0 {
+			k.c.Ledger = append(k.c.Ledger, fmt.Sprintf("%s: %d copies are missing before it", repo.LedgerName(m.Index+m.Missing), m.Missing))
 		}
-		last = held.Index
 	}
 	recorded := map[string]*ledger.Entry{} // by name of the manifest
 	for _, e := range entries {

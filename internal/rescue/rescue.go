@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -70,7 +71,7 @@ func (r *Rescue) Snapshots(ctx context.Context) ([]Found, error) {
 
 // List is Snapshots with what is damaged besides.
 func (r *Rescue) List(ctx context.Context) (Listing, error) {
-	entries, damaged, err := r.entries(ctx)
+	entries, misfits, err := r.entries(ctx)
 	if err != nil {
 		return Listing{}, fmt.Errorf("list the store: %w", err)
 	}
@@ -98,7 +99,7 @@ func (r *Rescue) List(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return Listing{}, fmt.Errorf("list the store: %w", err)
 	}
-	l := Listing{Damaged: damaged}
+	l := Listing{Damaged: damaged(misfits)}
 	for _, f := range found {
 		l.Snapshots = append(l.Snapshots, *f)
 	}
@@ -108,14 +109,77 @@ func (r *Rescue) List(ctx context.Context) (Listing, error) {
 	return l, nil
 }
 
+// Misfit is a place in the ledger that does not fit: a copy of an entry that is
+// damaged, or does not follow from the one before it, or is not there.
+type Misfit struct {
+	Index uint64
+	Err   error
+	// Missing is how many copies from Index on are not there; 0: the one at Index is
+	// there, and is wrong.
+	Missing uint64
+}
+
+// damaged are the misfits of copies that are there, one line each.
+func damaged(misfits []Misfit) (lines []string) {
+	for _, m := range misfits {
+		if m.Missing == 0 {
+			lines = append(lines, fmt.Sprintf("%s: %v", repo.LedgerName(m.Index), m.Err))
+		}
+	}
+	return lines
+}
+
+// History is what the copies of the ledger in a store tell.
+type History struct {
+	// Entries are those that are intact, Head is the newest of them, nil if there is none.
+	Entries int
+	Head    *ledger.Entry
+	// Misfits are in the order of the ledger.
+	Misfits []Misfit
+}
+
+// History reads the ledger, and says where it does not fit. What is missing at its
+// end cannot be told from the store: that takes the index and the hash of an entry
+// that somebody remembers, a head of before; index 0: nobody does.
+func (r *Rescue) History(ctx context.Context, index uint64, hash ledger.Hash) (History, error) {
+	entries, misfits, err := r.entries(ctx)
+	if err != nil {
+		return History{}, fmt.Errorf("read the ledger: %w", err)
+	}
+	h := History{Entries: len(entries), Misfits: misfits}
+	last := uint64(0)
+	if len(entries) > 0 {
+		h.Head = entries[len(entries)-1]
+		last = h.Head.Index
+	}
+	if len(misfits) > 0 {
+		end := misfits[len(misfits)-1]
+		last = max(last, end.Index+max(end.Missing, 1)-1)
+	}
+	at := slices.IndexFunc(entries, func(e *ledger.Entry) bool { return e.Index == index })
+	switch {
+	case index > last:
+		h.Misfits = append(h.Misfits, Misfit{Index: last + 1, Missing: index - last, Err: errors.New("there is no copy of it, and it is remembered that there was")})
+	case at >= 0 && entries[at].Hash != hash:
+		h.Misfits = append(h.Misfits, Misfit{Index: index, Err: fmt.Errorf("its hash is %s, and is remembered as %s", entries[at].Hash, hash)})
+		slices.SortStableFunc(h.Misfits, func(a, b Misfit) int { return cmp.Compare(a.Index, b.Index) })
+	}
+	return h, nil
+}
+
 // entries reads the copies of the ledger's entries, in order.
-func (r *Rescue) entries(ctx context.Context) (entries []*ledger.Entry, damaged []string, err error) {
+func (r *Rescue) entries(ctx context.Context) (entries []*ledger.Entry, misfits []Misfit, err error) {
 	var previous *ledger.Entry
+	next := uint64(1)
 	err = r.store.List(ctx, repo.LedgerPrefix, func(i store.Info) error {
 		o, err := repo.ParseName(i.Name)
 		if err != nil || o.Kind != repo.KindLedger {
 			return nil
 		}
+		if o.Index > next {
+			misfits = append(misfits, Misfit{Index: next, Missing: o.Index - next, Err: errors.New("there is no copy of it")})
+		}
+		next = o.Index + 1
 		e, err := r.entry(ctx, o.Index)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -123,18 +187,18 @@ func (r *Rescue) entries(ctx context.Context) (entries []*ledger.Entry, damaged 
 		if err == nil && previous != nil && previous.Index+1 == e.Index {
 			if err = e.Follows(previous); err != nil {
 				// Both are sealed with the key, so both are shown; but somebody should know.
-				damaged = append(damaged, fmt.Sprintf("%s: %v", i.Name, err))
+				misfits = append(misfits, Misfit{Index: o.Index, Err: err})
 				err = nil
 			}
 		}
 		if err != nil {
-			damaged = append(damaged, fmt.Sprintf("%s: %v", i.Name, err))
+			misfits = append(misfits, Misfit{Index: o.Index, Err: err})
 			return nil
 		}
 		entries, previous = append(entries, e), e
 		return nil
 	})
-	return entries, damaged, err
+	return entries, misfits, err
 }
 
 func (r *Rescue) entry(ctx context.Context, index uint64) (*ledger.Entry, error) {

@@ -76,7 +76,10 @@ type GetStatusResponse struct {
 	Sources         int64                  `protobuf:"varint,10,opt,name=sources,proto3" json:"sources,omitempty"`
 	Snapshots       int64                  `protobuf:"varint,11,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
 	// What keeps the controller from being ready, if anything.
-	Problems      []string `protobuf:"bytes,12,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []string `protobuf:"bytes,12,rep,name=problems,proto3" json:"problems,omitempty"`
+	// The newest entry of the ledger: its index, 0 when there is none, and its hash.
+	LedgerIndex   uint64 `protobuf:"varint,13,opt,name=ledger_index,json=ledgerIndex,proto3" json:"ledger_index,omitempty"`
+	LedgerHash    []byte `protobuf:"bytes,14,opt,name=ledger_hash,json=ledgerHash,proto3" json:"ledger_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -191,6 +194,20 @@ func (x *GetStatusResponse) GetSnapshots() int64 {
 func (x *GetStatusResponse) GetProblems() []string {
 	if x != nil {
 		return x.Problems
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetLedgerIndex() uint64 {
+	if x != nil {
+		return x.LedgerIndex
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetLedgerHash() []byte {
+	if x != nil {
+		return x.LedgerHash
 	}
 	return nil
 }
@@ -3276,7 +3293,7 @@ var File_baktainer_v1_admin_proto protoreflect.FileDescriptor
 const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x18baktainer/v1/admin.proto\x12\fbaktainer.v1\x1a\x19baktainer/v1/notify.proto\x1a\x1abaktainer/v1/options.proto\x1a\x18baktainer/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xcd\x03\n" +
+	"\x10GetStatusRequest\"\x91\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x12\n" +
@@ -3292,7 +3309,10 @@ const file_baktainer_v1_admin_proto_rawDesc = "" +
 	"\asources\x18\n" +
 	" \x01(\x03R\asources\x12\x1c\n" +
 	"\tsnapshots\x18\v \x01(\x03R\tsnapshots\x12\x1a\n" +
-	"\bproblems\x18\f \x03(\tR\bproblems\"\xad\x01\n" +
+	"\bproblems\x18\f \x03(\tR\bproblems\x12!\n" +
+	"\fledger_index\x18\r \x01(\x04R\vledgerIndex\x12\x1f\n" +
+	"\vledger_hash\x18\x0e \x01(\fR\n" +
+	"ledgerHash\"\xad\x01\n" +
 	"\tStoreInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\blocation\x18\x02 \x01(\tR\blocation\x12\x18\n" +
