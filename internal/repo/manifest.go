@@ -85,7 +85,9 @@ func readManifestHeader(r io.Reader) (m *manifest, header []byte, sealed int64, 
 	switch {
 	case !bytes.Equal(front[:8], []byte(manifestMagic)):
 		return nil, nil, 0, malformed("not a manifest")
-	case front[8] < PlainManifest || front[8] > NewestManifest:
+	case front[8] > NewestManifest:
+		return nil, nil, 0, malformed("manifest version %d, which only a newer version of this program reads", front[8])
+	case front[8] < PlainManifest:
 		return nil, nil, 0, malformed("manifest version %d", front[8])
 	case length < 16 || length > maxManifestHeader:
 		return nil, nil, 0, malformed("manifest header of %d bytes", length)

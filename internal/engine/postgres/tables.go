@@ -20,6 +20,8 @@ type table struct {
 	Views []string
 	// References are the foreign keys of other tables to it.
 	References []reference
+	// Publications of logical replication have it, and lose it with the table.
+	Publications []string
 }
 
 type reference struct{ Table, Name, Definition string }
@@ -35,16 +37,31 @@ SELECT json_agg(json_build_object(
   'Views', (SELECT json_agg(DISTINCT r.ev_class::regclass::text) FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
     WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = t.oid AND r.ev_class <> t.oid),
   'References', (SELECT json_agg(json_build_object('Table', f.conrelid::regclass::text, 'Name', pg_catalog.quote_ident(f.conname), 'Definition', pg_catalog.pg_get_constraintdef(f.oid)))
-    FROM pg_catalog.pg_constraint f WHERE f.contype = 'f' AND f.confrelid = t.oid AND f.conrelid NOT IN (SELECT oid FROM t) AND f.conparentid = 0)))
+    FROM pg_catalog.pg_constraint f WHERE f.contype = 'f' AND f.confrelid = t.oid AND f.conrelid NOT IN (SELECT oid FROM t)%s),
+  'Publications', %s))
 FROM t`
+
+// What servers have from their versions 11 and 10 on: keys that partitions have from
+// the table that they are a part of, and publications.
+const (
+	notOfParent    = " AND f.conparentid = 0"
+	inPublications = "(SELECT json_agg(pubname) FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid WHERE r.prrelid = t.oid)"
+)
 
 func (s *session) lookAtTables(ctx context.Context, database string, names []string) ([]table, error) {
 	quoted := make([]string, len(names))
 	for i, n := range names {
 		quoted[i] = quoteString(n)
 	}
+	own, publications := "", "NULL"
+	if s.server.Number >= 11_00_00 {
+		own = notOfParent
+	}
+	if s.server.Number >= 10_00_00 {
+		publications = inPublications
+	}
 	var found []table
-	if err := s.query(ctx, database, fmt.Sprintf(aboutTables, strings.Join(quoted, ", ")), &found); err != nil {
+	if err := s.query(ctx, database, fmt.Sprintf(aboutTables, strings.Join(quoted, ", "), own, publications), &found); err != nil {
 		return nil, fmt.Errorf("look at %s in database %q: %w", strings.Join(names, ", "), database, err)
 	}
 	return found, nil
@@ -80,6 +97,9 @@ func (s *session) prepareTables(ctx context.Context, database string, o engine.R
 		plan.Replaces = append(plan.Replaces, what)
 		for _, r := range t.References {
 			plan.Steps = append(plan.Steps, fmt.Sprintf("take the foreign key %s off %s, and put it back when %s is there again: its rows have to fit then", r.Name, r.Table, t.Name))
+		}
+		if len(t.Publications) > 0 {
+			plan.Steps = append(plan.Steps, fmt.Sprintf("take %s out of the publication %s: add it again yourself afterwards", t.Name, strings.Join(t.Publications, ", ")))
 		}
 	}
 	step := fmt.Sprintf("create %s in database %q and fill it, in one transaction; everything else stays as it is", names, database)
