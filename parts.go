@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/engine/custom"
+	"github.com/baktainer/baktainer/internal/engine/etcd"
 	"github.com/baktainer/baktainer/internal/engine/mongodb"
 	"github.com/baktainer/baktainer/internal/engine/mysql"
 	"github.com/baktainer/baktainer/internal/engine/postgres"
@@ -19,6 +20,7 @@ func engines() []engine.Engine {
 		mongodb.New(),
 		sqlite.New(),
 		redis.New(),
+		etcd.New(),
 		custom.New(),
 	}
 }
