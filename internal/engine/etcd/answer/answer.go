@@ -123,35 +123,37 @@ func (r *Reader) field() (number, kind, n uint64, err error) {
 		}
 		return 0, 0, 0, io.EOF
 	}
-	tag, err := binary.ReadUvarint(r)
+	tag, err := r.number()
 	if err != nil {
-		return 0, 0, 0, wrong(err)
+		return 0, 0, 0, err
 	}
 	number, kind = tag>>3, tag&7
 	if number == 0 || kind != kindNumber && kind != kindBytes {
 		return 0, 0, 0, ErrMalformed
 	}
-	n, err = binary.ReadUvarint(r)
-	return number, kind, n, wrong(err)
+	n, err = r.number()
+	return number, kind, n, err
 }
 
-// ReadByte implements io.ByteReader for the numbers.
-func (r *Reader) ReadByte() (byte, error) {
-	b, err := r.from.ReadByte()
-	if err == nil {
+// number reads one, seven bits in each byte.
+func (r *Reader) number() (n uint64, err error) {
+	for shift := 0; shift < 64; shift += 7 {
+		b, err := r.from.ReadByte()
+		if err != nil {
+			return 0, wrong(err)
+		}
 		r.at++
+		n |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return n, nil
+		}
 	}
-	return b, err
+	return 0, ErrMalformed
 }
 
 func wrong(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrTruncated
-	case err.Error() == "binary: varint overflows a 64-bit integer":
-		return ErrMalformed
 	}
 	return err
 }
