@@ -78,7 +78,7 @@ func mega(n int) string { return fmt.Sprint(n * 1_000_000) }
 func everyDatabase() map[string]database {
 	return map[string]database{
 		"postgres": postgres, "mariadb": mariadb, "mariadb-new": mariadbNew, "mysql": mysql,
-		"mongo": mongo, "mongo-auth": mongoAuth, "redis": redis,
+		"mongo": mongo, "mongo-auth": mongoAuth, "redis": redis, "etcd": etcd,
 		"sqlite": sqlite, "sqlite-bare": sqliteBare, "custom": custom,
 	}
 }
