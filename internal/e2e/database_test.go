@@ -27,6 +27,9 @@ type database struct {
 	dumpers []string
 	// dumpFlag tells a dump from the other uses of these programs; empty: there are none.
 	dumpFlag string
+	// atOnce says that a dumper writes all that it has with one call, so that what it
+	// has written is known too late.
+	atOnce bool
 }
 
 // start runs a fresh container with the labels added and waits for its server.

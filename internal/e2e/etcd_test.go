@@ -55,6 +55,7 @@ var etcd = database{
 	},
 	dumpers:  []string{"etcdctl"},
 	dumpFlag: "txn",
+	atOnce:   true,
 }
 
 func etcdPut(t testing.TB, c *container, atOnce int, lines []string) {
