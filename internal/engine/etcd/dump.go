@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -24,7 +25,7 @@ const (
 )
 
 // maxLeases bounds the leases that are asked for their time to live, one by one.
-// Those that come after them are given the longest time of them.
+// The others are given the longest time of these.
 const maxLeases = 256
 
 // dump is a process that consists of several: one etcdctl after the other gives
@@ -58,7 +59,11 @@ type dump struct {
 func (s *session) Dump(ctx context.Context, _ engine.Stream) (engine.Process, error) {
 	d := &dump{s: s, caller: ctx, limit: firstPage, leases: map[int64]int64{}, longest: 1}
 	d.ctx, d.kill = context.WithCancel(ctx)
-	if err := d.turn(); err != nil {
+	err := d.askLeases()
+	if err == nil {
+		err = d.turn()
+	}
+	if err != nil {
 		d.kill()
 		return nil, err
 	}
@@ -168,12 +173,8 @@ func (d *dump) write(p answer.Pair) error {
 	d.begin()
 	d.line = append(d.line[:0], linePut...)
 	if p.Lease != 0 {
-		ttl, err := d.timeToLive(p.Lease)
-		if err != nil {
-			return err
-		}
 		d.line = append(d.line, lineLease...)
-		d.line = append(strconv.AppendInt(d.line, ttl, 10), ' ')
+		d.line = append(strconv.AppendInt(d.line, d.timeToLive(p.Lease), 10), ' ')
 	}
 	d.line = appendPair(d.line, p.Key, p.Value)
 	d.out.Write(d.line)
@@ -184,27 +185,67 @@ func (d *dump) write(p answer.Pair) error {
 	return nil
 }
 
-// timeToLive asks for what a lease was granted, in seconds.
-func (d *dump) timeToLive(lease int64) (int64, error) {
+// timeToLive is what a lease was granted, as far as is known.
+func (d *dump) timeToLive(lease int64) int64 {
 	if ttl, known := d.leases[lease]; known {
-		return ttl, nil
+		return ttl
 	}
-	if len(d.leases) == maxLeases {
-		return d.longest, nil
-	}
-	said, exit, err := d.s.run(d.ctx, []string{"ETCDCTL_WRITE_OUT=simple"}, "lease", "timetolive", fmt.Sprintf("%x", uint64(lease)))
+	return d.longest
+}
+
+// askLeases learns the leases and what they were granted, in seconds, before the
+// first page: while a page is not read to its end, Docker does not tell of the end
+// of another program in the same container.
+func (d *dump) askLeases() error {
+	ids, err := d.s.leases(d.ctx)
 	if err != nil {
-		return 0, err
+		return fmt.Errorf("list the leases: %w", err)
 	}
-	ttl := int64(1) // it has come to its end meanwhile
-	if exit.Status != 0 || !strings.Contains(said, "expired") {
-		if _, ttl, err = parseLease(said); exit.Status != 0 || err != nil {
-			return 0, d.s.Explain(exit)
+	for _, id := range ids {
+		said, exit, err := d.s.run(d.ctx, []string{"ETCDCTL_WRITE_OUT=simple"}, "lease", "timetolive", strconv.FormatInt(id, 16))
+		if err == nil && strings.Contains(said, "already expired") {
+			continue
+		}
+		if err = d.s.ended(exit, err); err != nil {
+			return fmt.Errorf("ask for a lease: %w", err)
+		}
+		_, ttl, err := parseLease(said)
+		if err != nil {
+			return problem.Wrap(problem.Failed, err, "understand what etcdctl says of a lease").WithReason(engine.ReasonToolFailed)
+		}
+		d.leases[id] = ttl
+		d.longest = max(d.longest, ttl)
+	}
+	return nil
+}
+
+// leases lists the leases; of many, maxLeases from all over the list, which is in
+// the order of their ends.
+func (s *session) leases(ctx context.Context) ([]int64, error) {
+	p, err := s.inst.Exec(ctx, s.command([]string{"ETCDCTL_WRITE_OUT=simple"}, nil, "lease", "list"))
+	if err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(p)
+	var ids []int64
+	total, every := -1, 1
+	for n := -1; lines.Scan(); n++ {
+		if n < 0 {
+			if _, err := fmt.Sscanf(lines.Text(), "found %d leases", &total); err == nil {
+				every = max(1, (total+maxLeases-2)/(maxLeases-1)) // the last one comes on top
+			}
+			continue
+		}
+		id, err := strconv.ParseInt(lines.Text(), 16, 64)
+		if err == nil && len(ids) < maxLeases && (n%every == 0 || n == total-1) {
+			ids = append(ids, id)
 		}
 	}
-	d.leases[lease] = ttl
-	d.longest = max(d.longest, ttl)
-	return ttl, nil
+	exit, err := p.Wait()
+	if err = s.ended(exit, err); err == nil && total < 0 {
+		err = problem.New(problem.Failed, "etcdctl answered something other than a list").WithReason(engine.ReasonMalformed)
+	}
+	return ids, err
 }
 
 // parseLease reads what etcdctl says of a lease: its id and its time to live.

@@ -139,7 +139,7 @@ func toolVersion(said string) string {
 	return version[:min(len(version), enough)]
 }
 
-// held is how many keys there are.
+// held is how many keys there are. (Only etcdctl 3.5 can ask for that alone.)
 func (s *session) held(ctx context.Context) (int64, error) {
 	out, exit, err := s.run(ctx, []string{"ETCDCTL_WRITE_OUT=json"}, "get", "--prefix", "--keys-only", "--limit=1", "--", "")
 	if err = s.ended(exit, err); err != nil {

@@ -85,7 +85,7 @@ func (s server) seed(t testing.TB) {
 	}
 	s.put(t, pairs...)
 	s.cli(t, strings.Repeat("\x00\xff\n"+strings.Repeat("x", 47), 28_000), "put", "large/value") // 1.4 of 1.5 MiB
-	s.cli(t, "", "put", "--", strings.Repeat("long/", 2000), "a long key")
+	s.put(t, "!"+strings.Repeat("long", 50_000), "a long key")
 	for _, ttl := range []string{"7000", "90000"} {
 		id, _, err := parseLease(s.cli(t, "", "lease", "grant", ttl))
 		if err != nil {

@@ -49,6 +49,14 @@ func (c *cluster) answer(call enginetest.Call) enginetest.Answer {
 		clear(c.keys)
 		clear(c.leases)
 		return enginetest.Answer{Stdout: "1\n"}
+	case "lease list":
+		ids := slices.Sorted(maps.Keys(c.times))
+		var said strings.Builder
+		fmt.Fprintf(&said, "found %d leases\n", len(ids))
+		for _, id := range ids {
+			fmt.Fprintf(&said, "%016x\n", id)
+		}
+		return enginetest.Answer{Stdout: said.String()}
 	case "lease timetolive":
 		id, _ := strconv.ParseInt(args[2], 16, 64)
 		if c.times[id] == 0 {
@@ -175,7 +183,7 @@ func several() *cluster {
 		"/app/a": "1", "/app/b": "\x00\n\"", "/app/c": "", "/other/x": "y", "top": "3", "x/1": "", "x\"/\\/": "\xff", "\x00": "z",
 	}
 	c.leases = map[string]int64{"/app/c": 0x11, "/other/x": 0x22, "top": 0x11, "x/1": 0x33}
-	c.times = map[int64]int64{0x11: 30, 0x22: 5000}
+	c.times = map[int64]int64{0x11: 30, 0x22: 5000, 0x33: 0}
 	return c
 }
 
@@ -187,7 +195,7 @@ put --lease=ttl:30 -- "/app/c" ""
 put --lease=ttl:5000 -- "/other/x" "y"
 put --lease=ttl:30 -- "top" "3"
 put -- "x\"/\\/" "\xff"
-put --lease=ttl:1 -- "x/1" ""
+put --lease=ttl:5000 -- "x/1" ""
 # end of 8 keys
 `
 
@@ -461,23 +469,32 @@ func TestDumpEndsEarly(t *testing.T) {
 }
 
 func TestLeases(t *testing.T) {
-	c := newCluster(engine.Facts{})
-	for i := range 2 * maxLeases {
-		key := fmt.Sprintf("k%04d", i)
-		c.keys[key], c.leases[key] = "", int64(i+1)
-		c.times[int64(i+1)] = int64(100 + i%100)
-	}
-	text, err := c.dumped(t)
-	asked := 0
-	for _, call := range c.Calls() {
-		if call.Argv[1] == "lease" {
-			asked++
+	for _, n := range []int{maxLeases - 1, maxLeases, maxLeases + 1, 5 * maxLeases, 100*maxLeases + 7} {
+		c := newCluster(engine.Facts{})
+		for i := range min(n, 5*maxLeases) {
+			key := fmt.Sprintf("k%07d", i)
+			c.keys[key], c.leases[key] = "", int64(i+1)
+		}
+		for i := range n {
+			c.times[int64(i+1)] = int64(100 + i)
+		}
+		text, err := c.dumped(t)
+		asked := -1 // the list
+		for _, call := range c.Calls() {
+			if call.Argv[1] == "lease" {
+				asked++
+			}
+		}
+		if err != nil || asked > maxLeases || asked < min(n, maxLeases/2) || n > maxLeases && !strings.Contains(text, fmt.Sprintf("--lease=ttl:%d ", 99+n)) {
+			t.Errorf("%d leases, %d asked, %v", n, asked, err)
 		}
 	}
-	if err != nil || asked != maxLeases || strings.Count(text, "--lease=ttl:199 ") != maxLeases+2 {
-		t.Errorf("%d asked, %v", asked, err)
-	}
-	for _, said := range []enginetest.Answer{{Stdout: "fine"}, {Status: 1, Stderr: "Error: etcdserver: permission denied"}, {Stdout: "lease 1 granted with TTL(-5s)"}, {Status: 1, Stdout: "expired"}} {
+	for said, want := range map[enginetest.Answer]problem.Reason{
+		{Stdout: "fine"}: engine.ReasonMalformed,
+		{}:               engine.ReasonMalformed,
+		{Status: 1, Stderr: "Error: etcdserver: permission denied"}: engine.ReasonToolFailed,
+		{Stdout: "found 1 leases\n11\n"}:                            engine.ReasonToolFailed, // to both questions
+	} {
 		c := several()
 		c.On("etcdctl", func(call enginetest.Call) enginetest.Answer {
 			if call.Argv[1] == "lease" {
@@ -485,7 +502,7 @@ func TestLeases(t *testing.T) {
 			}
 			return c.answer(call)
 		})
-		if text, err := c.dumped(t); problem.ReasonOf(err) != engine.ReasonToolFailed || strings.Contains(text, lastLine) {
+		if text, err := c.dumped(t); problem.ReasonOf(err) != want || text != "" {
 			t.Errorf("%+v: %v", said, err)
 		}
 	}
@@ -526,7 +543,7 @@ func TestRestore(t *testing.T) {
 	for key, lease := range to.leases {
 		got[key] = to.times[lease]
 	}
-	if want := map[string]int64{"/app/c": 60, "/other/x": 5000, "top": 60, "x/1": 60}; !maps.Equal(got, want) {
+	if want := map[string]int64{"/app/c": 60, "/other/x": 5000, "top": 60, "x/1": 5000}; !maps.Equal(got, want) {
 		t.Errorf("times to live %v", got)
 	}
 	for _, call := range to.Calls() {

@@ -39,7 +39,8 @@ func (s *session) command(env []string, stdin io.Reader, args ...string) engine.
 
 // run runs etcdctl for a short answer.
 func (s *session) run(ctx context.Context, env []string, args ...string) (string, engine.Exit, error) {
-	out, exit, err := engine.Output(ctx, s.inst, s.command(env, nil, args...), engine.AnswerLimit)
+	const limit = 4 << 20 // a key in base64, at most
+	out, exit, err := engine.Output(ctx, s.inst, s.command(env, nil, args...), limit)
 	if err != nil {
 		return "", exit, fmt.Errorf("run etcdctl %s: %w", args[0], err)
 	}
