@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/engine/custom"
+	"github.com/baktainer/baktainer/internal/engine/etcd"
 	"github.com/baktainer/baktainer/internal/engine/mongodb"
 	"github.com/baktainer/baktainer/internal/engine/mysql"
 	"github.com/baktainer/baktainer/internal/engine/openldap"
@@ -21,6 +22,7 @@ func engines() []engine.Engine {
 		sqlite.New(),
 		redis.New(),
 		openldap.New(),
+		etcd.New(),
 		custom.New(),
 	}
 }

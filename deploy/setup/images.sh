@@ -16,7 +16,7 @@ root=$(cd "$samples/../.." && pwd)
 prefix=baktainer-sample
 # Not "baktainer.": a container inherits it, and it is no setting of a source.
 label=io.github.baktainer.sample
-all="postgres mariadb mariadb-new mysql redis sqlite sqlite-bare mongo openldap"
+all="postgres mariadb mariadb-new mysql redis sqlite sqlite-bare mongo openldap etcd"
 debian=debian:bookworm-slim
 
 # official NAME: the image to pull for it; nothing if it is always built.

@@ -196,14 +196,19 @@ func processes(file, word string, names ...string) []process {
 	return found
 }
 
-// written is how many bytes the process has written so far.
-func (p process) written() int64 {
+// moved is how many bytes the process has written so far; when it is the kind
+// that writes all of its answer at once, how many it has read.
+func (p process) moved(atOnce bool) int64 {
+	counter := "wchar: "
+	if atOnce {
+		counter = "rchar: "
+	}
 	io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.pid))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(io)) {
-		if text, ok := strings.CutPrefix(line, "wchar: "); ok {
+		if text, ok := strings.CutPrefix(line, counter); ok {
 			n, _ := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 			return n
 		}

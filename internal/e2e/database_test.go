@@ -27,6 +27,9 @@ type database struct {
 	dumpers []string
 	// dumpFlag tells a dump from the other uses of these programs; empty: there are none.
 	dumpFlag string
+	// atOnce says that a dumper writes all that it has with one call, so that what it
+	// has written is known too late.
+	atOnce bool
 }
 
 // start runs a fresh container with the labels added and waits for its server.
@@ -78,7 +81,7 @@ func mega(n int) string { return fmt.Sprint(n * 1_000_000) }
 func everyDatabase() map[string]database {
 	return map[string]database{
 		"postgres": postgres, "mariadb": mariadb, "mariadb-new": mariadbNew, "mysql": mysql,
-		"mongo": mongo, "mongo-auth": mongoAuth, "redis": redis, "openldap": openldap,
+		"mongo": mongo, "mongo-auth": mongoAuth, "redis": redis, "openldap": openldap, "etcd": etcd,
 		"sqlite": sqlite, "sqlite-bare": sqliteBare, "custom": custom,
 	}
 }

@@ -153,13 +153,14 @@ func (s spoil) outlives(t *testing.T, c *container) {
 	}
 }
 
-// freeze stops the process that dumps the container as soon as it has written something.
+// freeze stops the process that dumps the container as soon as it has written something,
+// or is about to.
 func (s spoil) freeze(t *testing.T, c *container) process {
 	t.Helper()
 	var frozen process
 	every(t, time.Millisecond, "a dump is being written", func() (bool, string) {
 		for _, p := range s.dumping(t, c) {
-			if p.written() > 1<<18 {
+			if p.moved(s.atOnce) > 1<<18 {
 				kill(t, p, syscall.SIGSTOP)
 				frozen = p
 				return true, ""

@@ -24,7 +24,9 @@ var openldap = database{
 		entry := func(dn string, lines ...string) {
 			fmt.Fprintf(&b, "dn:: %s\n%s\n\n", base64.StdEncoding.EncodeToString([]byte(dn+","+ldapSuffix)), strings.Join(lines, "\n"))
 		}
-		coded := func(name, value string) string { return name + ":: " + base64.StdEncoding.EncodeToString([]byte(value)) }
+		coded := func(name, value string) string {
+			return name + ":: " + base64.StdEncoding.EncodeToString([]byte(value))
+		}
 		entry("ou=people", "objectClass: organizationalUnit")
 		for i := range 300 {
 			entry(fmt.Sprintf("uid=customer%d,ou=people", i), "objectClass: inetOrgPerson", coded("cn", fmt.Sprintf("Zoë 東京 %d", i)), "sn: x",
