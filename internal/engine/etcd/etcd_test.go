@@ -340,7 +340,7 @@ func TestDump(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	contents, err := inspect(text)
-	const want = "[{prefix /app/ 3} {expiring /app/ 1} {prefix /other/ 1} {expiring /other/ 1} {prefix x\\\"/ 1} {prefix x/ 1} {expiring x/ 1} {prefix (other keys) 2} {expiring (other keys) 1}] [8 keys at revision 7 dumped by etcdctl 3.4.23]"
+	const want = "[{prefix /app/ 3 []} {expiring /app/ 1 []} {prefix /other/ 1 []} {expiring /other/ 1 []} {prefix x\\\"/ 1 []} {prefix x/ 1 []} {expiring x/ 1 []} {prefix (other keys) 2 []} {expiring (other keys) 1 []}] [8 keys at revision 7 dumped by etcdctl 3.4.23]"
 	if got := fmt.Sprint(contents.Objects, " ", contents.Notes); err != nil || got != want {
 		t.Errorf("%v\n%s, want\n%s", err, got, want)
 	}
