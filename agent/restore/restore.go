@@ -117,7 +117,11 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 		}
 	}
 	for _, o := range part.Objects {
-		lines = append(lines, fmt.Sprintf("Restored %s %s: %d bytes, %d rows, as many as were seen in the backup.", o.Kind, o.Name, o.Bytes(), o.Rows))
+		counted := "." // the tool may write rows so that they cannot be told apart
+		if o.Rows >= 0 {
+			counted = fmt.Sprintf(", %d rows, as many as were seen in the backup.", o.Rows)
+		}
+		lines = append(lines, fmt.Sprintf("Restored %s %s: %d bytes%s", o.Kind, o.Name, o.Bytes(), counted))
 	}
 	if len(part.Objects) > 0 {
 		lines = append(lines, fmt.Sprintf("Of the store %d bytes were read for it, of a dump of %d bytes.", read.n.Load(), streams[0].Size))
