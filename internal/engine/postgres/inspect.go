@@ -97,8 +97,13 @@ func (i *inspector) statement(head []byte) {
 		i.large++
 	case bytes.HasPrefix(head, []byte("CREATE ROLE ")):
 		i.add("role", strings.TrimSuffix(string(head[len("CREATE ROLE "):]), ";"), -1)
+	case bytes.HasPrefix(head, []byte(createExtension)):
+		w := words{head[len(createExtension):]}
+		i.add("extension", w.next(), -1)
 	}
 }
+
+const createExtension = "CREATE EXTENSION IF NOT EXISTS "
 
 func (i *inspector) endCopy(rows int64) { i.add("table", i.table, rows) }
 

@@ -96,13 +96,13 @@ func TestInspectorMalformed(t *testing.T) {
 
 func TestInspectorContents(t *testing.T) {
 	body := "-- Dumped from database version 15.18\n-- Dumped by pg_dump version 15.18\n\n" +
-		"COPY public.a (x, y) FROM stdin;\n1\t2\n3\t\\N\n\\.\n\n\nCOPY \"s \"\"x\".\"b c\" (x) FROM stdin;\n\\.\n\n" +
+		"CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\" WITH SCHEMA public;\n\n\nCOPY public.a (x, y) FROM stdin;\n1\t2\n3\t\\N\n\\.\n\n\nCOPY \"s \"\"x\".\"b c\" (x) FROM stdin;\n\\.\n\n" +
 		"COPY public.nothing  FROM stdin;\n\n\n\\.\n\nSELECT pg_catalog.lo_open('1', 131072);\n"
 	contents, err := verdict(databaseMarks, whole(body), atOnce)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `[{table public.a 2 []} {table "s ""x"."b c" 0 []} {table public.nothing 2 []} {large objects pg_largeobject 1 []}]`
+	want := `[{extension "uuid-ossp" -1 []} {table public.a 2 []} {table "s ""x"."b c" 0 []} {table public.nothing 2 []} {large objects pg_largeobject 1 []}]`
 	if got := fmt.Sprint(contents.Objects); got != want {
 		t.Errorf("objects %s, want %s", got, want)
 	}
