@@ -59,9 +59,17 @@ func (h *houses) serve(id string, st store.Store) *grpc.Server {
 
 func (h *houses) start(id string, service pb.MemberServiceServer) *grpc.Server {
 	h.t.Helper()
+	server, address := h.listen("127.0.0.1:0", service)
+	h.join(id, address)
+	return server
+}
+
+// listen starts a controller at an address.
+func (h *houses) listen(address string, service pb.MemberServiceServer) (*grpc.Server, string) {
+	h.t.Helper()
 	server := grpc.NewServer(transport.ServerOptions()...)
 	pb.RegisterMemberServiceServer(server, service)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -74,8 +82,7 @@ func (h *houses) start(id string, service pb.MemberServiceServer) *grpc.Server {
 		server.Stop()
 		<-served
 	})
-	h.join(id, l.Addr().String())
-	return server
+	return server, l.Addr().String()
 }
 
 // join makes a controller known that reaches the store, whether it lives or not.

@@ -250,3 +250,27 @@ func TestWhoIsAskedAndWhatIsSaidWhenNobodyAnswers(t *testing.T) {
 		t.Errorf("described as %q", got)
 	}
 }
+
+// A controller that is back is asked at once, however long its connection waits
+// before it tries again by itself.
+func TestAControllerThatIsBackIsAskedAtOnce(t *testing.T) {
+	t.Parallel()
+	st := stored(t, map[string]string{"o": "x"})
+	h := newHouses(t)
+	service := member.New(member.Options{Local: func(string) store.Store { return st }})
+	server := h.start("c1", service)
+	p := h.peer(0)
+	if _, err := p.Stat(t.Context(), "o"); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+	for range 12 { // the pauses between attempts grow
+		if _, err := p.Stat(t.Context(), "o"); problem.ReasonOf(err) != member.ReasonUnreached {
+			t.Fatalf("while it is away: %v", err)
+		}
+	}
+	h.listen(h.dir.members[0].GetAddress(), service)
+	if _, err := p.Stat(t.Context(), "o"); err != nil {
+		t.Errorf("it is back: %v", err)
+	}
+}
