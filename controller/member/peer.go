@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
 
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/store"
+	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -104,7 +104,7 @@ func (p *Peer) try(ctx context.Context, verb, name string, ask func(*call) error
 func (p *Peer) ask(ctx context.Context, c controller, verb, name string, ask func(*call) error) error {
 	conn, err := p.Conn(c.id, c.address)
 	if err == nil {
-		wake(ctx, conn)
+		transport.Wake(ctx, conn)
 		with := begin(ctx, pb.NewMemberServiceClient(conn), p.Patience)
 		err = with.why(ask(with))
 		with.end()
@@ -118,31 +118,6 @@ func (p *Peer) ask(ctx context.Context, c controller, verb, name string, ask fun
 		p.breaker.note(c.id, !unanswered(err), p.Clock)
 	}
 	return err
-}
-
-// attempt bounds the wait for a connection that is tried again.
-const attempt = 300 * time.Millisecond
-
-// wake has a connection that failed tried again at once. By itself it waits for up
-// to ten seconds, in which every call fails: a controller that is back would seem
-// away for so long.
-func wake(ctx context.Context, conn grpc.ClientConnInterface) {
-	c, ok := conn.(interface {
-		GetState() connectivity.State
-		ResetConnectBackoff()
-		WaitForStateChange(ctx context.Context, from connectivity.State) bool
-	})
-	if !ok || c.GetState() != connectivity.TransientFailure {
-		return
-	}
-	c.ResetConnectBackoff()
-	ctx, cancel := context.WithTimeout(ctx, attempt)
-	defer cancel()
-	for _, from := range []connectivity.State{connectivity.TransientFailure, connectivity.Connecting} {
-		if !c.WaitForStateChange(ctx, from) {
-			return
-		}
-	}
 }
 
 // unreached says why nobody did what was asked.
