@@ -84,7 +84,7 @@ func rescueInto(ctx context.Context, r cli.Rescue) ([]string, error) {
 	report, err := agent.RestoreInto(ctx, agent.DirectRestore{
 		Providers: []provider.Provider{d}, Engines: engines(), Container: r.Container,
 		Engine: entry.Engine, Snapshot: ref, Key: key, Objects: r.Store,
-		Select: r.Select, Tables: r.Tables, Options: r.Options, Phase: r.Phase, Logger: log,
+		Select: r.Select, Tables: r.Tables, As: r.As, Options: r.Options, Phase: r.Phase, Logger: log,
 	})
 	if err != nil {
 		return report, fmt.Errorf("restore into %s: %w", r.Container, err)

@@ -176,7 +176,7 @@ func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *
 		return nil, err
 	}
 	return restore.Run(ctx, restore.Work{
-		Snapshot: w.Snapshot, Key: as.Key, Select: w.Select, Tables: w.Tables,
+		Snapshot: w.Snapshot, Key: as.Key, Select: w.Select, Tables: w.Tables, As: w.As,
 		Options: engine.RestoreOptions{Overwrite: w.Overwrite, DryRun: w.DryRun, NoOwner: w.NoOwner},
 		Engine:  where.engine, Instance: where.instance, Spec: where.spec,
 	}, a.Controller.Objects(j.hold(), as.Controllers, log), restoreReporter{j}, log)
@@ -227,8 +227,9 @@ type DirectRestore struct {
 	Snapshot repo.Ref
 	Key      repo.SourceKey
 	Objects  repo.ObjectReader
-	// Select and Tables as in restore.Work.
+	// Select, Tables and As as in restore.Work.
 	Select, Tables []string
+	As             string
 	Options        engine.RestoreOptions
 	Phase          func(string)
 	Logger         *slog.Logger
@@ -244,7 +245,7 @@ func RestoreInto(ctx context.Context, d DirectRestore) ([]string, error) {
 		return nil, err
 	}
 	return restore.Run(ctx, restore.Work{
-		Snapshot: d.Snapshot, Key: d.Key, Select: d.Select, Tables: d.Tables, Options: d.Options,
+		Snapshot: d.Snapshot, Key: d.Key, Select: d.Select, Tables: d.Tables, As: d.As, Options: d.Options,
 		Engine: where.engine, Instance: where.instance, Spec: where.spec,
 	}, d.Objects, phases(d.Phase), d.Logger)
 }

@@ -67,7 +67,7 @@ func TestRestore(t *testing.T) {
 		t.Errorf("run: %v", r)
 	}
 	run, as = start(&pb.RestoreRequest{Snapshot: snapshot, Tables: []string{"t5"}})
-	if w := as.GetRestoreTables(); as.GetRestore() != nil || w.GetRequest().GetTables()[0] != "t5" || w.GetSnapshot().GetSnapshot() != snapshot {
+	if w := as.GetRestoreOtherwise(); as.GetRestore() != nil || w.GetRequest().GetTables()[0] != "t5" || w.GetSnapshot().GetSnapshot() != snapshot {
 		t.Errorf("a restore of one table, which an agent must not take for one of everything: %v", as)
 	}
 	if _, err := c.agent.FinishRun(t.Context(), &pb.FinishRunRequest{Lease: as.GetLease()}); err != nil {

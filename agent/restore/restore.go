@@ -31,7 +31,9 @@ type Work struct {
 	// Select names streams or databases; empty means all.
 	Select []string
 	// Tables name tables or collections of one of these; empty means whole streams.
-	Tables  []string
+	Tables []string
+	// As is another name for the one database that is restored; empty: its own.
+	As      string
 	Options engine.RestoreOptions
 	// Scratch says that nothing in the target is worth keeping: the snapshot is then
 	// not read as a whole before anything is overwritten.
@@ -77,6 +79,12 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 		for _, o := range part.Objects {
 			w.Options.Only = append(w.Options.Only, o.Name)
 		}
+	}
+	if w.As != "" {
+		if err := mayRename(session, w.Engine.Name(), streams, w.As); err != nil {
+			return nil, err
+		}
+		w.Options.As = w.As
 	}
 	var dumps []dump
 	var metas []engine.Stream
@@ -127,6 +135,26 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 		lines = append(lines, fmt.Sprintf("Of the store %d bytes were read for it, of a dump of %d bytes.", read.n.Load(), streams[0].Size))
 	}
 	return lines, nil
+}
+
+// mayRename says why what is restored cannot have another name, if so.
+func mayRename(session engine.Session, engineName string, streams []repo.StreamInfo, name string) error {
+	if err := engine.CheckNewName(name); err != nil {
+		return err
+	}
+	if len(streams) != 1 {
+		p := problem.New(problem.InvalidInput, "one database is restored under another name, and %d streams are chosen", len(streams)).WithHint("Choose it with --select.")
+		for _, s := range streams {
+			p.WithDetails(s.Name)
+		}
+		return p
+	}
+	renamer, ok := session.(engine.Renamer)
+	if !ok {
+		return problem.New(problem.InvalidInput, "%s restores nothing under another name", engineName).WithReason(engine.ReasonUnsupported).
+			WithHint("Restore into another container, or write the dump to a file.")
+	}
+	return renamer.MayRename(streams[0].StreamMeta)
 }
 
 // meter counts what is read of a store.

@@ -171,3 +171,50 @@ func TestADumpThatCannotBeTakenApart(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// renaming is a target that can restore under another name.
+type renaming struct{ lined }
+
+func (d *renaming) Open(context.Context, engine.Instance, source.Spec) (engine.Session, error) {
+	return d, nil
+}
+
+func (d *renaming) MayRename(engine.Stream) error { return nil }
+
+// A restore under another name is asked of those alone who can do it, and for one
+// database.
+func TestAnotherName(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		target interface {
+			engine.Engine
+			engine.Session
+		}
+		as     string
+		chosen []string
+		code   problem.Code
+	}{
+		"one":            {&renaming{}, "shop_before", []string{"shop"}, ""},
+		"one of several": {&renaming{}, "shop_before", nil, problem.InvalidInput},
+		"a bad name":     {&renaming{}, "shop'; --", []string{"shop"}, problem.InvalidInput},
+		"who cannot":     {&lined{}, "shop_before", []string{"shop"}, problem.InvalidInput},
+	} {
+		st, ref := linesStored(t, map[string]string{"shop": shopLines, "zoo": "begin\nape:1\nend\n"}, nil)
+		_, err := restore.Run(t.Context(), restore.Work{
+			Snapshot: ref, Key: key, Select: tt.chosen, As: tt.as, Engine: tt.target,
+		}, st, &report{}, slog.New(slog.DiscardHandler))
+		if (err == nil) != (tt.code == "") || err != nil && problem.CodeOf(err) != tt.code {
+			t.Errorf("%s: %v", name, err)
+		}
+		var prepared []engine.RestoreOptions
+		switch d := tt.target.(type) {
+		case *renaming:
+			prepared = d.prepared
+		case *lined:
+			prepared = d.prepared
+		}
+		if (len(prepared) > 0) != (tt.code == "") || len(prepared) > 0 && prepared[0].As != tt.as {
+			t.Errorf("%s: prepared with %+v", name, prepared)
+		}
+	}
+}

@@ -81,8 +81,8 @@ func restoreOnWire(run string) *pb.Assignment {
 func tablesOnWire(run string) *pb.Assignment {
 	a := restoreOnWire(run)
 	w := a.GetRestore()
-	w.Request.Tables = []string{"orders"}
-	a.Work = &pb.Assignment_RestoreTables{RestoreTables: w}
+	w.Request.Tables, w.Request.As = []string{"orders"}, "shop_before"
+	a.Work = &pb.Assignment_RestoreOtherwise{RestoreOtherwise: w}
 	return a
 }
 
@@ -130,7 +130,7 @@ func TestASessionHandsOverWhatItIsTold(t *testing.T) {
 			Lease: uplink.Lease{Run: "r3", Epoch: 1}, Duration: time.Second, Key: key,
 			Restore: &uplink.RestoreWork{
 				Snapshot: repo.Ref{Source: "shop/db", Snapshot: "old", Size: 9}, Engine: "postgres", Container: "box",
-				Select: []string{"shop"}, Tables: []string{"orders"}, Overwrite: true, DryRun: true, NoOwner: true,
+				Select: []string{"shop"}, Tables: []string{"orders"}, As: "shop_before", Overwrite: true, DryRun: true, NoOwner: true,
 			},
 		}}},
 		{Session: "s1", Cancel: []uplink.Lease{{Run: "r1", Epoch: 2}}, Trust: 4, Logs: &uplink.LogRequest{ID: "l1", Lines: 9}},

@@ -39,8 +39,8 @@ func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
 		out.Backup = b
 	case *pb.Assignment_Restore:
 		out.Restore = restoreFromWire(w.Restore)
-	case *pb.Assignment_RestoreTables:
-		out.Restore = restoreFromWire(w.RestoreTables)
+	case *pb.Assignment_RestoreOtherwise:
+		out.Restore = restoreFromWire(w.RestoreOtherwise)
 	case *pb.Assignment_Drill:
 		out.Drill = &DrillWork{
 			Snapshot: refFromWire(w.Drill.GetSnapshotSource(), w.Drill.GetSnapshot()),
@@ -58,7 +58,7 @@ func restoreFromWire(w *pb.RestoreWork) *RestoreWork {
 	return &RestoreWork{
 		Snapshot:  refFromWire(w.GetSnapshotSource(), w.GetSnapshot()),
 		Engine:    w.GetEngine(),
-		Container: q.GetTargetContainer(), Select: q.GetSelect(), Tables: q.GetTables(),
+		Container: q.GetTargetContainer(), Select: q.GetSelect(), Tables: q.GetTables(), As: q.GetAs(),
 		Overwrite: q.GetOverwrite(), DryRun: q.GetDryRun(), NoOwner: q.GetNoOwner(),
 	}
 }

@@ -70,6 +70,7 @@ type RestoreWork struct {
 	Container string
 	Select    []string
 	Tables    []string
+	As        string
 	Overwrite bool
 	DryRun    bool
 	NoOwner   bool

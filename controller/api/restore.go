@@ -9,6 +9,7 @@ import (
 
 	"github.com/baktainer/baktainer/controller/dispatch"
 	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -26,6 +27,11 @@ func (s *Server) checkRestore(ctx context.Context, req *pb.RestoreRequest) (*pb.
 		wrong = append(wrong, err)
 	} else if err := s.checkTables(ctx, snapshot, req); err != nil {
 		wrong = append(wrong, err)
+	}
+	if req.GetAs() != "" {
+		if err := engine.CheckNewName(req.GetAs()); err != nil {
+			wrong = append(wrong, err)
+		}
 	}
 	if err := s.checkTarget(req, snapshot); err != nil {
 		wrong = append(wrong, err)

@@ -155,8 +155,8 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 		return a
 	}
 	w := &pb.RestoreWork{Snapshot: ref(s), SnapshotSource: r.GetSource(), Request: r.GetRestore(), Engine: s.GetEngine()}
-	if len(r.GetRestore().GetTables()) > 0 {
-		a.Work = &pb.Assignment_RestoreTables{RestoreTables: w}
+	if q := r.GetRestore(); len(q.GetTables()) > 0 || q.GetAs() != "" {
+		a.Work = &pb.Assignment_RestoreOtherwise{RestoreOtherwise: w}
 	} else {
 		a.Work = &pb.Assignment_Restore{Restore: w}
 	}

@@ -22,8 +22,8 @@ func Fit(cmd *pb.Command, level uint32) error {
 	if slices.ContainsFunc(cmd.GetQueueRuns().GetRuns(), func(r *pb.Run) bool { return r.GetKind() == pb.RunKind_RUN_KIND_DRILL }) {
 		return mixed("drills") // the kind is a value of a field that is older
 	}
-	if slices.ContainsFunc(cmd.GetQueueRuns().GetRuns(), func(r *pb.Run) bool { return len(r.GetRestore().GetTables()) > 0 }) {
-		return mixed("restores of single tables") // without the names it would be one of everything
+	if slices.ContainsFunc(cmd.GetQueueRuns().GetRuns(), func(r *pb.Run) bool { return len(r.GetRestore().GetTables()) > 0 || r.GetRestore().GetAs() != "" }) {
+		return mixed("restores of single tables, or under another name") // without that it would be one of everything over what is there
 	}
 	m := cmd.ProtoReflect()
 	if kind := m.WhichOneof(m.Descriptor().Oneofs().ByName("command")); kind != nil && since(kind) > level {

@@ -27,11 +27,13 @@ func TestFit(t *testing.T) {
 	if err := state.Fit(queueDrill("d1", "shop", 1), 1); problem.ReasonOf(err) != state.ReasonMixed {
 		t.Errorf("a drill among old members: %v", err)
 	}
-	tables := &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{
-		{Kind: pb.RunKind_RUN_KIND_RESTORE, Restore: &pb.RestoreRequest{Tables: []string{"orders"}}},
-	}}}}
-	if err := state.Fit(tables, 1); problem.ReasonOf(err) != state.ReasonMixed {
-		t.Errorf("a restore of one table among old members, who would make it one of everything: %v", err)
+	for _, request := range []*pb.RestoreRequest{{Tables: []string{"orders"}}, {As: "shop_before"}} {
+		restore := &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{
+			{Kind: pb.RunKind_RUN_KIND_RESTORE, Restore: request},
+		}}}}
+		if err := state.Fit(restore, 1); problem.ReasonOf(err) != state.ReasonMixed {
+			t.Errorf("%v among old members, who would restore everything over what is there: %v", request, err)
+		}
 	}
 	// A field deep in a list, and a kind of command that is new: from the
 	// descriptors, so that this holds for whatever comes.

@@ -63,8 +63,9 @@ type Rescue struct {
 	Key       repo.Key
 	Snapshot  rescue.Found
 	Container string
-	// Select names streams or databases, Tables tables of one of them.
+	// Select names streams or databases, Tables tables of one of them, As its new name.
 	Select, Tables []string
+	As             string
 	Options        engine.RestoreOptions
 	// Phase hears what the restore is at.
 	Phase func(string)

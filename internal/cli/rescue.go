@@ -206,6 +206,9 @@ func (a *app) rescueRestore(l *lifeline) *cobra.Command {
 			case to.file == "" && to.container == "":
 				return problem.New(problem.InvalidInput, "say where to restore").WithHint("Want --to file:PATH, --to - for stdout, or --to container:NAME.")
 			}
+			if err := f.checkAs(to); err != nil {
+				return err
+			}
 			r, err := a.openRescue(cmd, l)
 			if err != nil {
 				return err
@@ -234,7 +237,7 @@ func (a *app) rescueInto(cmd *cobra.Command, r opened, found rescue.Found, conta
 	}
 	show := a.board(container)
 	report, err := a.roof.RestoreInto(cmd.Context(), Rescue{
-		Config: c, Store: r.store, Key: r.key, Snapshot: found, Container: container, Select: f.selected, Tables: f.tables,
+		Config: c, Store: r.store, Key: r.key, Snapshot: found, Container: container, Select: f.selected, Tables: f.tables, As: f.as,
 		Options: engine.RestoreOptions{Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner},
 		Phase:   func(phase string) { show.update(0, boardRow{phase: phase}) },
 	})

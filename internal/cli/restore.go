@@ -9,13 +9,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // restoreFlags are what `restore` and `rescue restore` have in common.
 type restoreFlags struct {
-	to, agent                       string
+	to, agent, as                   string
 	selected, tables                []string
 	overwrite, dry, noOwner, assent bool
 }
@@ -27,6 +28,7 @@ func (f *restoreFlags) add(cmd *cobra.Command, where string) {
 	flags.StringVar(&f.to, "to", "", where)
 	flags.StringSliceVar(&f.selected, "select", nil, "only these databases or streams; may be given several times")
 	flags.StringArrayVar(&f.tables, "table", nil, tableUsage)
+	flags.StringVar(&f.as, "as", "", "another name for the one database that is restored, beside the one that is there (PostgreSQL, MongoDB)")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace data, or files, that are there")
 	flags.BoolVar(&f.dry, "dry-run", false, "say what would happen, and change nothing")
 	flags.BoolVar(&f.noOwner, "no-owner", false, "leave out owners and grants (PostgreSQL)")
@@ -57,6 +59,7 @@ is needed for it is read from the store, and it is counted against what was seen
 			"baktainer restore shop/db --overwrite --backup-first",
 			"baktainer restore shop/db@latest --to staging/db --select shop",
 			"baktainer restore shop/db@2026-03-01T03:00 --table orders --overwrite",
+			"baktainer restore shop/db@2026-03-01T03:00 --as shop_before",
 			"baktainer restore shop/db@2026-03-01T03:00 --to container:scratch",
 			"baktainer restore shop/db --to file:shop.sql",
 		),
@@ -64,6 +67,9 @@ is needed for it is read from the store, and it is counted against what was seen
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to, err := parseTarget(f.to)
 			if err != nil {
+				return err
+			}
+			if err := f.checkAs(to); err != nil {
 				return err
 			}
 			if f.backupFirst {
@@ -144,7 +150,7 @@ func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, sna
 	}
 	resp, err := client.StartRestore(ctx, &pb.StartRestoreRequest{RequestId: rand.Text(), Restore: &pb.RestoreRequest{
 		Snapshot: snap.GetId(), TargetSource: to.source, TargetContainer: to.container, TargetAgent: f.agent,
-		Select: f.selected, Tables: f.tables, Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner,
+		Select: f.selected, Tables: f.tables, As: f.as, Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner,
 	}})
 	if err != nil {
 		return err
@@ -169,6 +175,17 @@ func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, sna
 		return err
 	}
 	return outcome(runs[0])
+}
+
+// checkAs refuses another name for what goes into files.
+func (f *restoreFlags) checkAs(to target) error {
+	switch {
+	case f.as == "":
+		return nil
+	case to.file != "":
+		return problem.New(problem.InvalidInput, "--as is for restoring into a server, and --to names files").WithHint("Leave one of the two out.")
+	}
+	return engine.CheckNewName(f.as)
 }
 
 // confirm asks before data is replaced when a person is there to answer.

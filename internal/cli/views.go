@@ -59,7 +59,7 @@ type runView struct {
 	Snapshot        string       `json:"snapshot" doc:"the snapshot made, restored or drilled"`
 	CancelRequested bool         `json:"cancel_requested" doc:"somebody asked for it to be cancelled"`
 	Failure         *failureView `json:"failure,omitempty" doc:"why it failed: code, reason, message, hint, details, source"`
-	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, tables, overwrite, dry_run, no_owner"`
+	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, tables, as, overwrite, dry_run, no_owner"`
 	DrillResult     *drillView   `json:"drill_result,omitempty" doc:"what came of a drill: passed, ready_seconds (until the server answered), restored_seconds (after that), objects, rows, assertions, image"`
 	Report          []string     `json:"report" doc:"what a restore or a drill did, or would do, in sentences"`
 	BytesDone       int64        `json:"bytes_done" doc:"bytes of dumps so far"`
@@ -83,6 +83,7 @@ type restoreView struct {
 	TargetAgent     string   `json:"target_agent"`
 	Select          []string `json:"select"`
 	Tables          []string `json:"tables"`
+	As              string   `json:"as"`
 	Overwrite       bool     `json:"overwrite"`
 	DryRun          bool     `json:"dry_run"`
 	NoOwner         bool     `json:"no_owner"`
@@ -170,7 +171,7 @@ func viewRun(r *pb.Run) *runView {
 	}
 	v.DrillResult = viewDrill(r.GetDrillResult())
 	if q := r.GetRestore(); q != nil {
-		v.Restore = &restoreView{q.GetTargetSource(), q.GetTargetContainer(), q.GetTargetAgent(), list(q.GetSelect()), list(q.GetTables()), q.GetOverwrite(), q.GetDryRun(), q.GetNoOwner()}
+		v.Restore = &restoreView{q.GetTargetSource(), q.GetTargetContainer(), q.GetTargetAgent(), list(q.GetSelect()), list(q.GetTables()), q.GetAs(), q.GetOverwrite(), q.GetDryRun(), q.GetNoOwner()}
 	}
 	return v
 }

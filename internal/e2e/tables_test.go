@@ -106,6 +106,9 @@ func TestSingleTables(t *testing.T) {
 			}
 			d.same(t, c, want, false)
 			d.rescued(t, u, s)
+			if name == "postgres" {
+				u.besides(t, c, s, want)
+			}
 		})
 	}
 	t.Run("redis", func(t *testing.T) {
@@ -169,5 +172,30 @@ func (d singleTable) rescued(t *testing.T, u *up, s snapshot) {
 	r := command(t, nil, plainEnvironment(), u.binary, "rescue", "restore", s.ID, "--to", "-", "--table", d.table, "--store", u.store(), "--key-file", u.key())
 	if got, want := must(t, r, "rescue"), u.ok(t, "dump", s.ID, d.stream, "--table", d.table); got != want {
 		t.Errorf("rescue gives %d bytes, the controller %d others", len(got), len(want))
+	}
+}
+
+// besides restores a whole database, and a table of it, beside the one that is there.
+func (u *up) besides(t *testing.T, c *container, s snapshot, want string) {
+	t.Helper()
+	t.Logf("under another name:\n%s", u.ok(t, "restore", s.ID, "--as", "shop_before"))
+	t.Logf("one table of it:\n%s", u.ok(t, "restore", s.ID, "--as", "shop_some", "--table", "customers"))
+	if got := postgresFingerprint(t, c, "shop"); got != want {
+		t.Errorf("a restore beside it changed the database:\n%s\nit was\n%s", got, want)
+	}
+	if n := strings.TrimSpace(query(t, c, "shop_before", "SELECT count(*) FROM attachments;")); n != "23" {
+		t.Errorf("beside it are %s attachments, and 23 were backed up", n)
+	}
+	if n := strings.TrimSpace(query(t, c, "shop_some", "SELECT count(*) FROM customers;")); n != "20000" {
+		t.Errorf("beside it are %s customers, and 20000 were backed up", n)
+	}
+	for what, argv := range map[string][]string{
+		"over it":     {"--as", "shop_before"},
+		"a bad name":  {"--as", "shop; --"},
+		"into a file": {"--as", "x", "--to", "file:x.sql"},
+	} {
+		if r := u.cli(t, append([]string{"restore", s.ID}, argv...)...); r.status == fine {
+			t.Errorf("%s:\n%s", what, r.text())
+		}
 	}
 }

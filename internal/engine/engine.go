@@ -95,6 +95,15 @@ type RestoreOptions struct {
 	// their Part, and everything else in its database stays as it is. Empty: streams
 	// are whole. Only engines whose inspectors note sections are asked.
 	Only []string
+	// As is another name that the database of the one stream gets; empty: its own.
+	// Only sessions that are Renamers are asked.
+	As string
+}
+
+// Renamer is a session that can restore a database under another name.
+type Renamer interface {
+	// MayRename says why that of a stream cannot be, if so.
+	MayRename(Stream) error
 }
 
 // RestorePlan is what a restore will do, in sentences for a person, in order,

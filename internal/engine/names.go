@@ -3,9 +3,24 @@ package engine
 import (
 	"crypto/sha256"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/baktainer/baktainer/internal/problem"
 )
+
+var newName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$`)
+
+// CheckNewName says whether a database that is restored may be given that name:
+// one that means itself to every server and every tool.
+func CheckNewName(name string) error {
+	if newName.MatchString(name) {
+		return nil
+	}
+	return problem.New(problem.InvalidInput, "%.80q is no name for a restored database", name).
+		WithHint("Use letters, digits, _ and -, 63 of them at most.")
+}
 
 // maxFileName leaves room for an ending in the 255 bytes of file systems.
 const maxFileName = 200

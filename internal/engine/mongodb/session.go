@@ -87,14 +87,22 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 			WithReason(engine.ReasonUnsupported).WithHint("This snapshot was taken by another engine.")
 	}
 	only := s.only(streams[0])
-	held, err := s.holds(ctx, only, o.Only)
+	among := o.Only
+	if o.As != "" {
+		among = nil
+		for _, name := range o.Only {
+			among = append(among, o.As+strings.TrimPrefix(name, only))
+		}
+		only = o.As
+	}
+	held, err := s.holds(ctx, only, among)
 	if err != nil {
 		return plan, err
 	}
 	what := "all databases of the snapshot (and its users, where it holds them)"
 	switch {
 	case len(o.Only) > 0:
-		what = strings.Join(o.Only, ", ")
+		what = strings.Join(among, ", ")
 	case only != "":
 		what = "the database " + only
 	}
@@ -108,6 +116,15 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 			WithReason(engine.ReasonTargetNotEmpty).WithHint("Permit overwriting (--overwrite): then each collection of the snapshot replaces the one of the same name.")
 	}
 	return plan, nil
+}
+
+// MayRename implements engine.Renamer.
+func (s *session) MayRename(stream engine.Stream) error {
+	if stream.Database == "" {
+		return problem.New(problem.InvalidInput, "%s holds all databases, and only a backup of one can have another name", stream.Name).WithReason(engine.ReasonUnsupported).
+			WithHint("Back up one database (baktainer.db.name) to be able to; this one restore into another container.")
+	}
+	return nil
 }
 
 // only is the one database to restore, empty for all.
@@ -188,6 +205,9 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 	}
 	if only := s.only(stream); only != "" {
 		args = append(args, "--nsInclude="+escapePattern(only)+".*")
+		if o.As != "" {
+			args = append(args, "--nsFrom="+escapePattern(only)+".*", "--nsTo="+escapePattern(o.As)+".*")
+		}
 	} else if !users {
 		args = append(args, "--nsExclude=admin.*")
 	}

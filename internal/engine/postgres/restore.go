@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -47,7 +48,7 @@ func (s *session) objects(ctx context.Context, database string) (int, error) {
 func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine.RestoreOptions) (engine.RestorePlan, error) {
 	var plan engine.RestorePlan
 	if len(o.Only) > 0 {
-		return s.prepareTables(ctx, streams[0].Database, o)
+		return s.prepareTables(ctx, target(streams[0], o), o)
 	}
 	var drop, full []string
 	for _, stream := range streams {
@@ -59,28 +60,29 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 			plan.Steps = append(plan.Steps, step)
 			continue
 		}
-		there, err := s.exists(ctx, stream.Database)
+		database := target(stream, o)
+		there, err := s.exists(ctx, database)
 		if err != nil {
 			return plan, err
 		}
 		if !there {
-			plan.Steps = append(plan.Steps, fmt.Sprintf("create database %q and fill it", stream.Database))
+			plan.Steps = append(plan.Steps, fmt.Sprintf("create database %q and fill it", database))
 			continue
 		}
-		n, err := s.objects(ctx, stream.Database)
+		n, err := s.objects(ctx, database)
 		switch {
 		case err != nil:
 			return plan, err
 		case n == 0:
-			plan.Steps = append(plan.Steps, fmt.Sprintf("fill database %q, which is there and empty", stream.Database))
+			plan.Steps = append(plan.Steps, fmt.Sprintf("fill database %q, which is there and empty", database))
 			continue
 		case !o.Overwrite:
-			full = append(full, fmt.Sprintf("%q has %d objects (tables, functions, types …)", stream.Database, n))
+			full = append(full, fmt.Sprintf("%q has %d objects (tables, functions, types …)", database, n))
 			continue
 		}
-		drop = append(drop, stream.Database)
-		plan.Steps = append(plan.Steps, fmt.Sprintf("end all connections to database %q, drop it, create it anew and fill it", stream.Database))
-		plan.Replaces = append(plan.Replaces, fmt.Sprintf("database %q with %d objects (tables, functions, types …)", stream.Database, n))
+		drop = append(drop, database)
+		plan.Steps = append(plan.Steps, fmt.Sprintf("end all connections to database %q, drop it, create it anew and fill it", database))
+		plan.Replaces = append(plan.Replaces, fmt.Sprintf("database %q with %d objects (tables, functions, types …)", database, n))
 	}
 	if len(full) > 0 {
 		return plan, problem.New(problem.Conflict, "the target is not empty: %s", strings.Join(full, "; ")).
@@ -113,16 +115,17 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 	if stream.Kind == kindGlobals {
 		return s.restoreGlobals(ctx, r, o)
 	}
-	there, err := s.exists(ctx, stream.Database)
+	database := target(stream, o)
+	there, err := s.exists(ctx, database)
 	if err != nil {
 		return err
 	}
 	if there && len(o.Only) == 0 {
 		// Prepare has seen to it; something may have filled it since.
-		if n, err := s.objects(ctx, stream.Database); err != nil {
+		if n, err := s.objects(ctx, database); err != nil {
 			return err
 		} else if n > 0 {
-			return problem.New(problem.Conflict, "database %q is not empty any more", stream.Database).WithReason(engine.ReasonTargetNotEmpty).
+			return problem.New(problem.Conflict, "database %q is not empty any more", database).WithReason(engine.ReasonTargetNotEmpty).
 				WithHint("Stop the applications that use it and restore again.")
 		}
 	}
@@ -131,7 +134,7 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 	if len(o.Only) > 0 {
 		f.last = isAttachment
 		if there {
-			if round, f.after, err = s.roundTables(ctx, stream.Database, o); err != nil {
+			if round, f.after, err = s.roundTables(ctx, database, o); err != nil {
 				return err
 			}
 		}
@@ -141,21 +144,51 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 		return fmt.Errorf("read the dump: %w", err)
 	}
 	if !there || len(o.Only) == 0 {
-		if err := s.create(ctx, stream.Database, head, there, o); err != nil {
+		if err := s.create(ctx, database, head, there, o); err != nil {
 			return err
 		}
 	}
 	if !there && len(o.Only) > 0 {
 		round.before = createSchemas(schemasOf(o.Only))
 	}
-	if err := s.feed(ctx, stream.Database, round, f); err != nil {
+	if err := s.feed(ctx, database, round, f); err != nil {
 		if !there {
 			// An empty database that was not there is no help to anybody.
-			_ = s.drop(context.WithoutCancel(ctx), stream.Database)
+			_ = s.drop(context.WithoutCancel(ctx), database)
 		}
 		return err
 	}
 	return nil
+}
+
+// target is the name that a stream's database gets.
+func target(stream engine.Stream, o engine.RestoreOptions) string {
+	return cmp.Or(o.As, stream.Database)
+}
+
+// MayRename implements engine.Renamer.
+func (s *session) MayRename(stream engine.Stream) error {
+	if stream.Database == "" {
+		return problem.New(problem.InvalidInput, "%s is of no database, and has no other name", stream.Name).WithReason(engine.ReasonUnsupported)
+	}
+	return nil
+}
+
+// renamed gives a statement of a dump's head for a database of another name. One
+// that names the database in another way, as that of a template, is left out.
+func renamed(stmt, name string) string {
+	w := words{[]byte(stmt)}
+	for next := w.next(); next != ""; next = w.next() {
+		if next == "DATABASE" {
+			at := len(stmt) - len(w.rest)
+			w.next()
+			return stmt[:at] + " " + quoteIdent(name) + string(w.rest)
+		}
+	}
+	if w = (words{[]byte(stmt)}); w.next() == "UPDATE" {
+		return ""
+	}
+	return stmt
 }
 
 // create carries out the head of a dump: it makes the database unless it is
@@ -166,6 +199,9 @@ func (s *session) create(ctx context.Context, database string, head []string, th
 		ts := tokens([]byte(stmt))
 		if begins(ts, "CREATE", "DATABASE") && there || o.NoOwner && isOwnership(ts) {
 			continue
+		}
+		if o.As != "" {
+			stmt = renamed(stmt, database)
 		}
 		sql.WriteString(stmt + "\n")
 	}

@@ -104,3 +104,24 @@ func TestSubject(t *testing.T) {
 		}
 	}
 }
+
+// TestRenamed gives the statements of a dump's head another database.
+func TestRenamed(t *testing.T) {
+	t.Parallel()
+	for stmt, want := range map[string]string{
+		`CREATE DATABASE shop WITH TEMPLATE = template0 ENCODING = 'UTF8';`:               `CREATE DATABASE "new" WITH TEMPLATE = template0 ENCODING = 'UTF8';`,
+		`CREATE DATABASE "a DATABASE ""b""" WITH TEMPLATE = template0;`:                   `CREATE DATABASE "new" WITH TEMPLATE = template0;`,
+		`ALTER DATABASE shop OWNER TO "DATABASE";`:                                        `ALTER DATABASE "new" OWNER TO "DATABASE";`,
+		`ALTER ROLE "in DATABASE x" IN DATABASE shop SET search_path TO 'DATABASE', 'y';`: `ALTER ROLE "in DATABASE x" IN DATABASE "new" SET search_path TO 'DATABASE', 'y';`,
+		`COMMENT ON DATABASE shop IS 'DATABASE shop';`:                                    `COMMENT ON DATABASE "new" IS 'DATABASE shop';`,
+		`REVOKE CONNECT,TEMPORARY ON DATABASE shop FROM PUBLIC;`:                          `REVOKE CONNECT,TEMPORARY ON DATABASE "new" FROM PUBLIC;`,
+		`SET client_encoding = 'UTF8';`:                                                   `SET client_encoding = 'UTF8';`,
+		`UPDATE pg_catalog.pg_database SET datistemplate = true WHERE datname = 'shop';`:  ``,
+		`SELECT pg_catalog.set_config('search_path', '', false);`:                         `SELECT pg_catalog.set_config('search_path', '', false);`,
+		`CREATE DATABASE`: `CREATE DATABASE "new"`,
+	} {
+		if got := renamed(stmt, "new"); got != want {
+			t.Errorf("%s\nbecomes\n%s\nwant\n%s", stmt, got, want)
+		}
+	}
+}

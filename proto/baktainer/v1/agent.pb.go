@@ -562,7 +562,7 @@ type Assignment struct {
 	//	*Assignment_Backup
 	//	*Assignment_Restore
 	//	*Assignment_Drill
-	//	*Assignment_RestoreTables
+	//	*Assignment_RestoreOtherwise
 	Work isAssignment_Work `protobuf_oneof:"work"`
 	// Generation of source_key; 0 means 1.
 	KeyGeneration uint32 `protobuf:"varint,8,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
@@ -673,10 +673,10 @@ func (x *Assignment) GetDrill() *DrillWork {
 	return nil
 }
 
-func (x *Assignment) GetRestoreTables() *RestoreWork {
+func (x *Assignment) GetRestoreOtherwise() *RestoreWork {
 	if x != nil {
-		if x, ok := x.Work.(*Assignment_RestoreTables); ok {
-			return x.RestoreTables
+		if x, ok := x.Work.(*Assignment_RestoreOtherwise); ok {
+			return x.RestoreOtherwise
 		}
 	}
 	return nil
@@ -719,10 +719,10 @@ type Assignment_Drill struct {
 	Drill *DrillWork `protobuf:"bytes,11,opt,name=drill,proto3,oneof"`
 }
 
-type Assignment_RestoreTables struct {
-	// A restore of single tables: work of its own, so that an agent that does not know of it restores nothing instead of
-	// everything.
-	RestoreTables *RestoreWork `protobuf:"bytes,12,opt,name=restore_tables,json=restoreTables,proto3,oneof"`
+type Assignment_RestoreOtherwise struct {
+	// A restore of single tables, or under another name: work of its own, so that an agent that does not know of it
+	// restores nothing, instead of everything over what is there.
+	RestoreOtherwise *RestoreWork `protobuf:"bytes,12,opt,name=restore_otherwise,json=restoreOtherwise,proto3,oneof"`
 }
 
 func (*Assignment_Backup) isAssignment_Work() {}
@@ -731,7 +731,7 @@ func (*Assignment_Restore) isAssignment_Work() {}
 
 func (*Assignment_Drill) isAssignment_Work() {}
 
-func (*Assignment_RestoreTables) isAssignment_Work() {}
+func (*Assignment_RestoreOtherwise) isAssignment_Work() {}
 
 type BackupWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2011,7 +2011,7 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12)\n" +
 	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\x12\n" +
-	"\x10SendLogsResponse\"\xbd\x04\n" +
+	"\x10SendLogsResponse\"\xc3\x04\n" +
 	"\n" +
 	"Assignment\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x16\n" +
@@ -2022,8 +2022,8 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"source_key\x18\x05 \x01(\fR\tsourceKey\x122\n" +
 	"\x06backup\x18\x06 \x01(\v2\x18.baktainer.v1.BackupWorkH\x00R\x06backup\x125\n" +
 	"\arestore\x18\a \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\arestore\x12/\n" +
-	"\x05drill\x18\v \x01(\v2\x17.baktainer.v1.DrillWorkH\x00R\x05drill\x12B\n" +
-	"\x0erestore_tables\x18\f \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\rrestoreTables\x12%\n" +
+	"\x05drill\x18\v \x01(\v2\x17.baktainer.v1.DrillWorkH\x00R\x05drill\x12H\n" +
+	"\x11restore_otherwise\x18\f \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\x10restoreOtherwise\x12%\n" +
 	"\x0ekey_generation\x18\b \x01(\rR\rkeyGeneration\x12 \n" +
 	"\vcontrollers\x18\t \x03(\tR\vcontrollers\x128\n" +
 	"\n" +
@@ -2208,7 +2208,7 @@ var file_baktainer_v1_agent_proto_depIdxs = []int32{
 	10, // 10: baktainer.v1.Assignment.backup:type_name -> baktainer.v1.BackupWork
 	11, // 11: baktainer.v1.Assignment.restore:type_name -> baktainer.v1.RestoreWork
 	12, // 12: baktainer.v1.Assignment.drill:type_name -> baktainer.v1.DrillWork
-	11, // 13: baktainer.v1.Assignment.restore_tables:type_name -> baktainer.v1.RestoreWork
+	11, // 13: baktainer.v1.Assignment.restore_otherwise:type_name -> baktainer.v1.RestoreWork
 	31, // 14: baktainer.v1.Assignment.time_limit:type_name -> google.protobuf.Duration
 	32, // 15: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
 	13, // 16: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
@@ -2274,7 +2274,7 @@ func file_baktainer_v1_agent_proto_init() {
 		(*Assignment_Backup)(nil),
 		(*Assignment_Restore)(nil),
 		(*Assignment_Drill)(nil),
-		(*Assignment_RestoreTables)(nil),
+		(*Assignment_RestoreOtherwise)(nil),
 	}
 	file_baktainer_v1_agent_proto_msgTypes[18].OneofWrappers = []any{
 		(*UploadObjectRequest_Header)(nil),

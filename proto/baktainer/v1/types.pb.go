@@ -1336,7 +1336,9 @@ type RestoreRequest struct {
 	// The agent whose host has target_container; empty when there is only one agent.
 	TargetAgent string `protobuf:"bytes,8,opt,name=target_agent,json=targetAgent,proto3" json:"target_agent,omitempty"`
 	// Names of tables or collections of one database, of which everything else stays as it is; empty: whole streams.
-	Tables        []string `protobuf:"bytes,9,rep,name=tables,proto3" json:"tables,omitempty"`
+	Tables []string `protobuf:"bytes,9,rep,name=tables,proto3" json:"tables,omitempty"`
+	// Another name for the one database that is restored; empty: its own.
+	As            string `protobuf:"bytes,10,opt,name=as,proto3" json:"as,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1432,6 +1434,13 @@ func (x *RestoreRequest) GetTables() []string {
 		return x.Tables
 	}
 	return nil
+}
+
+func (x *RestoreRequest) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
 }
 
 // DrillRequest says which snapshot is restored into a throwaway container, and where.
@@ -2712,7 +2721,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"bytes_sent\x18\x04 \x01(\x03R\tbytesSent\x12;\n" +
 	"\vreported_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"reportedAt\"\xa7\x02\n" +
+	"reportedAt\"\xbd\x02\n" +
 	"\x0eRestoreRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12#\n" +
 	"\rtarget_source\x18\x02 \x01(\tR\ftargetSource\x12\x16\n" +
@@ -2722,7 +2731,9 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\bno_owner\x18\x06 \x01(\bR\anoOwner\x12)\n" +
 	"\x10target_container\x18\a \x01(\tR\x0ftargetContainer\x12!\n" +
 	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\x12\x1c\n" +
-	"\x06tables\x18\t \x03(\tB\x04\x90\xe8\x18\x02R\x06tables\"@\n" +
+	"\x06tables\x18\t \x03(\tB\x04\x90\xe8\x18\x02R\x06tables\x12\x14\n" +
+	"\x02as\x18\n" +
+	" \x01(\tB\x04\x90\xe8\x18\x02R\x02as\"@\n" +
 	"\fDrillRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\"\xf1\x01\n" +
