@@ -198,7 +198,7 @@ func TestContainerOpen(t *testing.T) {
 	s.put(t, pairs[16:]...)
 	full := s.fingerprint(t)
 	data, contents, err := dumpOf(t, s, nil)
-	if err != nil || fmt.Sprint(contents.Objects) != "[{prefix (other keys) 9}]" {
+	if err != nil || fmt.Sprint(contents.Objects) != "[{prefix (other keys) 9 []}]" {
 		t.Fatal(contents, err)
 	}
 	s.put(t, "stray", "x")

@@ -269,7 +269,7 @@ func TestInspector(t *testing.T) {
 	i := newInspector()
 	_, _ = i.Write(sample(t))
 	c, err := i.Finish()
-	want := "[{database db0 21} {expiring db0 1} {database db9 1} {functions libraries 1}] [RDB version 10 dumped by server version 7.0.15]"
+	want := "[{database db0 21 []} {expiring db0 1 []} {database db9 1 []} {functions libraries 1 []}] [RDB version 10 dumped by server version 7.0.15]"
 	if got := fmt.Sprint(c.Objects, " ", c.Notes); err != nil || got != want {
 		t.Errorf("%s %v", got, err)
 	}
