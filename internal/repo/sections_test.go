@@ -50,10 +50,10 @@ func TestSections(t *testing.T) {
 		o.PackSize = 40 << 10
 		return o
 	}
-	first := append(random(1, 3<<20), bytes.Repeat([]byte("the same again\n"), 40_000)...)
+	first := append(random(1, 700_000), bytes.Repeat([]byte("the same again\n"), 20_000)...)
 	sum := backup(t, storeSink{st}, small(snap1, nil), stream{"a.sql", first}, stream{"empty.sql", nil})
 	base := loadBase(t, st, ref(snap1, sum))
-	second := slices.Concat(first[:1<<20], []byte("something new"), random(2, 300_000), first[1<<20:])
+	second := slices.Concat(first[:300_000], []byte("something new"), random(2, 100_000), first[300_000:])
 	later := backup(t, storeSink{st}, small(snap2, base), stream{"a.sql", second})
 	for _, c := range []struct {
 		ref  Ref
@@ -66,7 +66,7 @@ func TestSections(t *testing.T) {
 		if _, err := s.Verify(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
-		for range 200 {
+		for range 100 {
 			list := sectionsOf(r, len(c.data))
 			var want []byte
 			for _, x := range list {

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -23,22 +24,23 @@ func (f Fixture) parts(t *testing.T, session engine.Session, dumps []dumped, ful
 		for _, o := range d.contents.Objects {
 			if len(o.Sections) > 0 && !slices.Contains(names, o.Name) {
 				names = append(names, o.Name)
+				d.isPart(t, session, o.Name)
 			}
-		}
-		for _, name := range names {
-			d.isPart(t, session, name)
 		}
 		if len(names) > 1 {
 			d.isPart(t, session, names...)
 		}
-		restored := 0
+		asked := f.open(t)
+		names = slices.DeleteFunc(names, func(name string) bool { return !f.mayComeBack(t, asked, d, name) })
+		f.unchangedBy(t, "what was refused, only asked for, or broke off", full)
 		for _, name := range names {
-			if f.partComesBack(t, d, name, full) {
-				restored++
+			if _, err := f.restorePart(t, asked, d, name, engine.RestoreOptions{Overwrite: true}); err != nil {
+				t.Fatalf("%s over data: %s", name, problem.Text(err))
 			}
 		}
-		t.Logf("%s: %d parts, %d of which came back over what is there", d.stream.Name, len(names), restored)
-		apart += restored
+		f.unchangedBy(t, fmt.Sprintf("one of %q, which were restored over themselves,", names), full)
+		t.Logf("%s: %d parts came back over what is there", d.stream.Name, len(names))
+		apart += len(names)
 	}
 	if apart == 0 {
 		t.Fatal("the fixture tells how to lose an object, and none came back by itself")
@@ -51,7 +53,7 @@ func (f Fixture) parts(t *testing.T, session engine.Session, dumps []dumped, ful
 	if f.Fingerprint(t) == full {
 		t.Fatal("the fixture is broken: Lose changes nothing in the fingerprint")
 	}
-	if _, err := f.restorePart(t, dumps[i], name, engine.RestoreOptions{}); err != nil {
+	if _, err := f.restorePart(t, f.open(t), dumps[i], name, engine.RestoreOptions{}); err != nil {
 		t.Fatalf("%s, which is lost: %s", name, problem.Text(err))
 	}
 	f.unchanged(t, full)
@@ -94,54 +96,45 @@ func (d dumped) isPart(t *testing.T, session engine.Session, names ...string) {
 	}
 }
 
-// partComesBack restores an object over itself, which must change nothing. It is
+// mayComeBack does with an object that is there all that must change nothing. It is
 // false when the engine says that this one cannot be replaced by itself.
-func (f Fixture) partComesBack(t *testing.T, d dumped, name, full string) bool {
+func (f Fixture) mayComeBack(t *testing.T, session engine.Session, d dumped, name string) bool {
 	t.Helper()
-	if _, err := f.restorePart(t, d, name, engine.RestoreOptions{}); problem.ReasonOf(err) != engine.ReasonTargetNotEmpty {
+	if _, err := f.restorePart(t, session, d, name, engine.RestoreOptions{}); problem.ReasonOf(err) != engine.ReasonTargetNotEmpty {
 		t.Fatalf("%s over data without Overwrite: %v, want reason %s", name, err, engine.ReasonTargetNotEmpty)
 	}
-	plan, err := f.restorePart(t, d, name, engine.RestoreOptions{DryRun: true, Overwrite: true})
-	refused := problem.ReasonOf(err) == engine.ReasonUnsupported
+	plan, err := f.restorePart(t, session, d, name, engine.RestoreOptions{DryRun: true, Overwrite: true})
 	switch {
-	case refused:
+	case problem.ReasonOf(err) == engine.ReasonUnsupported:
 		t.Logf("%s: %v", name, err)
+		return false
 	case err != nil || len(plan.Steps) == 0 || len(plan.Replaces) != 1:
 		t.Fatalf("%s, dry run: plan %+v, error %v; want steps and the one thing that is replaced", name, plan, err)
 	case !f.KeepsHalfPart:
 		p, _ := d.contents.Part(name)
 		o := engine.RestoreOptions{Overwrite: true, Only: []string{name}}
-		if err := f.open(t).Restore(t.Context(), d.stream, halfWay(d.cut(p)), o); !errors.Is(err, errHalfWay) {
+		if err := session.Restore(t.Context(), d.stream, halfWay(d.cut(p)), o); !errors.Is(err, errHalfWay) {
 			t.Fatalf("%s from a failing reader: %v, want its error wrapped", name, err)
 		}
 	}
-	f.unchangedBy(t, name+" that was not restored", full)
-	if refused {
-		return false
-	}
-	if _, err = f.restorePart(t, d, name, engine.RestoreOptions{Overwrite: true}); err != nil {
-		t.Fatalf("%s over data: %s", name, problem.Text(err))
-	}
-	f.unchangedBy(t, name, full)
 	return true
 }
 
 func (f Fixture) unchangedBy(t *testing.T, what, full string) {
 	t.Helper()
 	if got := f.Fingerprint(t); got != full {
-		t.Fatalf("%s changes the database:\n%s\nit was:\n%s", what, got, full)
+		t.Fatalf("%s changed the database:\n%s\nit was:\n%s", what, got, full)
 	}
 }
 
 // restorePart prepares and, unless that is all that was asked for, restores.
-func (f Fixture) restorePart(t *testing.T, d dumped, name string, o engine.RestoreOptions) (engine.RestorePlan, error) {
+func (f Fixture) restorePart(t *testing.T, session engine.Session, d dumped, name string, o engine.RestoreOptions) (engine.RestorePlan, error) {
 	t.Helper()
 	o.Only = []string{name}
 	p, err := d.contents.Part(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	session := f.open(t)
 	plan, err := session.Prepare(t.Context(), []engine.Stream{d.stream}, o)
 	if err != nil || o.DryRun {
 		return plan, err

@@ -162,9 +162,11 @@ func TestContainer(t *testing.T) {
 			t.Run("from the environment", func(t *testing.T) {
 				f := b.fixture("shop", source.Spec{})
 				f.KeepsHalfPart = true
-				f.Lose = func(t testing.TB) (stream, name string) {
-					b.sql(t, "DROP TABLE shop.orders;\n")
-					return "shop.sql", "orders"
+				if tc.image != "mariadb-new" { // the tools of the other two differ more
+					f.Lose = func(t testing.TB) (stream, name string) {
+						b.sql(t, "DROP TABLE shop.orders;\n")
+						return "shop.sql", "orders"
+					}
 				}
 				enginetest.Run(t, f)
 			})
