@@ -40,15 +40,15 @@ unit() {
 }
 
 e2e() {
-	# They wait for containers more than they compute, so two go at a time, and
-	# four tests of the suite.
+	# They wait for containers more than they compute, so three go at a time, and
+	# six tests of the suite.
 	if [[ -e $events/unit.json ]]; then
 		mapfile -t packages < <(sed -nE 's/.*"Action":"skip","Package":"([^"]*)","Test".*/\1/p' $events/unit.json | sort -u)
 	else
 		mapfile -t packages < <(comm -23 <(go list ./... | sort) <(go list "$suite" | sort))
 	fi
-	BAKTAINER_E2E=1 run containers -count=1 -p 2 -timeout 40m "${packages[@]}"
-	BAKTAINER_E2E=1 run e2e -count=1 -parallel 4 -timeout 40m "$suite"
+	BAKTAINER_E2E=1 run containers -count=1 -p 3 -timeout 40m "${packages[@]}"
+	BAKTAINER_E2E=1 run e2e -count=1 -parallel 6 -timeout 40m "$suite"
 }
 
 for pass in "$@"; do
