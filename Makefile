@@ -32,7 +32,6 @@ demo-down: ## leave nothing of the demo behind
 .PHONY: test test-unit test-e2e
 test: build $(call stamp,gotestsum) $(call stamp,grpcurl) ## every test: unit, race, fuzz seeds, real containers, end to end
 	deploy/setup/docker.sh
-	deploy/setup/images.sh
 	deploy/setup/python.sh
 	deploy/setup/restic.sh
 	tools/test.sh unit e2e

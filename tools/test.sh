@@ -7,6 +7,8 @@
 #   e2e   with BAKTAINER_E2E=1: the end-to-end suite, and again each package in
 #         which the unit pass skipped a test (without one before: all packages)
 #
+# Asked for both, it makes the sample images while the unit pass runs.
+#
 # A test that no pass ran is listed with its reason. With CI=true it fails the
 # run unless tools/allowed-skips.txt says why it may.
 set -uo pipefail
@@ -39,7 +41,18 @@ unit() {
 	BAKTAINER_E2E='' run unit -race -timeout 25m "${packages[@]}"
 }
 
+# images makes the sample images in the background, which is mostly waiting.
+images() {
+	deploy/setup/images.sh >.test/images.log 2>&1 &
+	making=$!
+}
+
 e2e() {
+	if [[ -n ${making:-} ]]; then
+		echo "== images"
+		wait "$making" || status=1
+		cat .test/images.log
+	fi
 	# They wait for containers more than they compute, so three go at a time, and
 	# six tests of the suite.
 	if [[ -e $events/unit.json ]]; then
@@ -51,6 +64,7 @@ e2e() {
 	BAKTAINER_E2E=1 run e2e -count=1 -parallel 6 -timeout 40m "$suite"
 }
 
+[[ "$*" != "unit e2e" ]] || images
 for pass in "$@"; do
 	case $pass in
 	unit | e2e) $pass ;;
