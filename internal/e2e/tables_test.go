@@ -179,15 +179,23 @@ func (d singleTable) rescued(t *testing.T, u *up, s snapshot) {
 func (u *up) besides(t *testing.T, c *container, s snapshot, want string) {
 	t.Helper()
 	t.Logf("under another name:\n%s", u.ok(t, "restore", s.ID, "--as", "shop_before"))
-	t.Logf("one table of it:\n%s", u.ok(t, "restore", s.ID, "--as", "shop_some", "--table", "customers"))
+	t.Logf("one table of it:\n%s", u.ok(t, "restore", s.ID, "--as", "shop_some", "--table", "attachments"))
+	lacking := u.cli(t, "restore", s.ID, "--as", "shop_none", "--table", "customers") // whose type is not there
+	t.Logf("one that needs more:\n%s", lacking.text())
+	if lacking.status != failedStatus || !strings.Contains(lacking.text(), "--as") {
+		t.Errorf("a table without what it needs: it ends with %d, want %d and a way out", lacking.status, failedStatus)
+	}
 	if got := postgresFingerprint(t, c, "shop"); got != want {
 		t.Errorf("a restore beside it changed the database:\n%s\nit was\n%s", got, want)
 	}
 	if n := strings.TrimSpace(query(t, c, "shop_before", "SELECT count(*) FROM attachments;")); n != "23" {
 		t.Errorf("beside it are %s attachments, and 23 were backed up", n)
 	}
-	if n := strings.TrimSpace(query(t, c, "shop_some", "SELECT count(*) FROM customers;")); n != "20000" {
-		t.Errorf("beside it are %s customers, and 20000 were backed up", n)
+	if n := strings.TrimSpace(query(t, c, "shop_some", "SELECT count(*) FROM attachments;")); n != "23" {
+		t.Errorf("the table alone has %s rows, and 23 were backed up", n)
+	}
+	if n := strings.TrimSpace(query(t, c, "shop", "SELECT count(*) FROM pg_database WHERE datname = 'shop_none';")); n != "0" {
+		t.Error("what could not be filled is left behind")
 	}
 	for what, argv := range map[string][]string{
 		"over it":     {"--as", "shop_before"},

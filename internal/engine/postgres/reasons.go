@@ -81,6 +81,11 @@ var restorePatterns = append([]engine.Pattern{
 		Hint: "The dump says something that this server does not know: most likely the server is older than the one that was backed up. Restore into the same or a newer version.",
 	},
 	{
+		Any:    []string{`ERROR:  type "`, "ERROR:  function ", `ERROR:  relation "`},
+		Reason: engine.ReasonToolFailed, Code: problem.Failed,
+		Hint: "The dump needs something that the database lacks, or has already. Of a single table that is a type, a function or another table that it uses: restore that table too, or the whole database under another name (--as), and copy from there.",
+	},
+	{
 		Any:    []string{"out of shared memory"},
 		Reason: engine.ReasonToolFailed, Code: problem.Failed,
 		Hint: "The restore is one transaction and needs a lock for each table. Raise max_locks_per_transaction of the server and restore again.",
