@@ -201,6 +201,34 @@ func TestContainerOneDatabase(t *testing.T) {
 	if got := s.fingerprint(t); got != want {
 		t.Fatalf("after a restart\n%s\nwant\n%s", got, want)
 	}
+	// The same beside it, under another name; all of it, and then one collection.
+	renamed := engine.RestoreOptions{As: "shop_before"}
+	if plan, err := session.Prepare(t.Context(), []engine.Stream{stream}, renamed); err != nil || len(plan.Replaces) > 0 {
+		t.Fatalf("%+v, %v", plan, err)
+	}
+	if err := session.Restore(t.Context(), stream, bytes.NewReader(data), renamed); err != nil {
+		t.Fatal(problem.Text(err))
+	}
+	if _, err := session.Prepare(t.Context(), []engine.Stream{stream}, renamed); problem.ReasonOf(err) != engine.ReasonTargetNotEmpty {
+		t.Errorf("it is there now: %v", err)
+	}
+	one := engine.RestoreOptions{As: "shop_before", Only: []string{"shop.items"}}
+	if _, err := session.Prepare(t.Context(), []engine.Stream{stream}, one); problem.ReasonOf(err) != engine.ReasonTargetNotEmpty || !strings.Contains(err.Error(), "shop_before.items") {
+		t.Errorf("the collection is there now: %v", err)
+	}
+	export := func(db string) string {
+		out, err := s.tool(t, "", "mongoexport", "--quiet", "--db="+db, "--collection=items", "--sort={_id:1}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if beside := export("shop_before"); beside != export("shop") || strings.Count(beside, "\n") != 3000 {
+		t.Errorf("beside it are %d documents, which are others", strings.Count(beside, "\n"))
+	}
+	if got := s.fingerprint(t); got != want {
+		t.Fatalf("a restore beside it changed it\n%s\nit was\n%s", got, want)
+	}
 	// One database out of a dump of all.
 	_, all, data, _, err := dumpOf(t, s, source.Spec{})
 	if err != nil {
