@@ -49,9 +49,9 @@ func signed(t testing.TB, secret string, r notifytest.Request) hook {
 // TestPeopleAreTold has a backup fail and recover, with people listening by mail,
 // by a signed webhook, by the channels of the earlier Baktainer and by a dead
 // man's switch.
+// It runs alone: of containers of other tests people would be told, too.
 func TestPeopleAreTold(t *testing.T) {
 	needContainers(t)
-	t.Parallel()
 	mails, hooks, slack, legacy, ping := notifytest.NewMailServer(t), notifytest.NewHookServer(t), notifytest.NewHookServer(t), notifytest.NewHookServer(t), notifytest.NewHookServer(t)
 	secrets := &secrets{}
 	mailPassword, token, signing := password(), rand.Text(), password()
