@@ -39,6 +39,7 @@ func TestEveryEngineComesBack(t *testing.T) {
 	t.Run("rescue", func(t *testing.T) {
 		for name, c := range returned {
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				if c.dumps == nil {
 					t.Fatal("there is nothing to rescue: the test with a controller failed")
 				}

@@ -77,6 +77,10 @@ func hash(parts ...string) string {
 
 func mega(n int) string { return fmt.Sprint(n * 1_000_000) }
 
+// twin says that a variety is dumped and restored by the same program as another:
+// tests of what is around that need not do with both.
+func twin(name string) bool { return name == "mariadb-new" || name == "mysql" || name == "mongo" }
+
 // everyDatabase is every kind, and every variety of it that there is a sample of.
 func everyDatabase() map[string]database {
 	return map[string]database{

@@ -17,6 +17,9 @@ func TestTheSocketProxyIsEnough(t *testing.T) {
 	socket := startSocketProxy(t)
 	u := startUp(t, upOptions{flags: []string{"--docker-host", "unix://" + socket}})
 	for name, d := range everyDatabase() {
+		if twin(name) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := d.start(t)
