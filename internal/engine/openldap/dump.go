@@ -49,7 +49,20 @@ func (s *session) recount(ctx context.Context, entries int64, args []string) err
 		return err
 	}
 	var lines lineCounter
-	_, copyErr := io.Copy(&lines, p)
+	if err := s.drain(p, &lines, "count the entries"); err != nil {
+		return err
+	}
+	if int64(lines) > entries {
+		return problem.New(problem.Failed, "slapcat wrote %d entries, and there are %d", entries, lines).WithReason(engine.ReasonTruncated).
+			WithHint("Either entries were added meanwhile, or slapcat was told to end: try again.")
+	}
+	return nil
+}
+
+// drain reads the output of slapcat into w to its end, and fails unless slapcat
+// exited well and all that it wrote was read; doing is a verb phrase for that.
+func (s *session) drain(p engine.Process, w io.Writer, doing string) error {
+	_, copyErr := io.Copy(w, p)
 	exit, err := p.Wait()
 	switch {
 	case err != nil:
@@ -57,10 +70,7 @@ func (s *session) recount(ctx context.Context, entries int64, args []string) err
 	case exit.Status != 0:
 		return s.Explain(exit)
 	case copyErr != nil:
-		return problem.Wrap(problem.Unavailable, copyErr, "count the entries").WithReason(engine.ReasonStreamLost)
-	case int64(lines) > entries:
-		return problem.New(problem.Failed, "slapcat wrote %d entries, and there are %d", entries, lines).WithReason(engine.ReasonTruncated).
-			WithHint("Either entries were added meanwhile, or slapcat was told to end: try again.")
+		return problem.Wrap(problem.Unavailable, copyErr, "%s", doing).WithReason(engine.ReasonStreamLost)
 	}
 	return nil
 }

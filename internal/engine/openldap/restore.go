@@ -44,15 +44,8 @@ func (s *session) read(ctx context.Context, h ldif.Handler, args ...string) erro
 		return err
 	}
 	parser := ldif.New(h)
-	_, copyErr := io.Copy(parser, p)
-	exit, err := p.Wait()
-	switch {
-	case err != nil:
+	if err := s.drain(p, parser, "read the output of slapcat"); err != nil {
 		return err
-	case exit.Status != 0:
-		return s.Explain(exit)
-	case copyErr != nil:
-		return problem.Wrap(problem.Unavailable, copyErr, "read the output of slapcat").WithReason(engine.ReasonStreamLost)
 	}
 	if _, err := parser.Finish(); err != nil && !errors.Is(err, ldif.ErrEmpty) {
 		return explainDump(err)
