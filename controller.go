@@ -75,7 +75,7 @@ func runController(ctx context.Context, p process, ready func()) (err error) {
 	}
 	ctl, err := controller.New(controller.Options{
 		Node: node, Repo: kept.repository, Store: kept.store, Reach: kept.reach, Keys: kept.keys, Version: version.String(),
-		Address: at.address, OwnPKI: at.port != nil && at.keeper == nil, Expect: p.Expect,
+		Address: at.address, OwnPKI: at.port != nil && at.keeper == nil, Expect: p.Expect, CommonToken: at.commonToken(),
 		Clock: clock.System{}, Logger: p.log.With("part", "controller"),
 		DefaultSchedule: p.Schedule, DrillSchedule: p.DrillSchedule, VerifyAge: p.VerifyAge, VerifyBandwidth: p.VerifyBandwidth, Schedules: p.Schedules, Zone: p.Zone, LeaseDuration: p.LeaseDuration, Retention: retentionOf(p.Config),
 		Attempts: p.Attempts, TimeLimit: p.TimeLimit,

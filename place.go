@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -134,6 +135,18 @@ func (m *place) forming() forming.Options {
 		},
 		Hosts: m.hosts(), Port: m.port, Holder: m.holder, Keeper: m.keeper, Peers: m.peers,
 		WantsKey: missing != nil && keyIsFile(m.p.Config), Clock: clock.System{}, Logger: m.log,
+	}
+}
+
+// commonToken gives the hash of the token with which controllers make the cluster
+// together; nil: this one makes it alone, or was taken in.
+func (m *place) commonToken() func() ([sha256.Size]byte, error) {
+	if m.port == nil || m.p.Expect <= 1 {
+		return nil
+	}
+	return func() ([sha256.Size]byte, error) {
+		token, err := m.forming().Token()
+		return token.Hash(), err
 	}
 }
 

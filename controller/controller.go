@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -80,8 +81,10 @@ type Options struct {
 	Address string
 	// OwnPKI says that certificates come from the user's own authority.
 	OwnPKI bool
-	// Expect is how many controllers made the cluster together, 0 when none did.
-	Expect int
+	// Expect is how many controllers made the cluster together, 0 when none did, and
+	// CommonToken gives the hash of the token that they had in common; nil: none.
+	Expect      int
+	CommonToken func() ([sha256.Size]byte, error)
 	// Reach is Store where it may be on another controller's disk; nil: it is this one's.
 	Reach *member.Reach
 	// Keys gives other controllers keys of the repository; nil: they bring their own.
@@ -189,6 +192,7 @@ func New(o Options) (*Controller, error) {
 	})
 	c.identity = identity.New(identity.Options{
 		Node: o.Node, Repo: o.Repo, Clock: o.Clock, Logger: o.Logger, Controllers: c.Controllers, AgentsTrust: c.agentsTrust, OwnPKI: o.OwnPKI,
+		CommonToken: o.CommonToken, Together: o.Expect,
 	})
 	c.cluster = cluster.New(cluster.Options{
 		Node: o.Node, Agents: c.dispatch, Authority: c.identity, Clock: o.Clock, OwnPKI: o.OwnPKI,

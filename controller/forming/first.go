@@ -3,7 +3,6 @@ package forming
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/baktainer/baktainer/controller/identity"
 	"github.com/baktainer/baktainer/internal/clock"
@@ -12,12 +11,8 @@ import (
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
-// commonLife is how long the token counts with which controllers make a cluster together.
-const commonLife = time.Hour
-
-// First gets the controller that has made the cluster a certificate, by itself,
-// and has the others taken in with the token that they have in common. It tries
-// until that is done, or ctx ends: there is no authority at first.
+// First gets the controller that has made the cluster a certificate, by itself. It
+// tries until that is done, or ctx ends: there is no authority at first.
 func First(ctx context.Context, o Options, authority *identity.Service) {
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
 		err := o.first(ctx, authority)
@@ -32,15 +27,6 @@ func First(ctx context.Context, o Options, authority *identity.Service) {
 }
 
 func (o Options) first(ctx context.Context, authority *identity.Service) error {
-	if o.Expect > 1 {
-		token, err := o.Token()
-		if err != nil {
-			return err
-		}
-		if err := authority.AcceptSecret(ctx, token.Hash(), "", 2*o.Expect, commonLife); err != nil {
-			return err
-		}
-	}
 	if o.valid() {
 		return nil
 	}

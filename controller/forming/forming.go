@@ -56,7 +56,7 @@ type Outcome struct {
 // Pauses between two attempts.
 const (
 	firstPause = 200 * time.Millisecond
-	mostPause  = 5 * time.Second
+	mostPause  = 2 * time.Second
 	loudPause  = 2 * time.Second // from here on failures are told as warnings
 )
 

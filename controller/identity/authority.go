@@ -104,6 +104,11 @@ func (s *Service) ensure(ctx context.Context) error {
 func (s *Service) makeOrSeal(ctx context.Context) error {
 	a, ok := s.Node.View().Authority()
 	if !ok {
+		// First who may come, and then what to come to: whoever finds an authority
+		// must not hear that their token is unknown, which would be the last word.
+		if err := s.acceptCommon(ctx); err != nil {
+			return err
+		}
 		root, err := s.newRoot(true)
 		if err != nil {
 			return err

@@ -51,17 +51,20 @@ func (s *Service) enrol(ctx context.Context, req *pb.EnrolRequest) (*pb.Credenti
 		return nil, unknownToken()
 	}
 	hash := pki.HashSecret(strings.ToLower(req.GetSecret()))
-	view := s.Node.View()
-	token, ok := view.TokenByHash(hash[:])
-	if !ok {
-		return nil, unknownToken()
-	}
 	w := wanted{role: req.GetRole(), name: req.GetName(), hosts: req.GetHosts(), request: req.GetRequest(), token: hash[:]}
-	if w.role == pb.Role_ROLE_UNSPECIFIED {
-		w.role = token.GetRole()
-	}
-	if w.name == "" {
-		w.name = token.GetName()
+	// Whether the token is good is decided where it is used: this controller may
+	// not have heard of one that was made a moment ago.
+	if w.role == pb.Role_ROLE_UNSPECIFIED || w.name == "" {
+		token, ok := s.Node.View().TokenByHash(hash[:])
+		if !ok {
+			return nil, unknownToken()
+		}
+		if w.role == pb.Role_ROLE_UNSPECIFIED {
+			w.role = token.GetRole()
+		}
+		if w.name == "" {
+			w.name = token.GetName()
+		}
 	}
 	if err := w.check(); err != nil {
 		return nil, err
@@ -178,7 +181,7 @@ func (s *Service) EnrolSelf(ctx context.Context, request []byte, name string, ho
 	if known, ok := s.Node.View().Identity(w.role, name); !ok || state.Revoked(known) {
 		secret := pki.NewUnpinned()
 		hash := secret.Hash()
-		if err := s.AcceptSecret(ctx, hash, name, 1, selfLife); err != nil {
+		if err := s.acceptSecret(ctx, hash, name, 1, selfLife); err != nil {
 			return nil, err
 		}
 		w.token = hash[:]
@@ -186,10 +189,25 @@ func (s *Service) EnrolSelf(ctx context.Context, request []byte, name string, ho
 	return s.issue(ctx, w)
 }
 
-// AcceptSecret takes controllers in that know the secret with that hash, as if an
-// operator had made a token of it: the one that controllers which start together
-// have in common. name is the only name that it is good for; empty: any.
-func (s *Service) AcceptSecret(ctx context.Context, hash [sha256.Size]byte, name string, uses int, life time.Duration) error {
+// commonLife is how long the token counts with which controllers make a cluster together.
+const commonLife = time.Hour
+
+// acceptCommon takes in the controllers that make the cluster together.
+func (s *Service) acceptCommon(ctx context.Context) error {
+	if s.CommonToken == nil {
+		return nil
+	}
+	hash, err := s.CommonToken()
+	if err != nil {
+		return fmt.Errorf("read the token that the first controllers have in common: %w", err)
+	}
+	return s.acceptSecret(ctx, hash, "", 2*s.Together, commonLife)
+}
+
+// acceptSecret takes controllers in that know the secret with that hash, as if an
+// operator had made a token of it. name is the only name that it is good for;
+// empty: any.
+func (s *Service) acceptSecret(ctx context.Context, hash [sha256.Size]byte, name string, uses int, life time.Duration) error {
 	if _, ok := s.Node.View().TokenByHash(hash[:]); ok {
 		return nil
 	}

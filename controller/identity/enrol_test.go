@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"strings"
 	"sync"
@@ -352,7 +353,7 @@ func TestControllersThatStartTogetherShareASecret(t *testing.T) {
 	w := newWorld(t)
 	secret := pki.NewUnpinned()
 	for range 2 { // as after a restart
-		if err := w.service.AcceptSecret(t.Context(), secret.Hash(), "", 2, time.Hour); err != nil {
+		if err := w.service.acceptSecret(t.Context(), secret.Hash(), "", 2, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -367,6 +368,51 @@ func TestControllersThatStartTogetherShareASecret(t *testing.T) {
 	_, request := asked(t)
 	if _, err := c.Enrol(t.Context(), &pb.EnrolRequest{Secret: secret.Secret(), Name: "x", Role: pb.Role_ROLE_ADMIN, Request: request}); problem.ReasonOf(err) != state.ReasonTokenMismatch {
 		t.Errorf("as an admin: %v", err)
+	}
+}
+
+// Whoever comes too early must hear that, and not that the token is unknown:
+// that would be the last word.
+func TestThoseThatStartTogetherAreNotRefusedForComingEarly(t *testing.T) {
+	t.Parallel()
+	w := quiet(t)
+	secret := pki.NewUnpinned()
+	w.service.CommonToken = func() ([sha256.Size]byte, error) { return secret.Hash(), nil }
+	w.service.Together = 3
+	_, request := asked(t)
+	enrol := func() error {
+		_, err := w.service.Enrol(t.Context(), &pb.EnrolRequest{Secret: secret.Secret(), Role: pb.Role_ROLE_CONTROLLER, Name: "c2", Request: request})
+		return err
+	}
+	if err := enrol(); problem.ReasonOf(err) != ReasonNoAuthority {
+		t.Errorf("before there is an authority: %v", err)
+	}
+	hash := secret.Hash()
+	look := func(c *pb.Command) {
+		if _, ok := w.node.View().TokenByHash(hash[:]); c.GetSetAuthority() != nil && !ok {
+			t.Error("there is an authority before the token is known")
+		}
+	}
+	w.node.before.Store(&look)
+	if err := w.service.ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := enrol(); err != nil {
+		t.Errorf("with an authority: %v", err)
+	}
+}
+
+// A controller that has not heard yet of a token which another one made.
+func TestATokenThatIsNewsToThisController(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.node.Node.View()
+	token := w.token(pb.Role_ROLE_AGENT, "", 1)
+	w.node.behind.Store(before)
+	_, request := asked(t)
+	_, err := w.service.Enrol(t.Context(), &pb.EnrolRequest{Secret: token.Secret(), Role: pb.Role_ROLE_AGENT, Name: "db1", Request: request})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -27,13 +27,23 @@ import (
 
 var present = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// hooked is a node before whose proposals a test may do something.
+// hooked is a node before whose proposals a test may do something, and that may
+// be behind the others until it proposes.
 type hooked struct {
 	*consensus.Node
 	before atomic.Pointer[func(*pb.Command)]
+	behind atomic.Pointer[state.View]
+}
+
+func (h *hooked) View() *state.View {
+	if v := h.behind.Load(); v != nil {
+		return v
+	}
+	return h.Node.View()
 }
 
 func (h *hooked) Propose(ctx context.Context, c *pb.Command) error {
+	h.behind.Store(nil)
 	if f := h.before.Load(); f != nil {
 		(*f)(c)
 	}

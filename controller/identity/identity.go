@@ -6,6 +6,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"time"
 
@@ -45,6 +46,11 @@ type Options struct {
 	Controllers func() []*pb.ControllerInfo
 	// AgentsTrust gives the version of the trust that each agent last said to have.
 	AgentsTrust func() map[string]uint64
+	// CommonToken gives the hash of the token that the controllers have in common
+	// which make the cluster together; nil: one makes it alone. Together is how many
+	// they are. It lets them in as soon as there is an authority.
+	CommonToken func() ([sha256.Size]byte, error)
+	Together    int
 	// OwnPKI says that certificates come from the operator's own authority: none is issued here.
 	OwnPKI bool
 	// Tick is how often a rotation is looked at; 2 s.
