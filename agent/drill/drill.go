@@ -401,23 +401,38 @@ func (d *drill) ask(ctx context.Context, session engine.Session) error {
 // Judge compares what was counted after a restore with what was counted while
 // dumping: it says what is missing or has other numbers of rows, and how many
 // objects and rows there were. Objects that only the restored database has are
-// its own. Rows that end by themselves may be missing.
+// its own. Rows that end by themselves may have ended: as many are missing of all
+// then as of those.
 func Judge(before, after []contents.Object) (wrong []string, objects, rows int64) {
 	type name struct{ stream, name string }
-	expiring := map[name]int64{}
+	ended := map[name]int64{}
 	for _, o := range before {
 		if o.Kind == engine.KindExpiring {
-			expiring[name{o.Stream, o.Name}] = o.Rows
+			ended[name{o.Stream, o.Name}] += o.Rows
 		} else {
 			objects++
 			rows += max(o.Rows, 0)
 		}
 	}
+	for _, o := range after {
+		if o.Kind == engine.KindExpiring {
+			ended[name{o.Stream, o.Name}] -= o.Rows
+		}
+	}
 	changes, _ := contents.Compare(before, after, engine.MaxObjects)
+	missing := map[name]bool{}
 	for _, c := range changes {
+		if c.Object != engine.KindExpiring && c.Kind != contents.New {
+			missing[name{c.Stream, c.Name}] = true
+		}
+	}
+	for _, c := range changes {
+		of := name{c.Stream, c.Name}
 		switch {
+		case c.Object == engine.KindExpiring && c.Kind != contents.New && !missing[of] && ended[of] > 0:
+			wrong = append(wrong, fmt.Sprintf("%s: %d of the rows of %s ended by themselves, and do not any more", c.Stream, ended[of], c.Name))
 		case c.Kind == contents.New, c.Object == engine.KindExpiring:
-		case c.Kind != contents.More && c.Before >= 0 && c.Before-c.After <= expiring[name{c.Stream, c.Name}] && c.Before > c.After:
+		case c.Before > c.After && c.Before-c.After == ended[of]:
 			rows -= c.Before - c.After
 		case c.Kind == contents.Gone:
 			wrong = append(wrong, fmt.Sprintf("%s: the %s %s is missing", c.Stream, c.Object, c.Name))

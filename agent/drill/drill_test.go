@@ -331,14 +331,16 @@ func TestJudge(t *testing.T) {
 		wrong         []string
 		objects, rows int64
 	}{
-		"nothing":          {},
-		"the same":         {[]contents.Object{object("table", "a", 2), object("role", "r", -1)}, []contents.Object{object("role", "r", -1), object("table", "a", 2)}, nil, 2, 2},
-		"more of its own":  {[]contents.Object{object("table", "a", 2)}, []contents.Object{object("table", "a", 2), object("table", "b", 9)}, nil, 1, 2},
-		"gone":             {[]contents.Object{object("table", "a", 2), object("role", "r", -1)}, nil, []string{"s: the table a is missing", "s: the role r is missing"}, 2, 2},
-		"fewer and more":   {[]contents.Object{object("table", "a", 2), object("table", "b", 2)}, []contents.Object{object("table", "a", 1), object("table", "b", 3)}, []string{"s: the table a has 1 rows, and had 2", "s: the table b has 3 rows, and had 2"}, 2, 4},
-		"expired":          {[]contents.Object{object("database", "db0", 9), object(engine.KindExpiring, "db0", 4)}, []contents.Object{object("database", "db0", 6), object(engine.KindExpiring, "db0", 1)}, nil, 1, 6},
-		"all expired":      {[]contents.Object{object("database", "db0", 4), object(engine.KindExpiring, "db0", 4)}, nil, nil, 1, 0},
-		"more than expire": {[]contents.Object{object("database", "db0", 9), object(engine.KindExpiring, "db0", 2)}, []contents.Object{object("database", "db0", 6)}, []string{"s: the database db0 has 6 rows, and had 9"}, 1, 9},
+		"nothing":                     {},
+		"the same":                    {[]contents.Object{object("table", "a", 2), object("role", "r", -1)}, []contents.Object{object("role", "r", -1), object("table", "a", 2)}, nil, 2, 2},
+		"more of its own":             {[]contents.Object{object("table", "a", 2)}, []contents.Object{object("table", "a", 2), object("table", "b", 9)}, nil, 1, 2},
+		"gone":                        {[]contents.Object{object("table", "a", 2), object("role", "r", -1)}, nil, []string{"s: the table a is missing", "s: the role r is missing"}, 2, 2},
+		"fewer and more":              {[]contents.Object{object("table", "a", 2), object("table", "b", 2)}, []contents.Object{object("table", "a", 1), object("table", "b", 3)}, []string{"s: the table a has 1 rows, and had 2", "s: the table b has 3 rows, and had 2"}, 2, 4},
+		"expired":                     {[]contents.Object{object("database", "db0", 9), object(engine.KindExpiring, "db0", 4)}, []contents.Object{object("database", "db0", 6), object(engine.KindExpiring, "db0", 1)}, nil, 1, 6},
+		"one that does not expire":    {[]contents.Object{object("database", "db0", 9), object(engine.KindExpiring, "db0", 4)}, []contents.Object{object("database", "db0", 8), object(engine.KindExpiring, "db0", 4)}, []string{"s: the database db0 has 8 rows, and had 9"}, 1, 9},
+		"they do not expire any more": {[]contents.Object{object("database", "db0", 9), object(engine.KindExpiring, "db0", 4)}, []contents.Object{object("database", "db0", 9)}, []string{"s: 4 of the rows of db0 ended by themselves, and do not any more"}, 1, 9},
+		"all expired":                 {[]contents.Object{object("database", "db0", 4), object(engine.KindExpiring, "db0", 4)}, nil, nil, 1, 0},
+		"more than expire":            {[]contents.Object{object("database", "db0", 9), object(engine.KindExpiring, "db0", 2)}, []contents.Object{object("database", "db0", 6)}, []string{"s: the database db0 has 6 rows, and had 9"}, 1, 9},
 	} {
 		wrong, objects, rows := drill.Judge(tc.before, tc.after)
 		if !slices.Equal(wrong, tc.wrong) || objects != tc.objects || rows != tc.rows {

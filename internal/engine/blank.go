@@ -29,8 +29,8 @@ type Blank struct {
 }
 
 // KindExpiring is the kind of objects that count those rows of another object,
-// of the same name and stream, that end by themselves: after a restore so many of
-// its rows may be missing.
+// of the same name and stream, that end by themselves: after a restore some of
+// them may have ended.
 const KindExpiring = "expiring"
 
 // Asker is a Session that can be asked something: what drills need to look at
