@@ -215,7 +215,7 @@ func runAgent(ctx context.Context, p process, l line) error {
 func newDocker(c config.Config, owner string, log *slog.Logger) (*docker.Provider, error) {
 	return docker.New(docker.Options{
 		Host: c.Docker.Host, TLS: docker.TLS{CA: c.Docker.CA, Cert: c.Docker.Cert, Key: c.Docker.Key.Reveal()},
-		HelperBinary: ownBinary, Owner: owner, Clock: clock.System{}, Logger: log,
+		HelperBinary: ownBinary, Owner: owner, Only: c.OnlyLabelled, Clock: clock.System{}, Logger: log,
 	})
 }
 

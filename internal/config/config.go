@@ -64,6 +64,9 @@ type Config struct {
 	HTTPListen string
 
 	Docker Docker
+	// OnlyLabelled are labels, KEY or KEY=VALUE, without all of which a container is
+	// not looked at.
+	OnlyLabelled []string
 	// AgentID is empty when the certificate names the agent, or the one kept in the data folder is to be used.
 	AgentID string
 

@@ -43,7 +43,7 @@ func TestDefaults(t *testing.T) {
 		"store": "/var/lib/baktainer/store", "key-file": "/var/lib/baktainer/repository.key",
 		"schedule": "0 0 * * *", "drill-schedule": "@weekly", "verify-age": "30d", "verify-bandwidth": "off", "timezone": "Local", "concurrency": "4", "cache": "1GiB", "compress": "default", "log-level": "info",
 		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
-		"docker-ca": "", "docker-cert": "", "docker-key": "", "agent-id": "", "lease-duration": "1m0s",
+		"docker-ca": "", "docker-cert": "", "docker-key": "", "only-labelled": "", "agent-id": "", "lease-duration": "1m0s",
 		"listen": ":8468", "name": "", "advertise": "", "join": "", "join-token-file": "", "bootstrap-expect": "1", "controller": "", "token-file": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "", "attempts": "3", "time-limit": "off", "bandwidth": "off", "cpus": "all", "passphrase-file": "", "identity-file": "",
 		"notify-file": "", "notify-secret-file": "", "notify-events": "failure,recovery,missed,size,stale,damaged,contents,drill,retention,space,paused,store,agent", "notify-failures": "1", "notify-stale": "auto",
 		"notify-size": "50-200", "notify-silent": "10m0s", "notify-digest": "1m0s", "notify-interval": "5m0s", "notify-template": "",
@@ -155,7 +155,7 @@ func TestEveryWrongSettingIsToldAtOnce(t *testing.T) {
 		"BAKTAINER_COMPRES=off", "BAKTAINER_COMPRESS=zip", "BT_THREAD=1", "BT_THREADS=99", "BAKTAINER_DOCKER_HOST=ftp://x",
 		"BT_COMPRESS=maybe", "BAKTAINER_SCHEDULE_FILE=/nonexistent", "BAKTAINER_STORE=/a", "BAKTAINER_STORE_FILE=/b",
 		"BAKTAINER_LEASE_DURATION=1ms", "BT_CRON=61 * * * *", "BAKTAINER_DOCKER_CERT=/c", "BAKTAINER_E2E=1", "BAKTAINER_SAMPLES=x", "BAKTAINER_PORT_8080_TCP=tcp://1",
-		"BAKTAINER_CONTROLLER_PORT_8468_TCP=tcp://1", "BAKTAINER_CONTROLLER_SERVICE_HOST=1", "BAKTAINER_CONTROLLER=:8468", "BAKTAINER_MEMORY=1KiB", "BAKTAINER_LISTEN=nowhere", "BAKTAINER_TLS_CA=/ca")
+		"BAKTAINER_CONTROLLER_PORT_8468_TCP=tcp://1", "BAKTAINER_CONTROLLER_SERVICE_HOST=1", "BAKTAINER_CONTROLLER=:8468", "BAKTAINER_MEMORY=1KiB", "BAKTAINER_ONLY_LABELLED=a,=b", "BAKTAINER_LISTEN=nowhere", "BAKTAINER_TLS_CA=/ca")
 	if problem.CodeOf(err) != problem.InvalidInput || problem.ExitStatus(err) != 2 {
 		t.Fatalf("got %v", err)
 	}
@@ -182,6 +182,7 @@ func TestEveryWrongSettingIsToldAtOnce(t *testing.T) {
 		`docker-cert and docker-key belong together`,
 		`BAKTAINER_CONTROLLER: ":8468": want HOST:PORT, such as backup`,
 		`BAKTAINER_MEMORY: "1KiB": want a size from 16MiB on`,
+		`BAKTAINER_ONLY_LABELLED: "a,=b": want labels, KEY or KEY=VALUE, with commas between`,
 		`BAKTAINER_LISTEN: "nowhere": want HOST:PORT, such as :8468 or :8080, or off`,
 		`tls-ca, tls-cert and tls-key belong together: not set: tls-cert, tls-key`,
 	} {
@@ -189,7 +190,7 @@ func TestEveryWrongSettingIsToldAtOnce(t *testing.T) {
 			t.Errorf("%q is there %d times", want, strings.Count(text, want))
 		}
 	}
-	if !strings.HasPrefix(text, "23 settings are wrong\n") {
+	if !strings.HasPrefix(text, "24 settings are wrong\n") {
 		t.Errorf("got:\n%s", text)
 	}
 }

@@ -256,6 +256,14 @@ var ownSettings = []*Setting{
 		secret: isPEM,
 	},
 	{
+		Name: "only-labelled", Kind: "labels", Commands: works, DefaultText: "all containers",
+		Doc: "Looks only at containers with this label, KEY or KEY=VALUE; with several, separated by commas, all of them have to be there. " +
+			"For two Baktainers on one Docker Engine, or for one Compose project: com.docker.compose.project=shop. " +
+			"What does not have it is not seen at all: `coverage` does not miss it either.",
+		set: setOnlyLabelled,
+		get: func(c *Config) string { return strings.Join(c.OnlyLabelled, ",") },
+	},
+	{
 		Name: "agent-id", Kind: "name", Commands: works, DefaultText: "the name in its certificate, else one made at the first start and kept in data-dir",
 		Doc: "Name of this agent: letters, digits, '_', '.' and '-'. An agent with a token gets a certificate for this name; " +
 			"one that has a certificate can only have the name in it.",

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/baktainer/baktainer/internal/pki"
 	"github.com/baktainer/baktainer/internal/schedule"
@@ -191,6 +192,18 @@ func getMemory(c *Config) string {
 		return ""
 	}
 	return sizeText(c.Memory, NoLimit)
+}
+
+func setOnlyLabelled(c *Config, text string) error {
+	c.OnlyLabelled = nil
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		if key, _, _ := strings.Cut(part, "="); key == "" || strings.ContainsFunc(key, unicode.IsSpace) {
+			return errors.New("want labels, KEY or KEY=VALUE, with commas between")
+		}
+		c.OnlyLabelled = append(c.OnlyLabelled, part)
+	}
+	return nil
 }
 
 // isUnix says whether a Docker host is reached over a unix socket.

@@ -14,7 +14,8 @@ import (
 	"testing"
 )
 
-// testLabel marks containers of these tests. It is no label of the product:
+// testLabel marks containers of these tests with the name of theirs, so that each
+// looks at its own alone. It is no label of the product:
 // "one label is enough" is to be shown with one label.
 const testLabel = "io.github.baktainer.test"
 
@@ -28,6 +29,12 @@ type container struct {
 	args   []string
 	volume string // name of its first one, once asked for
 	user   string // whom exec runs as, empty for the image's own
+}
+
+// scope is the test's name without those of its parts.
+func scope(t testing.TB) string {
+	name, _, _ := strings.Cut(t.Name(), "/")
+	return name
 }
 
 var serial atomic.Int64
@@ -67,7 +74,7 @@ func (c *container) run(t testing.TB) {
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[testLabel] = "1"
+	labels[testLabel] = scope(t)
 	argv := []string{"docker", "run", "-d", "--name", c.name,
 		"--env-file", lines(t, c.env), "--label-file", lines(t, labels), c.image}
 	c.id = strings.TrimSpace(must(t, command(t, nil, nil, append(argv, c.args...)...), "docker run "+c.image))

@@ -90,6 +90,9 @@ func (u *up) start(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(u.binary, append([]string{"up"}, u.flags...)...)
 	cmd.Env = u.env
+	if u.binary == program(t) { // the previous build does not know it yet
+		cmd.Env = append(slices.Clone(u.env), "BAKTAINER_ONLY_LABELLED="+testLabel+"="+scope(t))
+	}
 	cmd.Stdout, cmd.Stderr = &u.log, &u.log
 	// It does not outlive this process, whatever becomes of it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

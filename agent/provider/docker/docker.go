@@ -36,6 +36,9 @@ type Options struct {
 	// Owner tells this provider's throwaway containers from those of others on the
 	// same Engine, from one start of this program to the next. Without blanks.
 	Owner string
+	// Only are labels, KEY or KEY=VALUE, without all of which a container is not
+	// among those that Watch reports.
+	Only []string
 	// Clock and Logger may be nil: the system's clock, and no logs.
 	Clock  clock.Clock
 	Logger *slog.Logger
@@ -57,6 +60,7 @@ type Provider struct {
 	proc     string // where this process sees processes
 	patience patience
 	owner    string
+	only     []string
 	began    time.Time
 
 	mu     sync.Mutex
@@ -84,7 +88,7 @@ func New(o Options) (*Provider, error) {
 		client: c, base: base, clock: o.Clock, log: o.Logger, proc: "/proc", patience: usualPatience,
 		health: provider.Health{Detail: "not connected yet", Since: o.Clock.Now()},
 		known:  map[string]provider.Container{},
-		images: map[string]string{}, rooms: map[string]bool{}, owner: o.Owner, began: o.Clock.Now(),
+		images: map[string]string{}, rooms: map[string]bool{}, owner: o.Owner, only: o.Only, began: o.Clock.Now(),
 	}
 	p.helper = helperImage{client: c, open: o.HelperBinary}
 	return p, nil

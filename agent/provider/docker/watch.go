@@ -166,7 +166,7 @@ func (p *Provider) list(ctx context.Context) ([]provider.Container, error) {
 	}
 	var found []provider.Container
 	for _, summary := range all {
-		if _, ours := summary.Labels[label.KeyHelper]; ours {
+		if _, ours := summary.Labels[label.KeyHelper]; ours || !carries(summary.Labels, p.only) {
 			continue
 		}
 		if !label.Concerns(summary.Labels) {
@@ -193,6 +193,17 @@ func (p *Provider) list(ctx context.Context) ([]provider.Container, error) {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return found, nil
+}
+
+// carries says whether all of the wanted labels, KEY or KEY=VALUE, are there.
+func carries(labels map[string]string, wanted []string) bool {
+	for _, w := range wanted {
+		key, value, exact := strings.Cut(w, "=")
+		if got, there := labels[key]; !there || exact && got != value {
+			return false
+		}
+	}
+	return true
 }
 
 // fromSummary is what the list alone tells of a container.
