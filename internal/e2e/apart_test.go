@@ -101,6 +101,7 @@ func startController(t *testing.T, files certs.Files) (half, string) {
 
 func TestControllerAndAgentApart(t *testing.T) {
 	needContainers(t)
+	t.Parallel()
 	ca, stranger := newAuthority(t), newAuthority(t)
 	db1, db2 := ca.issue(t, "x", "spiffe://test/agent/db1"), ca.issue(t, "db2")
 	controller, address := startController(t, ca.issue(t, "controller"))
@@ -240,6 +241,7 @@ func actsAsAnother(t *testing.T, address string, files certs.Files, run string) 
 // The certificates that the manual has users make are good.
 func TestTheCertificatesOfTheManual(t *testing.T) {
 	needContainers(t)
+	t.Parallel()
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Skip("needs openssl; install it")
 	}

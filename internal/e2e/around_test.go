@@ -70,6 +70,7 @@ func TestWhatIsDoneAroundABackup(t *testing.T) {
 // A hook that fails keeps a backup from being made, and says so.
 func TestAHookThatFails(t *testing.T) {
 	needContainers(t)
+	t.Parallel()
 	fresh := custom.fresh()
 	fresh.labels["baktainer.hook.before"] = "sh -c 'echo the app says no >&2; exit 3'"
 	c := custom.startWith(t, fresh)

@@ -171,6 +171,7 @@ chmod 755 /usr/local/bin/pausing`)
 // on as if nothing had happened.
 func TestAnyControllerMayDieInADump(t *testing.T) {
 	needContainers(t)
+	t.Parallel()
 	members := startCluster(t, 3)
 	leader := members[1].settled(t, 3)
 	first, others := byID(members, leader)
@@ -215,6 +216,7 @@ func TestAnyControllerMayDieInADump(t *testing.T) {
 // TestAllControllersStop stops a cluster, and starts it again; and one that made
 // way for another at once.
 func TestAllControllersStop(t *testing.T) {
+	t.Parallel()
 	members := startCluster(t, 3)
 	leader, others := byID(members, members[0].settled(t, 3))
 	leader.ok(t, "cluster", "limits", "--total", "7")
@@ -247,6 +249,7 @@ func TestAllControllersStop(t *testing.T) {
 // TestWhoMayComeIn uses tokens as they should not be used, and revokes an agent.
 func TestWhoMayComeIn(t *testing.T) {
 	needContainers(t)
+	t.Parallel()
 	m := &member{half: half{newUp(t, upOptions{bare: true}), "controller"}, id: "c1", address: freeAddress(t)}
 	m.flags = []string{
 		"--data-dir", m.dir, "--name", m.id, "--listen", m.address, "--advertise", m.address,
@@ -376,6 +379,7 @@ func callEmpty(t *testing.T, conn grpc.ClientConnInterface, m protoreflect.Metho
 // and what only the leader may do is passed on.
 func TestGrpcurlAsksAFollower(t *testing.T) {
 	needContainers(t)
+	t.Parallel()
 	members := startCluster(t, 3)
 	leader, followers := byID(members, members[0].settled(t, 3))
 	follower := followers[0]

@@ -18,6 +18,7 @@ type keySlot struct {
 // under a new key of its own.
 func TestTheKeysOfAStore(t *testing.T) {
 	needContainers(t)
+	t.Parallel()
 	dir := tempDir(t)
 	file := func(name, text string) string {
 		t.Helper()

@@ -52,6 +52,7 @@ func signed(t testing.TB, secret string, r notifytest.Request) hook {
 // It runs alone: of containers of other tests people would be told, too.
 func TestPeopleAreTold(t *testing.T) {
 	needContainers(t)
+	t.Parallel()
 	mails, hooks, slack, legacy, ping := notifytest.NewMailServer(t), notifytest.NewHookServer(t), notifytest.NewHookServer(t), notifytest.NewHookServer(t), notifytest.NewHookServer(t)
 	secrets := &secrets{}
 	mailPassword, token, signing := password(), rand.Text(), password()

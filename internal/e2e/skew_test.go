@@ -60,6 +60,7 @@ func (h *half) stepTo(t *testing.T, binary string) {
 // that is brought up to date one member after the other, with second thoughts.
 func TestOldAndNewWorkTogether(t *testing.T) {
 	needContainers(t)
+	t.Parallel()
 	before, now := previousProgram(t), program(t)
 	members := startClusterOf(t, 3, before)
 	members[0].settled(t, 3)
