@@ -17,6 +17,9 @@ suite=./internal/e2e/...
 # The words are pure: no goroutine, disk or network. What goes through years of
 # them takes five times as long under the race detector, which has nothing to find.
 words=(./internal/schedule/... ./internal/retention ./internal/label ./internal/ledger ./internal/source ./internal/run ./internal/contents)
+# The same holds for tests that go through a year, or die two hundred times, one
+# step after the other. Their packages' other tests are with the race detector.
+steps='^(TestAVirtualYearOfFailovers|TestKilledAnywhere)$'
 events=.test/events
 status=0
 rm -rf $events
@@ -38,7 +41,8 @@ unit() {
 			grep -vxFf <(go list -e "$suite" "${words[@]}") | awk '!seen[$0]++'
 	)
 	BAKTAINER_E2E='' run words -timeout 25m "${words[@]}"
-	BAKTAINER_E2E='' run unit -race -timeout 25m "${packages[@]}"
+	BAKTAINER_E2E='' run steps -run "$steps" -timeout 25m ./controller/scheduler ./controller/retain
+	BAKTAINER_E2E='' run unit -race -skip "$steps" -timeout 25m "${packages[@]}"
 }
 
 # images makes the sample images in the background, which is mostly waiting.
@@ -54,14 +58,14 @@ e2e() {
 		cat .test/images.log
 	fi
 	# They wait for containers more than they compute, so three go at a time, and
-	# six tests of the suite.
+	# eight tests of the suite.
 	if [[ -e $events/unit.json ]]; then
 		mapfile -t packages < <(sed -nE 's/.*"Action":"skip","Package":"([^"]*)","Test".*/\1/p' $events/unit.json | sort -u)
 	else
 		mapfile -t packages < <(comm -23 <(go list ./... | sort) <(go list "$suite" | sort))
 	fi
 	BAKTAINER_E2E=1 run containers -count=1 -p 3 -timeout 40m "${packages[@]}"
-	BAKTAINER_E2E=1 run e2e -count=1 -parallel 6 -timeout 40m "$suite"
+	BAKTAINER_E2E=1 run e2e -count=1 -parallel 8 -timeout 40m "$suite"
 }
 
 [[ "$*" != "unit e2e" ]] || images
