@@ -189,6 +189,10 @@ func runAgent(ctx context.Context, p process, l line) error {
 	if err != nil {
 		return err
 	}
+	known, err := enginesAnd(ctx, p.EnginePlugins, log)
+	if err != nil {
+		return err
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = l.id
@@ -199,7 +203,7 @@ func runAgent(ctx context.Context, p process, l line) error {
 	}
 	work := agent.Options{
 		Host: host, Version: version.String(), Controller: client,
-		Providers: []provider.Provider{d}, Engines: engines(), Concurrency: p.Concurrency, Compress: p.Compress,
+		Providers: []provider.Provider{d}, Engines: known, Concurrency: p.Concurrency, Compress: p.Compress,
 		Cache: packs, Recent: recent, Clock: clock.System{}, Logger: log,
 		Connected: l.connected, Sandboxes: d,
 		Around: around.New(around.Options{Dir: filepath.Join(p.DataDir, "agent", "around"), Switch: d, Clock: clock.System{}, Logger: log}),

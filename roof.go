@@ -81,8 +81,12 @@ func rescueInto(ctx context.Context, r cli.Rescue) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	known, err := enginesAnd(ctx, r.Config.EnginePlugins, log)
+	if err != nil {
+		return nil, err
+	}
 	report, err := agent.RestoreInto(ctx, agent.DirectRestore{
-		Providers: []provider.Provider{d}, Engines: engines(), Container: r.Container,
+		Providers: []provider.Provider{d}, Engines: known, Container: r.Container,
 		Engine: entry.Engine, Snapshot: ref, Key: key, Objects: r.Store,
 		Select: r.Select, Tables: r.Tables, As: r.As, Options: r.Options, Phase: r.Phase, Logger: log,
 	})

@@ -67,6 +67,8 @@ type Config struct {
 	// OnlyLabelled are labels, KEY or KEY=VALUE, without all of which a container is
 	// not looked at.
 	OnlyLabelled []string
+	// EnginePlugins is a folder of programs that are engines, empty for none.
+	EnginePlugins string
 	// AgentID is empty when the certificate names the agent, or the one kept in the data folder is to be used.
 	AgentID string
 

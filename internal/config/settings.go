@@ -264,6 +264,13 @@ var ownSettings = []*Setting{
 		get: func(c *Config) string { return strings.Join(c.OnlyLabelled, ",") },
 	},
 	{
+		Name: "engine-plugins", Kind: "path", Commands: works, DefaultText: "none",
+		Doc: "Folder with engines that are programs of their own, baktainer-engine-NAME: see docs/plugins.md. " +
+			"They run with the agent's rights, so only root and the agent's user may be able to write there. They are looked for at the start.",
+		set: path(func(c *Config) *string { return &c.EnginePlugins }),
+		get: func(c *Config) string { return c.EnginePlugins },
+	},
+	{
 		Name: "agent-id", Kind: "name", Commands: works, DefaultText: "the name in its certificate, else one made at the first start and kept in data-dir",
 		Doc: "Name of this agent: letters, digits, '_', '.' and '-'. An agent with a token gets a certificate for this name; " +
 			"one that has a certificate can only have the name in it.",

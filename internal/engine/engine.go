@@ -30,6 +30,7 @@ type Engine interface {
 	Check(source.Spec, Facts) []Complaint
 	// Open finds the credentials, the databases and the tools that spec and
 	// instance call for. Errors are *problem.Problem with a reason of this package.
+	// The session is of use, with the inspectors that it gives, until the context ends.
 	Open(context.Context, Instance, source.Spec) (Session, error)
 	// Blank says how to run an empty instance of the database like the one with
 	// these facts, with secret for its passwords, to which the spec's backups can be

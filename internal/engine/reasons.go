@@ -17,4 +17,5 @@ const (
 	ReasonNotRunning     problem.Reason = "not-running"      // the container is stopped or gone
 	ReasonTargetNotEmpty problem.Reason = "target-not-empty" // a restore would overwrite data
 	ReasonUnsupported    problem.Reason = "unsupported"      // this engine cannot do that
+	ReasonPluginFailed   problem.Reason = "plugin-failed"    // an engine that is a plugin did not do its part
 )

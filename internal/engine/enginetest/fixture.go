@@ -55,9 +55,12 @@ type dumped struct {
 }
 
 // dumpAll opens a session and dumps every stream into memory.
-func (f Fixture) dumpAll(t *testing.T) (engine.Session, []dumped) {
+func (f Fixture) dumpAll(ctx context.Context, t *testing.T) (engine.Session, []dumped) {
 	t.Helper()
-	session := f.open(t)
+	session, err := f.Engine.Open(ctx, f.Instance, f.Spec)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
 	streams, err := session.Streams(t.Context())
 	if err != nil {
 		t.Fatalf("list streams: %v", err)

@@ -34,10 +34,11 @@ func Run(t *testing.T, f Fixture) {
 	full := f.Fingerprint(t)
 
 	step("recognised", f.recognised)
+	whole := t.Context() // a session is used in several steps
 	var session engine.Session
 	var dumps []dumped
 	step("dump", func(t *testing.T) {
-		session, dumps = f.dumpAll(t)
+		session, dumps = f.dumpAll(whole, t)
 		checkNames(t, dumps)
 		if got := f.Fingerprint(t); got != full {
 			t.Fatalf("a dump changed the database:\n%s\nwas\n%s", got, full)
