@@ -73,7 +73,7 @@ func FuzzDescription(f *testing.F) {
 		if err != nil {
 			return
 		}
-		e := pluginEngine{name: "x", says: d}
+		e := &pluginEngine{name: "x", says: d}
 		_ = e.Detect(engine.Facts{Image: "thing:1"})
 		for _, p := range d.patterns() {
 			if p.Reason == "" || p.Code == "" || len(p.Any) == 0 {

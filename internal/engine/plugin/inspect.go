@@ -93,14 +93,14 @@ func (i *inspector) Finish() (engine.Contents, error) {
 		return engine.Contents{}, err
 	case i.broken != nil:
 		return engine.Contents{}, problem.Wrap(problem.Failed, i.broken, "the plugin %s", i.program.name()).WithReason(engine.ReasonPluginFailed).
-			WithHint("An inspector reads its stdin to the end, whatever it knows by then.")
+			WithDetails(i.said()...).WithHint("An inspector reads its stdin to the end, whatever it knows by then.")
 	}
 	a, err := parseAnswer("inspect", data)
 	switch {
 	case err != nil:
 		return engine.Contents{}, i.program.wrong("inspect", err)
 	case !a.Complete:
-		return engine.Contents{}, a.failure(engine.ReasonTruncated)
+		return engine.Contents{}, a.failure(engine.ReasonTruncated).WithDetails(i.said()...)
 	}
 	return a.contents(), nil
 }

@@ -84,7 +84,7 @@ func find(ctx context.Context, dir string, known []engine.Engine, l limits) (fou
 			faults = append(faults, fmt.Errorf("%s: the name %s is that of another engine already", p.path, name))
 			continue
 		}
-		e := pluginEngine{name: name, program: p, known: known}
+		e := &pluginEngine{name: name, program: p, known: known}
 		if e.says, err = p.describe(ctx, taken); err != nil {
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()
@@ -130,12 +130,12 @@ type pluginEngine struct {
 	known []engine.Engine
 }
 
-func (e pluginEngine) Name() string      { return e.name }
-func (e pluginEngine) Aliases() []string { return e.says.Aliases }
+func (e *pluginEngine) Name() string      { return e.name }
+func (e *pluginEngine) Aliases() []string { return e.says.Aliases }
 
 // Detect goes by the image's name. What an engine of our own recognises stays with
 // that: a plugin that is put into the folder takes no source away from anyone.
-func (e pluginEngine) Detect(f engine.Facts) bool {
+func (e *pluginEngine) Detect(f engine.Facts) bool {
 	whole, last := engine.ImagePath(f.Image)
 	fits := func(pattern string) bool {
 		name := last
@@ -149,7 +149,7 @@ func (e pluginEngine) Detect(f engine.Facts) bool {
 		!slices.ContainsFunc(e.known, func(k engine.Engine) bool { return k.Detect(f) })
 }
 
-func (e pluginEngine) Check(source.Spec, engine.Facts) []engine.Complaint {
+func (e *pluginEngine) Check(source.Spec, engine.Facts) []engine.Complaint {
 	if e.fault == nil {
 		return nil
 	}
@@ -161,7 +161,7 @@ func (e pluginEngine) Check(source.Spec, engine.Facts) []engine.Complaint {
 }
 
 // Blank is like the source's container, with what the plugin says in addition.
-func (e pluginEngine) Blank(f engine.Facts, spec source.Spec, secret source.Secret) engine.Blank {
+func (e *pluginEngine) Blank(f engine.Facts, spec source.Spec, secret source.Secret) engine.Blank {
 	vars := e.says.variables()
 	b := engine.Like(f, spec, vars, secret)
 	if spec.Password+source.Secret(spec.PasswordFile+spec.PasswordEnv) != "" {
@@ -181,7 +181,7 @@ func (e pluginEngine) Blank(f engine.Facts, spec source.Spec, secret source.Secr
 	return b
 }
 
-func (e pluginEngine) Open(ctx context.Context, inst engine.Instance, spec source.Spec) (engine.Session, error) {
+func (e *pluginEngine) Open(ctx context.Context, inst engine.Instance, spec source.Spec) (engine.Session, error) {
 	if e.fault != nil {
 		return nil, fmt.Errorf("use the plugin: %w", e.fault)
 	}

@@ -54,7 +54,7 @@ func one(t testing.TB, l limits, body string) engine.Engine {
 	if err != nil || len(faults) > 0 || len(found) != 1 {
 		t.Fatalf("%d plugins, %v, %v", len(found), faults, err)
 	}
-	e := found[0].(pluginEngine)
+	e := found[0].(*pluginEngine)
 	e.program.limits = l
 	return e
 }

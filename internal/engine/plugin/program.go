@@ -139,8 +139,8 @@ func (r *running) answer(outer context.Context, within time.Duration) ([]byte, e
 	why := context.Cause(r.ctx)
 	r.cancel(nil)
 	failed := func(format string, args ...any) *problem.Problem {
-		p := problem.New(problem.Failed, "the plugin %s %s", r.program.name(), fmt.Sprintf(format, args...)).WithReason(engine.ReasonPluginFailed)
-		return p.WithDetails(engine.ToolFailure(r.verb, engine.Exit{Stderr: r.stderr.String()}).Details...)
+		return problem.New(problem.Failed, "the plugin %s %s", r.program.name(), fmt.Sprintf(format, args...)).
+			WithReason(engine.ReasonPluginFailed).WithDetails(r.said()...)
 	}
 	exit, ended := errors.AsType[*exec.ExitError](err)
 	switch {
@@ -159,6 +159,11 @@ func (r *running) answer(outer context.Context, within time.Duration) ([]byte, e
 		return nil, failed("could not be waited for: %v", err)
 	}
 	return r.out.kept, nil
+}
+
+// said are the last lines of its stderr.
+func (r *running) said() []string {
+	return engine.ToolFailure(r.verb, engine.Exit{Stderr: r.stderr.String()}).Details
 }
 
 // wrong is the failure of a plugin that says what it may not say.

@@ -25,7 +25,7 @@ const (
 // session is a plugin at work on one instance.
 type session struct {
 	ctx         context.Context //nolint:containedctx // inspectors are processes, and end with it
-	engine      pluginEngine
+	engine      *pluginEngine
 	inst        engine.Instance
 	spec        source.Spec
 	credentials engine.Credentials

@@ -226,7 +226,7 @@ func TestInspectNothing(t *testing.T) {
 		i = s.Inspect(two)
 		_, _ = i.Write([]byte("x"))
 		contents, err := i.Finish()
-		if e.(pluginEngine).says.answers("inspect") {
+		if e.(*pluginEngine).says.answers("inspect") {
 			continue // what comes of a single unread byte is up to the pipe
 		}
 		if err != nil || len(contents.Notes) != 1 || len(contents.Objects) != 1 {
