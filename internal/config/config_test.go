@@ -43,7 +43,7 @@ func TestDefaults(t *testing.T) {
 		"store": "/var/lib/baktainer/store", "key-file": "/var/lib/baktainer/repository.key",
 		"schedule": "0 0 * * *", "drill-schedule": "@weekly", "verify-age": "30d", "verify-bandwidth": "off", "timezone": "Local", "concurrency": "4", "cache": "1GiB", "compress": "default", "log-level": "info",
 		"log-format": "auto", "http-listen": "127.0.0.1:8080", "docker-host": "unix:///var/run/docker.sock",
-		"docker-ca": "", "docker-cert": "", "docker-key": "", "only-labelled": "", "agent-id": "", "lease-duration": "1m0s",
+		"docker-ca": "", "docker-cert": "", "docker-key": "", "only-labelled": "", "engine-plugins": "", "agent-id": "", "lease-duration": "1m0s",
 		"listen": ":8468", "name": "", "advertise": "", "join": "", "join-token-file": "", "bootstrap-expect": "1", "controller": "", "token-file": "", "tls-ca": "", "tls-cert": "", "tls-key": "", "memory": "", "attempts": "3", "time-limit": "off", "bandwidth": "off", "cpus": "all", "passphrase-file": "", "identity-file": "",
 		"notify-file": "", "notify-secret-file": "", "notify-events": "failure,recovery,missed,size,stale,damaged,contents,drill,retention,space,paused,store,agent", "notify-failures": "1", "notify-stale": "auto",
 		"notify-size": "50-200", "notify-silent": "10m0s", "notify-digest": "1m0s", "notify-interval": "5m0s", "notify-template": "",

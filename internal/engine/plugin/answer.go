@@ -30,8 +30,6 @@ const (
 var (
 	variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,255}$`)
 	streamPattern   = regexp.MustCompile(`^[A-Za-z0-9_%~@+][A-Za-z0-9_%~@+.-]*$`)
-	// verbs are what a plugin may say it answers, beside describe and streams.
-	verbs = []string{"inspect", "restore", "ask"}
 )
 
 // reasons are those that a plugin may give.

@@ -149,15 +149,21 @@ func (e *pluginEngine) Detect(f engine.Facts) bool {
 		!slices.ContainsFunc(e.known, func(k engine.Engine) bool { return k.Detect(f) })
 }
 
-func (e *pluginEngine) Check(source.Spec, engine.Facts) []engine.Complaint {
-	if e.fault == nil {
-		return nil
+func (e *pluginEngine) Check(_ source.Spec, f engine.Facts) []engine.Complaint {
+	if e.fault != nil {
+		text := strings.Join(strings.Fields(problem.Text(e.fault)), " ")
+		return []engine.Complaint{{
+			Label: labelEngine, Reason: "the plugin cannot be used: " + text,
+			Suggestion: "put it right and start the agent anew",
+		}}
 	}
-	text := strings.Join(strings.Fields(problem.Text(e.fault)), " ")
-	return []engine.Complaint{{
-		Label: labelEngine, Reason: "the plugin cannot be used: " + text,
-		Suggestion: "put it right and start the agent anew",
-	}}
+	if slices.ContainsFunc(f.Mounts, func(m string) bool { return strings.Contains(m, "\n") }) {
+		return []engine.Complaint{{
+			Label: labelEngine, Reason: "the path of a volume holds a line break, and plugins are told one a line",
+			Suggestion: "mount the volume elsewhere",
+		}}
+	}
+	return nil
 }
 
 // Blank is like the source's container, with what the plugin says in addition.
@@ -184,6 +190,9 @@ func (e *pluginEngine) Blank(f engine.Facts, spec source.Spec, secret source.Sec
 func (e *pluginEngine) Open(ctx context.Context, inst engine.Instance, spec source.Spec) (engine.Session, error) {
 	if e.fault != nil {
 		return nil, fmt.Errorf("use the plugin: %w", e.fault)
+	}
+	for _, c := range e.Check(spec, inst.Facts()) {
+		return nil, problem.New(problem.InvalidInput, "%s: %s", c.Label, c.Reason).WithReason(engine.ReasonUnsupported).WithHint("%s", c.Suggestion)
 	}
 	credentials, err := engine.ResolveCredentials(ctx, inst, spec, e.says.variables())
 	if err != nil {

@@ -154,6 +154,9 @@ func TestNoPassword(t *testing.T) {
 	if _, err := e.Open(t.Context(), enginetest.NewScript(engine.Facts{}), source.Spec{PasswordEnv: "NONE"}); problem.ReasonOf(err) != engine.ReasonNoCredentials {
 		t.Error(err)
 	}
+	if _, err := e.Open(t.Context(), enginetest.NewScript(engine.Facts{Mounts: []string{"/a\n/b"}}), source.Spec{}); problem.ReasonOf(err) != engine.ReasonUnsupported {
+		t.Error(err)
+	}
 	s = open(t, e, enginetest.NewScript(engine.Facts{Image: strings.Repeat("x", maxVariable+1)}), source.Spec{})
 	if _, err := s.Streams(t.Context()); problem.ReasonOf(err) != engine.ReasonUnsupported {
 		t.Error(err)
