@@ -3,7 +3,8 @@ package plugin
 import (
 	"errors"
 	"fmt"
-	"io"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/baktainer/baktainer/internal/engine"
@@ -24,11 +25,12 @@ type inspector struct {
 	session *session
 	stream  engine.Stream
 	size    int64
-	*running
-	stdin io.WriteCloser
-	watch *time.Timer
 	// broken is why nothing more is fed.
 	broken error
+	// The next three are nil until the first byte, and after a start that failed.
+	*running
+	feed  *feed
+	watch *time.Timer
 }
 
 // Write implements engine.Inspector.
@@ -39,12 +41,12 @@ func (i *inspector) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if first {
-		i.broken = i.start()
+		i.broken = i.begin()
 	}
 	for rest := p; len(rest) > 0 && i.broken == nil; {
 		n := min(len(rest), feedPiece)
 		i.watch.Reset(i.program.limits.stall)
-		if _, err := i.stdin.Write(rest[:n]); err != nil {
+		if _, err := i.feed.to.Write(rest[:n]); err != nil {
 			i.broken = errUnread
 		}
 		i.watch.Stop()
@@ -53,46 +55,51 @@ func (i *inspector) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (i *inspector) start() (err error) {
+// begin starts the plugin.
+func (i *inspector) begin() error {
 	s := i.session
-	i.running, err = s.engine.program.prepare(s.ctx, question{verb: "inspect", vars: append(s.about(), aboutStream(i.stream)...), secrets: s.secrets()})
+	r, err := s.engine.program.prepare(s.ctx, question{verb: "inspect", vars: append(s.about(), aboutStream(i.stream)...), secrets: s.secrets()})
 	if err != nil {
 		return err
 	}
-	if i.stdin, err = i.cmd.StdinPipe(); err == nil {
-		err = i.running.start()
+	f, err := newFeed()
+	if err == nil {
+		r.cmd.Stdin, r.gone = f.from, f.gone
+		if err = r.start(); err != nil {
+			f.close()
+		}
 	}
 	if err != nil {
-		i.cancel(nil)
-		i.running = nil
+		r.cancel(nil)
 		return fmt.Errorf("have the dump inspected: %w", err)
 	}
-	kill := i.cancel
-	i.watch = time.AfterFunc(i.program.limits.stall, func() { kill(errStall) })
+	i.running, i.feed = r, f
+	i.watch = time.AfterFunc(i.program.limits.stall, func() { r.cancel(errStall) })
 	return nil
 }
 
 // Finish implements engine.Inspector.
 func (i *inspector) Finish() (engine.Contents, error) {
-	says := i.session.engine.says
+	e := i.session.engine
 	switch {
 	case i.size == 0:
 		return engine.Contents{}, problem.New(problem.Failed, "the command of %s wrote nothing to its stdout", i.stream.Name).WithReason(engine.ReasonEmpty)
-	case !says.answers("inspect"):
+	case !e.says.answers("inspect"):
 		return engine.Contents{
 			Objects: []engine.Object{{Kind: "bytes", Name: i.stream.Name, Rows: -1}},
-			Notes:   []string{fmt.Sprintf("not checked to an end mark: the plugin %s does not look into dumps", i.session.engine.name)},
+			Notes:   []string{fmt.Sprintf("not checked to an end mark: the plugin %s does not look into dumps", e.name)},
 		}, nil
 	case i.running == nil:
 		return engine.Contents{}, i.broken
 	}
-	_ = i.stdin.Close() // a plugin that is gone says so by its end
+	i.feed.end()
 	data, err := i.answer(i.session.ctx, i.program.limits.verdict)
+	left := i.feed.left()
 	switch {
 	case err != nil:
 		return engine.Contents{}, err
-	case i.broken != nil:
-		return engine.Contents{}, problem.Wrap(problem.Failed, i.broken, "the plugin %s", i.program.name()).WithReason(engine.ReasonPluginFailed).
+	case left || i.broken != nil:
+		return engine.Contents{}, problem.Wrap(problem.Failed, errUnread, "the plugin %s", i.program.name()).WithReason(engine.ReasonPluginFailed).
 			WithDetails(i.said()...).WithHint("An inspector reads its stdin to the end, whatever it knows by then.")
 	}
 	a, err := parseAnswer("inspect", data)
@@ -103,4 +110,57 @@ func (i *inspector) Finish() (engine.Contents, error) {
 		return engine.Contents{}, a.failure(engine.ReasonTruncated).WithDetails(i.said()...)
 	}
 	return a.contents(), nil
+}
+
+// feed is the pipe to a plugin. Our end to read from stays open too, to see what
+// the plugin leaves in it.
+type feed struct {
+	from, to *os.File
+
+	mu    sync.Mutex
+	whole bool // all is written
+	early bool // the plugin ended before that
+}
+
+func newFeed() (*feed, error) {
+	from, to, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	return &feed{from: from, to: to}, nil
+}
+
+// gone is told that the plugin has ended: whoever still writes need not wait.
+func (f *feed) gone() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.whole {
+		f.early = true
+		f.close()
+	}
+}
+
+// end shows the plugin the end of the dump.
+func (f *feed) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.early {
+		f.whole = true
+		_ = f.to.Close()
+	}
+}
+
+// left says whether the plugin, which has ended, has read less than all.
+func (f *feed) left() bool {
+	if f.early {
+		return true
+	}
+	defer f.close()
+	n, _ := f.from.Read(make([]byte, 1)) // nobody writes any more: it does not wait
+	return n > 0
+}
+
+func (f *feed) close() {
+	_ = f.from.Close()
+	_ = f.to.Close() // it may be closed already
 }

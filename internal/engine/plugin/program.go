@@ -67,6 +67,7 @@ type running struct {
 	out     *bounded
 	stderr  *engine.Tail
 	ended   chan error      // how, once it has
+	gone    func()          // is called then; may be nil
 	ctx     context.Context //nolint:containedctx // of the process: its cause says why it was killed
 	cancel  context.CancelCauseFunc
 }
@@ -126,7 +127,13 @@ func (r *running) start() error {
 		return problem.Wrap(problem.Failed, err, "start the plugin %s", r.program.name()).WithReason(engine.ReasonPluginFailed).
 			WithHint("Can the host run it, and what its first line names? The image of Baktainer has no shell: see docs/plugins.md.")
 	}
-	go func() { r.ended <- r.cmd.Wait() }()
+	go func() {
+		err := r.cmd.Wait()
+		if r.gone != nil {
+			r.gone()
+		}
+		r.ended <- err
+	}()
 	return nil
 }
 
