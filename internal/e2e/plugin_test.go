@@ -123,6 +123,7 @@ func TestPlugin(t *testing.T) {
 // A folder that others can write to ends the start: whoever puts a file there
 // would be the agent.
 func TestPluginsOfOthers(t *testing.T) {
+	t.Parallel()
 	dir := tempDir(t)
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
