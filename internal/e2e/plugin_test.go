@@ -118,6 +118,14 @@ func TestPlugin(t *testing.T) {
 		}
 		b.compare(t, b.container)
 	})
+	t.Run("a controller without the plugin", func(t *testing.T) {
+		u.env = plainEnvironment()
+		u.start(t)
+		u.ready(t)
+		u.sees(t, b.container, "invalid")
+		u.dumpsWhatTheLedgerSays(t, b.snapshot)
+		u.verify(t, b.snapshot)
+	})
 }
 
 // A folder that others can write to ends the start: whoever puts a file there

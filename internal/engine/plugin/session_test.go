@@ -197,8 +197,11 @@ func TestInspect(t *testing.T) {
 		"negative rows":              {`cat >/dev/null; printf '%s' '{"complete": true, "objects": [{"kind": "t", "name": "x", "rows": -5}, {"name": "y"}], "notes": ["\u001b"]}'`, engine.ReasonPluginFailed, "-5"},
 	} {
 		l := usual
-		if strings.HasPrefix(name, "hangs") {
-			l = short
+		switch {
+		case name == "hangs at the end":
+			l.verdict = short.verdict
+		case strings.HasPrefix(name, "hangs"):
+			l.stall = short.stall
 		}
 		s := open(t, one(t, l, inspects+tt.script+" ;;"), enginetest.NewScript(engine.Facts{}), source.Spec{Password: secret})
 		i := s.Inspect(two)
