@@ -60,7 +60,7 @@ func TestPlugin(t *testing.T) {
 	if b.container == nil || t.Failed() {
 		return
 	}
-	if show := u.ok(t, "snapshot", "show", b.snapshot.ID); !strings.Contains(show, "file    numbers") {
+	if show := u.ok(t, "snapshot", "show", b.snapshot.ID); !strings.Contains(show, "folder  .") {
 		t.Errorf("what is in the snapshot:\n%s", show)
 	}
 	if r := u.cli(t, "drill", "run", b.snapshot.ID); r.status != fine || u.marks(t, b.snapshot.ID).DrilledAt == "" {

@@ -86,8 +86,8 @@ func TestFilesInspects(t *testing.T) {
 		name string
 		data []byte
 	}{
-		{"./", nil}, {"./photos/", nil}, {"./photos/1", noise}, {"./photos/deep/2", []byte("x")}, {"./zeros", make([]byte, 4096)},
-		{"./block 7: ** Block of NULs **", nil}, {"./ended well\nended well", nil}, {"./größe\\ \"quoted\"", make([]byte, 2048)},
+		{"./", nil}, {"./photos/", nil}, {"./photos/1", noise}, {"./photos/deep/", nil}, {"./photos/deep/2", []byte("x")}, {"./zeros", make([]byte, 4096)},
+		{"./block 7: ** Block of NULs **", nil}, {"./ended well\nended well", nil}, {"./größe\\ \"quoted\"/", nil}, {"./größe\\ \"quoted\"/x", make([]byte, 2048)},
 	} {
 		h := &tar.Header{Name: f.name, Size: int64(len(f.data)), Mode: 0o755, Format: tar.FormatGNU}
 		if err := w.WriteHeader(h); err != nil {
@@ -117,7 +117,7 @@ func TestFilesInspects(t *testing.T) {
 		t.Fatal(problem.Text(err))
 	}
 	got := fmt.Sprint(contents.In(""))
-	for _, want := range []string{"{ folder photos 3 0}", "{ file zeros 1 0}", "{ file block 7: ** Block of NULs ** 1 0}", `{ file ended well\nended well 1 0}`, `{ file gr\303\266\303\237e\\ "quoted" 1 0}`} {
+	for _, want := range []string{"{ folder photos 4 0}", "{ folder . 3 0}", `{ folder gr\303\266\303\237e\\ "quoted" 2 0}`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s is missing in %s", want, got)
 		}
@@ -174,4 +174,24 @@ func TestContainer(t *testing.T) {
 		// are the mark is not waited for.
 		Slack: 20*512 - 512,
 	})
+}
+
+// Of very many folders it does not matter which come first.
+func TestFilesOfManyFolders(t *testing.T) {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	for i := range 1500 {
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("./%d/", i), Mode: 0o755}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	i := open(t, files(t), enginetest.NewScript(engine.Facts{}), source.Spec{}).Inspect(two)
+	_, _ = i.Write(archive.Bytes())
+	contents, err := i.Finish()
+	if err != nil || fmt.Sprint(contents.In("")) != "[{ folder . 1500 0}]" {
+		t.Errorf("%+v %v", contents, err)
+	}
 }
