@@ -124,7 +124,7 @@ func inPlace(t testing.TB, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return regexp.MustCompile("(?m)^(DROP DATABASE|CREATE DATABASE|USE|\\\\c) .*$").ReplaceAllString(string(text), "")
+	return regexp.MustCompile(`(?m)^(DROP DATABASE|CREATE DATABASE|USE|\\c) .*$`).ReplaceAllString(string(text), "")
 }
 
 // dataOfOthers is a folder with data that nobody here wrote, laid out as the
