@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# lint.sh checks formatting, go vet, golangci-lint and, where shellcheck is
-# installed, the shell scripts. It runs all of them before it fails.
+# lint.sh checks formatting, go vet, golangci-lint and, in CI or where there is a
+# checker for them, the shell scripts. It runs all of them before it fails.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 failed=()
@@ -17,10 +17,10 @@ echo '== golangci-lint'
 
 echo '== shellcheck'
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard '*.sh' 'deploy/plugins/*' .ci/run)
-if command -v shellcheck >/dev/null; then
-	shellcheck -x -S warning "${scripts[@]}" || failed+=(shellcheck)
-else
+if [[ ${CI:-} != true ]] && ! command -v shellcheck >/dev/null; then
 	echo 'not installed: skipped'
+else
+	deploy/setup/shellcheck.sh && shellcheck -x -S warning "${scripts[@]}" || failed+=(shellcheck)
 fi
 
 if ((${#failed[@]})); then
