@@ -93,7 +93,12 @@ var tracer = otel.Tracer("github.com/baktainer/baktainer/agent/backup")
 // caller's to ask for with the Result.
 func Run(ctx context.Context, w Work, objects Objects, report Reporter, log *slog.Logger) (Result, error) {
 	report.Phase("connecting")
-	session, err := w.Engine.Open(ctx, w.Instance, w.Spec)
+	inst, release, err := engine.Equip(ctx, w.Instance, w.Spec)
+	if err != nil {
+		return Result{}, fmt.Errorf("find the tools: %w", err)
+	}
+	defer release()
+	session, err := w.Engine.Open(ctx, inst, w.Spec)
 	if err != nil {
 		return Result{}, fmt.Errorf("open %s: %w", w.Engine.Name(), err)
 	}

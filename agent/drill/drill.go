@@ -29,7 +29,6 @@ import (
 
 // Reasons for which a drill fails, beside those of engines.
 const (
-	ReasonNoImage   problem.Reason = "no-image"         // the image is not on this host
 	ReasonNotReady  problem.Reason = "drill-not-ready"  // the server did not start
 	ReasonMismatch  problem.Reason = "drill-mismatch"   // not everything was there after the restore
 	ReasonAssertion problem.Reason = "assertion-failed" // an answer was not the one expected
@@ -116,7 +115,8 @@ type drill struct {
 	clock   clock.Clock
 	log     *slog.Logger
 	room    *provider.Room
-	spec    source.Spec // for the throwaway container
+	inst    engine.Instance // the room, with the tools that the source has
+	spec    source.Spec     // for the throwaway container
 	result  Result
 }
 
@@ -156,6 +156,11 @@ func (d *drill) run(ctx context.Context, rooms provider.Sandboxes) error {
 // proceed does what is done in the container.
 func (d *drill) proceed(ctx context.Context, streams []repo.StreamInfo, dumps int64) error {
 	began := d.clock.Now()
+	release, err := d.equip(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	d.report.Phase("waiting for its server")
 	if err := d.ready(ctx); err != nil {
 		return err
@@ -168,7 +173,7 @@ func (d *drill) proceed(ctx context.Context, streams []repo.StreamInfo, dumps in
 	}
 	d.result.Restored = d.clock.Now().Sub(began)
 	d.result.say("Restored %d bytes in %s.", dumps, seconds(d.result.Restored))
-	session, err := d.Engine.Open(ctx, d.room, d.spec)
+	session, err := d.Engine.Open(ctx, d.inst, d.spec)
 	if err != nil {
 		d.result.Verdict = verdict(err)
 		return fmt.Errorf("look at what was restored: %w", err)
@@ -184,7 +189,7 @@ func (d *drill) makeRoom(ctx context.Context, rooms provider.Sandboxes) error {
 	memory := cmp.Or(d.Spec.Drill.Memory, source.DefaultDrillMemory)
 	room, err := rooms.Sandbox(ctx, provider.Sandbox{Run: d.Run, Images: d.Images, Blank: blank, Memory: memory})
 	if errors.Is(err, provider.ErrNoImage) {
-		return problem.New(problem.NotFound, "there is no image to make the throwaway container from").WithReason(ReasonNoImage).
+		return problem.New(problem.NotFound, "there is no image to make the throwaway container from").WithReason(engine.ReasonNoImage).
 			WithDetails("looked for: " + strings.Join(d.Images, ", ")).
 			WithHint("Pull the image on this host, or name another one with the label baktainer.drill.image.")
 	}
@@ -205,6 +210,20 @@ func (d *drill) makeRoom(ctx context.Context, rooms provider.Sandboxes) error {
 		d.result.say("The source is not on this host, or its labels are wrong: its assertions are not known, and not asked.")
 	}
 	return nil
+}
+
+// equip finds the tools to work in the container with.
+func (d *drill) equip(ctx context.Context) (release func(), err error) {
+	if d.inst, release, err = engine.Equip(ctx, d.room, d.spec); err != nil {
+		if failed := d.room.Failed(ctx); failed != nil && ctx.Err() == nil {
+			return nil, d.notReady(ctx, "the throwaway container does not run", failed)
+		}
+		return nil, fmt.Errorf("find the tools: %w", err)
+	}
+	if d.inst != engine.Instance(d.room) {
+		d.result.say("The tools are those of the image %s.", d.spec.Tools.Image)
+	}
+	return release, nil
 }
 
 // clear removes the container, whoever has given up meanwhile.
@@ -243,7 +262,7 @@ func (d *drill) ready(ctx context.Context) error {
 
 // answer says whether a backup could be made of what is in the container.
 func (d *drill) answer(ctx context.Context) error {
-	session, err := d.Engine.Open(ctx, d.room, d.spec)
+	session, err := d.Engine.Open(ctx, d.inst, d.spec)
 	if err != nil {
 		return err
 	}
@@ -268,7 +287,7 @@ func (d *drill) restore(ctx context.Context) error {
 	for again := false; ; again = true {
 		_, err := restore.Run(ctx, restore.Work{
 			Snapshot: d.Snapshot, Key: d.Key, Options: engine.RestoreOptions{Overwrite: true}, Scratch: true,
-			Engine: d.Engine, Instance: d.room, Spec: d.spec,
+			Engine: d.Engine, Instance: d.inst, Spec: d.spec,
 		}, d.objects, d.report, d.log)
 		if err == nil {
 			return nil

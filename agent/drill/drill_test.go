@@ -45,10 +45,13 @@ type database struct {
 	answer     string
 	failed     error // why the container does not run
 	rooms      []string
+	noTools    error // why there is no side-car
 
 	data    map[string][]byte
 	asked   provider.Sandbox
 	removed int
+	tools   []string // images of side-cars
+	closed  int
 }
 
 func (d *database) Name() string { return "fake" }
@@ -107,6 +110,14 @@ func (d *database) Ask(_ context.Context, database, query string) (string, error
 }
 
 func (d *database) Facts() engine.Facts { return engine.Facts{Mounts: []string{"/data"}} }
+
+// Sidecar is the database itself: nothing that it does is a matter of tools.
+func (d *database) Sidecar(_ context.Context, image string, _ int64) (engine.Sidecar, error) {
+	d.tools = append(d.tools, image)
+	return d, d.noTools
+}
+
+func (d *database) Close() { d.closed++ }
 
 // Helper tells of rooms, a line at each look, the last of them for ever.
 func (d *database) Helper(_ context.Context, cmd engine.Command) (engine.Process, error) {
@@ -241,7 +252,7 @@ func TestRun(t *testing.T) {
 		"slow to start":                {db: database{openErr: []error{boom, boom}}, verdict: true},
 		"the server restarts under it": {db: database{restoreErr: []error{boom}}, verdict: true},
 		"assertion holds":              {db: database{answer: "7  rows"}, drill: assertion("q", "7 rows"), verdict: true},
-		"no image":                     {db: database{image: "other"}, reason: drill.ReasonNoImage, words: "no image"},
+		"no image":                     {db: database{image: "other"}, reason: engine.ReasonNoImage, words: "no image"},
 		"does not start":               {db: database{openErr: []error{boom}, failed: boom}, reason: drill.ReasonNotReady, words: "does not run"},
 		"no room":                      {db: database{rooms: []string{`{"free":2000000000,"total":100000000000}`}}, reason: drill.ReasonNoRoom, words: "there is too little room on the disk"},
 		"the room ends":                {db: database{rooms: []string{`{"free":90000000000,"total":100000000000}`, `{"free":4000000000,"total":100000000000}`}, openErr: slices.Repeat([]error{boom}, 10000)}, reason: drill.ReasonNoRoom, words: "only 3.7 GiB were left"},
@@ -281,7 +292,7 @@ func TestRun(t *testing.T) {
 			if r.Verdict != tc.verdict || (err == nil) != (tc.words == "") || !strings.Contains(text, tc.words) || tc.reason != "" && problem.ReasonOf(err) != tc.reason {
 				t.Fatalf("verdict %v, reason %q, %s", r.Verdict, problem.ReasonOf(err), text)
 			}
-			if made := tc.reason != drill.ReasonNoImage; made != (db.removed == 1) {
+			if made := tc.reason != engine.ReasonNoImage; made != (db.removed == 1) {
 				t.Errorf("the container was removed %d times", db.removed)
 			}
 			if db.asked.Memory != source.DefaultDrillMemory || db.asked.Run != "r1" || db.asked.Blank.Env["PASSWORD"] == "" {
@@ -369,5 +380,38 @@ func TestImages(t *testing.T) {
 		if got := strings.Join(list, " "); got != tc.want || other != tc.other {
 			t.Errorf("%s: %s, %d", name, got, other)
 		}
+	}
+}
+
+// TestToolsOfAnotherImage looks at the side-car of a drill: there is one, beside the
+// throwaway container, and it is gone in the end.
+func TestToolsOfAnotherImage(t *testing.T) {
+	for name, tc := range map[string]struct {
+		db     database
+		reason problem.Reason
+		closed int
+	}{
+		"passes":                  {closed: 1},
+		"fails":                   {db: database{loses: "orders\n"}, reason: drill.ReasonMismatch, closed: 1},
+		"no tools":                {db: database{noTools: problem.New(problem.NotFound, "no image").WithReason(engine.ReasonNoImage)}, reason: engine.ReasonNoImage},
+		"no container to join it": {db: database{noTools: errors.New("what?"), failed: errors.New("ended")}, reason: drill.ReasonNotReady},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st, ref := snapshot(t)
+			db := tc.db
+			db.image = "img"
+			r, err := drill.Run(t.Context(), drill.Work{
+				Run: "r1", Snapshot: ref, Key: key, Engine: &db, Spec: source.Spec{Tools: source.Tools{Image: "tools:1"}}, Images: []string{"img"},
+			}, &db, st, &phases{}, clock.System{}, slog.New(slog.DiscardHandler))
+			if problem.ReasonOf(err) != tc.reason || r.Verdict != (tc.closed > 0) {
+				t.Fatalf("verdict %v, %v", r.Verdict, err)
+			}
+			if !slices.Equal(db.tools, []string{"tools:1"}) || db.closed != tc.closed || db.removed != 1 {
+				t.Errorf("side-cars of %q, %d closed; the container was removed %d times", db.tools, db.closed, db.removed)
+			}
+			if said := slices.Contains(r.Report, "The tools are those of the image tools:1."); said != (tc.closed > 0) {
+				t.Errorf("the report: %q", r.Report)
+			}
+		})
 	}
 }

@@ -67,7 +67,12 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 		return nil, err
 	}
 	report.Phase("looking at the target")
-	session, err := w.Engine.Open(ctx, w.Instance, w.Spec)
+	inst, release, err := engine.Equip(ctx, w.Instance, w.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("find the tools: %w", err)
+	}
+	defer release()
+	session, err := w.Engine.Open(ctx, inst, w.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", w.Engine.Name(), err)
 	}

@@ -73,6 +73,7 @@ func send(t *testing.T, front *httptest.Server, method, path, body string) (int,
 func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 	const helperOK = `{"Image":"baktainer-helper:x","Labels":{"baktainer.helper":"1"},"HostConfig":{"NetworkMode":"none","VolumesFrom":["shop"]}}`
 	const drillOK = `{"Image":"sha256:1234","Labels":{"baktainer.helper":"drill a1 r1"},"Volumes":{"/data":{}},"HostConfig":{"NetworkMode":"none","LogConfig":{"Type":"json-file"},"Memory":1}}`
+	const toolsOK = `{"Image":"sha256:1234","Labels":{"baktainer.helper":"tools"},"Entrypoint":["cat"],"HostConfig":{"NetworkMode":"container:shop","AutoRemove":true,"Tmpfs":{"/tmp":"size=64m"},"LogConfig":{"Type":"none"}}}`
 	for _, tc := range []struct {
 		method, path, body string
 		allowed            bool
@@ -124,6 +125,21 @@ func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"Memory"`, `"Privileged":true,"Memory"`, 1), false},
 		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, "json-file", "syslog", 1), false},
 		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"baktainer.helper"`, `"baktainer.backup":"true","baktainer.helper"`, 1), false},
+		{"POST", "/v1.41/containers/create", toolsOK, true},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, "container:shop", "container:ours", 1), true}, // that of a drill
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, "container:shop", "container:web", 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, "container:shop", "host", 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, "container:shop", "bridge", 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"NetworkMode":"container:shop",`, "", 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"AutoRemove"`, `"VolumesFrom":["shop"],"AutoRemove"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"AutoRemove"`, `"PidMode":"container:shop","AutoRemove"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"AutoRemove"`, `"CapAdd":["KILL"],"AutoRemove"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"AutoRemove"`, `"Binds":["/:/host"],"AutoRemove"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"Entrypoint"`, `"Volumes":{"/data":{}},"Entrypoint"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"tools"`, `"tools and more"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"none"`, `"json-file"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"none"`, `"container:shop"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"none"`, `"container:shop"`, 1), false},
 		{"GET", "/v1.41/containers/ours/logs?stdout=1", "", true},
 		{"GET", "/v1.41/containers/shop/logs?stdout=1", "", false},
 		{"POST", "/v1.41/build", "", false},

@@ -105,7 +105,7 @@ func importsHelper(q url.Values) bool {
 // that an option that Docker learns tomorrow is refused until it is looked at.
 var harmless = map[string]func(any) bool{
 	"VolumesFrom":    anything, // checked by the caller: labelled containers only
-	"PidMode":        func(v any) bool { s, _ := v.(string); return s == "" || strings.HasPrefix(s, "container:") },
+	"PidMode":        func(v any) bool { s, _ := v.(string); return s == "" || strings.HasPrefix(s, ofContainer) },
 	"NetworkMode":    func(v any) bool { s, _ := v.(string); return s == "none" },
 	"CapAdd":         onlyOf("DAC_OVERRIDE", "CHOWN", "FOWNER", "KILL", "SYS_PTRACE", "DAC_READ_SEARCH"),
 	"CapDrop":        anything,
@@ -132,21 +132,33 @@ var harmless = map[string]func(any) bool{
 }
 
 // ofDrills are the fields in which a container for a drill differs from other
-// helpers.
-var ofDrills = map[string]func(any) bool{
-	"VolumesFrom": isEmpty,
-	"PidMode":     isEmpty,
-	"CapAdd":      isEmpty,
-	"LogConfig": func(v any) bool {
-		m, _ := v.(map[string]any)
-		t, _ := m["Type"].(string)
-		return t == "" || t == "none" || t == "json-file"
-	},
-}
+// helpers, and ofTools those in which a side-car does.
+var (
+	ofDrills = map[string]func(any) bool{
+		"VolumesFrom": isEmpty,
+		"PidMode":     isEmpty,
+		"CapAdd":      isEmpty,
+		"LogConfig": func(v any) bool {
+			m, _ := v.(map[string]any)
+			t, _ := m["Type"].(string)
+			return t == "" || t == "none" || t == "json-file"
+		},
+	}
+	ofTools = map[string]func(any) bool{
+		"VolumesFrom": isEmpty,
+		"PidMode":     isEmpty,
+		"CapAdd":      isEmpty,
+		"NetworkMode": func(v any) bool { s, _ := v.(string); return strings.HasPrefix(s, ofContainer) },
+	}
+)
+
+// ofContainer begins the name of a namespace that is another container's.
+const ofContainer = "container:"
 
 // helperBody checks the body of a container's creation. It returns the ids or
-// names of the containers whose volumes or processes the helper will see. One for
-// a drill may be of any image that is there, and sees nobody's.
+// names of the containers whose volumes, processes or network the helper will see.
+// One for a drill may be of any image that is there, and sees nobody's; so may be
+// a side-car, which sees a network alone.
 func helperBody(body []byte) (sees []string, err error) {
 	var c struct {
 		Image      string
@@ -163,8 +175,9 @@ func helperBody(body []byte) (sees []string, err error) {
 	if label.Concerns(without(c.Labels, label.KeyHelper)) {
 		return nil, fmt.Errorf("a helper may carry no other label of ours")
 	}
-	drill := strings.HasPrefix(c.Labels[label.KeyHelper], label.DrillMark)
-	if name, _, _ := strings.Cut(c.Image, ":"); name != label.HelperImage && !drill {
+	mark := c.Labels[label.KeyHelper]
+	drill, tools := strings.HasPrefix(mark, label.DrillMark), mark == label.ToolsMark
+	if name, _, _ := strings.Cut(c.Image, ":"); name != label.HelperImage && !drill && !tools {
 		return nil, fmt.Errorf("a helper may only be made from the image %s", label.HelperImage)
 	}
 	if len(c.Volumes) > 0 && !drill {
@@ -175,6 +188,9 @@ func helperBody(body []byte) (sees []string, err error) {
 		if own, ok := ofDrills[name]; ok && drill {
 			allowed = own
 		}
+		if own, ok := ofTools[name]; ok && tools {
+			allowed = own
+		}
 		if allowed == nil {
 			allowed = isEmpty
 		}
@@ -183,7 +199,7 @@ func helperBody(body []byte) (sees []string, err error) {
 		}
 	}
 	if _, ok := c.HostConfig["NetworkMode"]; !ok {
-		return nil, fmt.Errorf("HostConfig.NetworkMode must be none")
+		return nil, fmt.Errorf("HostConfig.NetworkMode must be given")
 	}
 	from, _ := c.HostConfig["VolumesFrom"].([]any)
 	for _, v := range from {
@@ -191,8 +207,10 @@ func helperBody(body []byte) (sees []string, err error) {
 		name, _, _ := strings.Cut(s, ":")
 		sees = append(sees, name)
 	}
-	if pid, _ := c.HostConfig["PidMode"].(string); pid != "" {
-		sees = append(sees, strings.TrimPrefix(pid, "container:"))
+	for _, namespace := range []string{"PidMode", "NetworkMode"} {
+		if s, _ := c.HostConfig[namespace].(string); strings.HasPrefix(s, ofContainer) {
+			sees = append(sees, strings.TrimPrefix(s, ofContainer))
+		}
 	}
 	return sees, nil
 }

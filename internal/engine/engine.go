@@ -171,6 +171,10 @@ type Instance interface {
 	// hidden subcommand) in a throw-away container that sees the instance's volumes
 	// at the same paths, as root, without network. For databases whose image lacks a tool.
 	Helper(context.Context, Command) (Process, error)
+	// Sidecar starts a throw-away container of an image that is on the host, with the
+	// instance's network and so many bytes of memory. One that is not there is
+	// ReasonNoImage. It ends by itself when this process does.
+	Sidecar(ctx context.Context, image string, memory int64) (Sidecar, error)
 	// ReadFile reads a file inside the instance; more than limit bytes, or anything
 	// other than a regular file (links are followed), is an error. A missing file
 	// is fs.ErrNotExist.

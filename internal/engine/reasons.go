@@ -5,6 +5,7 @@ import "github.com/baktainer/baktainer/internal/problem"
 // Reasons for which a run fails. They are stable: scripts and metrics use them.
 const (
 	ReasonToolMissing    problem.Reason = "tool-missing"     // the image has no dump or restore tool
+	ReasonNoImage        problem.Reason = "no-image"         // an image that is asked for is not on this host
 	ReasonWrongPassword  problem.Reason = "wrong-password"   // the server refused the credentials
 	ReasonNoDatabase     problem.Reason = "no-database"      // the database does not exist
 	ReasonNoConnection   problem.Reason = "no-connection"    // the server does not answer inside its container

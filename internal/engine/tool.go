@@ -60,10 +60,10 @@ func FirstTool(ctx context.Context, inst Instance, names ...string) (tool, versi
 		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 		return name, strings.TrimSpace(line), nil
 	}
+	none := "none of " + strings.Join(names, ", ")
 	if len(names) == 1 {
-		return "", "", problem.New(problem.Failed, "the container has no %s", names[0]).
-			WithReason(ReasonToolMissing).WithHint("Use an image of the database that comes with its own tools.")
+		none = "no " + names[0]
 	}
-	return "", "", problem.New(problem.Failed, "the container has none of %s", strings.Join(names, ", ")).
-		WithReason(ReasonToolMissing).WithHint("Use an image of the database that comes with its own tools.")
+	return "", "", problem.New(problem.Failed, "%s %s", toolsOf(inst), none).WithReason(ReasonToolMissing).
+		WithHint("Use an image of the database that comes with its own tools, or name one that has them in baktainer.tools.image.")
 }

@@ -110,6 +110,10 @@ const (
 // its maker's id and the run follow.
 const DrillMark = "drill "
 
+// ToolsMark is the value of KeyHelper on a side-car, which has the tools of an image
+// of the user's.
+const ToolsMark = "tools"
+
 // HelperImage is the repository name of the image that such containers are made
 // from: an agent's own program.
 const HelperImage = "baktainer-helper"
@@ -299,6 +303,16 @@ var schema = []Label{
 		Doc: "A query to ask the restored database, and after ` => ` the answer that it must give; without one it has to be true. " +
 			"`DATABASE: ` may come before the query. NAME tells several apart.",
 		set: func(*source.Spec, value) {}, // see assertions
+	},
+	{
+		Key: Prefix + "tools.image", Kind: Image, Default: "the container's own", Example: "postgres:16",
+		Doc: "Takes the programs that dump and restore from this image instead: they are run in a [side-car](engines.md#tools-of-another-image) beside the container. It has to be on the host: nothing is pulled.",
+		set: func(s *source.Spec, v value) { s.Tools.Image = v.text },
+	},
+	{
+		Key: Prefix + "tools.memory", Kind: Size, Default: "1GiB", Example: "4GiB",
+		Doc: "How much memory they may use there.",
+		set: func(s *source.Spec, v value) { s.Tools.Memory = v.size },
 	},
 	{
 		Key: Prefix + "hook.before", Kind: Command, Example: "redis-cli wait 1 1000",

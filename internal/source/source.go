@@ -127,7 +127,19 @@ type Spec struct {
 	Hooks     Hooks
 	Companion Companion
 	Drill     Drill
+	Tools     Tools
 }
+
+// Tools says where the programs that dump and restore are taken from.
+type Tools struct {
+	// Image has them; empty: they are the container's own.
+	Image string
+	// Memory is how much they may use there, in bytes; 0: DefaultToolsMemory.
+	Memory int64
+}
+
+// DefaultToolsMemory bounds what tools of another image may use, in bytes.
+const DefaultToolsMemory = 1 << 30
 
 // Drill says how the source's snapshots are restored to see that it works.
 type Drill struct {

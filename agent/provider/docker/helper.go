@@ -13,10 +13,13 @@ import (
 	"github.com/baktainer/baktainer/internal/label"
 )
 
-// Limits on helper containers.
+// Limits on helper containers, and on side-cars: the tools of a database may have
+// many threads.
 const (
 	helperMemory = 512 << 20
 	helperPids   = 64
+	sidecarPids  = 1024
+	scratchSize  = "64m" // in memory
 )
 
 // Helper implements engine.Instance.
@@ -48,29 +51,49 @@ type helperFor struct {
 	argv, env []string
 	volumesOf string // the container whose volumes it sees
 	pidOf     string // the container whose processes it sees
+	networkOf string // the container whose network it is in; empty: it has none
 	stdin     bool
+	// image has the program instead of our own image: it is a side-car then, which
+	// may use so much memory, and has the scratch folders to write to.
+	image   string
+	memory  int64
+	scratch []string
 }
 
-// helper is a throw-away container that runs our own program.
+// helper is a throw-away container that runs our own program, or is a side-car.
 type helper struct {
 	p  *Provider
 	id string
 }
 
-// createHelper makes the container, not yet running: with no network, nothing
-// to write to but the volumes, and no more rights than its purpose needs.
+// createHelper makes the container, not yet running: with nothing to write to but
+// the volumes, and no more network and rights than its purpose needs.
 func (p *Provider) createHelper(ctx context.Context, f helperFor) (*helper, error) {
-	memory, pids := int64(helperMemory), int64(helperPids)
+	pids := int64(helperPids)
 	config := &container.Config{
 		Cmd: f.argv, Env: f.env, User: "0:0", Labels: map[string]string{label.KeyHelper: "1"},
 		AttachStdin: f.stdin, OpenStdin: f.stdin, StdinOnce: f.stdin, AttachStdout: true, AttachStderr: true,
-		NetworkDisabled: true,
+		NetworkDisabled: f.networkOf == "",
 	}
 	host := &container.HostConfig{
 		NetworkMode: "none", ReadonlyRootfs: true, SecurityOpt: []string{"no-new-privileges"}, CapDrop: []string{"ALL"},
 		// The Engine would otherwise write every dump to its log.
 		LogConfig: container.LogConfig{Type: "none"},
-		Resources: container.Resources{Memory: memory, MemorySwap: memory, PidsLimit: &pids},
+		Resources: container.Resources{Memory: helperMemory, MemorySwap: helperMemory, PidsLimit: &pids},
+	}
+	if f.networkOf != "" {
+		host.NetworkMode = container.NetworkMode("container:" + f.networkOf)
+	}
+	if f.image != "" {
+		pids = sidecarPids
+		config.Labels[label.KeyHelper] = label.ToolsMark
+		config.Image, config.User, config.Entrypoint, config.Cmd = f.image, "", f.argv, nil
+		host.Memory, host.MemorySwap = f.memory, f.memory
+		host.AutoRemove = true
+		host.Tmpfs = map[string]string{}
+		for _, folder := range f.scratch {
+			host.Tmpfs[folder] = "size=" + scratchSize
+		}
 	}
 	if f.volumesOf != "" {
 		host.VolumesFrom = []string{f.volumesOf}
@@ -84,8 +107,10 @@ func (p *Provider) createHelper(ctx context.Context, f helperFor) (*helper, erro
 	// The image may be swept away at any moment, so making it is tried twice.
 	var err error
 	for range 2 {
-		if config.Image, err = p.helper.ensure(ctx); err != nil {
-			return nil, err
+		if f.image == "" {
+			if config.Image, err = p.helper.ensure(ctx); err != nil {
+				return nil, err
+			}
 		}
 		var created container.CreateResponse
 		created, err = p.client.ContainerCreate(ctx, config, host, nil, nil, "")
@@ -147,7 +172,7 @@ func (h *helper) wait(ctx context.Context) (status int, err error) {
 // close implements program.
 func (h *helper) close(ctx context.Context) {
 	err := h.p.client.ContainerRemove(ctx, h.id, container.RemoveOptions{Force: true})
-	if err != nil && !errdefs.IsNotFound(err) {
+	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) { // a conflict: it is being removed
 		h.p.log.Warn("a helper container could not be removed, and will be at the next start", "container", h.id, "error", err)
 	}
 }

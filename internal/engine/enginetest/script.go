@@ -31,6 +31,8 @@ type Call struct {
 	Input string
 	// Helper says that it was started by Instance.Helper.
 	Helper bool
+	// Sidecar is the image of the side-car that it was started in.
+	Sidecar string
 }
 
 // Args is argv as one string, for looking for words in it.
@@ -85,6 +87,22 @@ func (s *Script) Exec(ctx context.Context, cmd engine.Command) (engine.Process, 
 func (s *Script) Helper(ctx context.Context, cmd engine.Command) (engine.Process, error) {
 	return s.start(ctx, Call{Command: cmd, Helper: true})
 }
+
+// Sidecar implements engine.Instance: the tools of every image are those on the list.
+func (s *Script) Sidecar(_ context.Context, image string, _ int64) (engine.Sidecar, error) {
+	return sidecar{s, image}, nil
+}
+
+type sidecar struct {
+	of    *Script
+	image string
+}
+
+func (s sidecar) Exec(ctx context.Context, cmd engine.Command) (engine.Process, error) {
+	return s.of.start(ctx, Call{Command: cmd, Sidecar: s.image})
+}
+
+func (sidecar) Close() {}
 
 // ReadFile implements engine.Instance.
 func (s *Script) ReadFile(_ context.Context, path string, limit int64) ([]byte, error) {

@@ -42,15 +42,19 @@ func (etcdEngine) Detect(f engine.Facts) bool {
 	return strings.HasSuffix(last, "-etcd") && !engine.IsToolImage(f.Image)
 }
 
-func (etcdEngine) Check(s source.Spec, _ engine.Facts) []engine.Complaint {
-	if s.Database == "" {
-		return nil
+func (etcdEngine) Check(s source.Spec, f engine.Facts) []engine.Complaint {
+	var list []engine.Complaint
+	if s.Database != "" {
+		list = append(list, engine.Complaint{
+			Label:      "baktainer.db.name",
+			Reason:     "the etcd engine backs up all keys together",
+			Suggestion: "leave the label out",
+		})
 	}
-	return []engine.Complaint{{
-		Label:      "baktainer.db.name",
-		Reason:     "the etcd engine backs up all keys together",
-		Suggestion: "leave the label out",
-	}}
+	if serverSettings(f).certificates() {
+		list = append(list, engine.NoSidecar(s, "etcdctl reads certificates, which only this container has")...)
+	}
+	return list
 }
 
 // variables are those of etcdctl, and the one of the image of Bitnami.

@@ -77,6 +77,12 @@ func (s settings) client(env map[string]string) []string {
 	return list
 }
 
+// certificates says whether etcdctl needs files of the container's.
+func (s settings) certificates() bool {
+	return slices.ContainsFunc(s.client(s.env), func(v string) bool { return strings.HasPrefix(v, "ETCDCTL_CERT=") }) ||
+		s.env["ETCDCTL_CERT"] != "" || s.env["ETCDCTL_CACERT"] != ""
+}
+
 // endpoint is where the server listens; empty: where etcdctl looks by itself.
 func (s settings) endpoint() (endpoint string, secure bool) {
 	for text := range strings.SplitSeq(s.get("listen-client-urls"), ",") {

@@ -63,10 +63,11 @@ func (s *session) query(ctx context.Context, sql string) ([]string, error) {
 	return rows, nil
 }
 
-// connect finds a way in: over the local socket, else over the loopback.
-func (s *session) connect(ctx context.Context) error {
+// connect finds a way in, by the first of hosts: the local socket (empty), or the
+// loopback.
+func (s *session) connect(ctx context.Context, hosts []string) error {
 	var first error
-	for _, s.host = range []string{"", "127.0.0.1"} {
+	for _, s.host = range hosts {
 		rows, err := s.query(ctx, "SELECT VERSION();\nSELECT @@version_comment;\n")
 		if err == nil && len(rows) > 0 {
 			s.version = rows[0]

@@ -127,7 +127,7 @@ func (mysql) Open(ctx context.Context, inst engine.Instance, spec source.Spec) (
 	if spec.AllDatabases {
 		s.database = ""
 	}
-	if err := s.connect(ctx); err != nil {
+	if err := s.connect(ctx, engine.LocalHosts(spec)); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -39,13 +39,14 @@ func (openldap) Detect(f engine.Facts) bool {
 const labelName = "baktainer.db.name"
 
 func (openldap) Check(s source.Spec, _ engine.Facts) []engine.Complaint {
+	list := engine.NoSidecar(s, "slapcat reads its files")
 	if s.Database == "" || strings.Contains(s.Database, "=") || strings.Contains(s.Database, ".") {
-		return nil
+		return list
 	}
-	return []engine.Complaint{{
+	return append(list, engine.Complaint{
 		Label: labelName, Reason: "a database of a directory server is named by its suffix",
 		Suggestion: "write it as dc=example,dc=org, or leave the label out to back up all databases",
-	}}
+	})
 }
 
 // variables are those of osixia and bitnami, of tiredofit, and of others. The name

@@ -90,12 +90,12 @@ const aboutServer = `SELECT json_build_object(
   'Super', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),
   'Databases', (SELECT json_agg(datname ORDER BY datname) FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate))`
 
-// connect finds a way in: over the local socket, which the official images
-// trust, else over the loopback with the password; and a database to ask
+// connect finds a way in, by the first of hosts: the local socket (empty), which the
+// official images trust, or the loopback, with the password; and a database to ask
 // questions in, which is not the one to be backed up since that may be lost.
-func (s *session) connect(ctx context.Context) error {
+func (s *session) connect(ctx context.Context, hosts []string) error {
 	var first error
-	for _, s.host = range []string{"", "127.0.0.1"} {
+	for _, s.host = range hosts {
 		for _, database := range s.meetingPlaces() {
 			err := s.query(ctx, database, aboutServer, &s.server)
 			if err == nil {

@@ -20,6 +20,7 @@ import (
 
 // instance answers by the last words of a command.
 type instance struct {
+	engine.Instance
 	facts   engine.Facts
 	files   map[string]string
 	answers map[string]string

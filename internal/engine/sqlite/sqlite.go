@@ -58,7 +58,7 @@ func (sqliteEngine) Check(s source.Spec, _ engine.Facts) []engine.Complaint {
 	if s.AllDatabases {
 		complain("baktainer.db.all", "the sqlite engine backs up one file for each source", "leave the label out")
 	}
-	return list
+	return append(list, engine.NoSidecar(s, "it is a file on a volume, which needs no tool, or inside of the container, where no other can reach it")...)
 }
 
 // Blank needs no server, only a volume where the file goes.

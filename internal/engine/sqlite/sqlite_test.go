@@ -16,6 +16,7 @@ import (
 
 // instance answers every program with what the test says, and remembers it.
 type instance struct {
+	engine.Instance
 	facts  engine.Facts
 	answer func(cmd engine.Command, stdin []byte) (stdout string, exit engine.Exit, err error)
 	ran    []engine.Command

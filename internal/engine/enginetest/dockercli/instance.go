@@ -90,6 +90,12 @@ func (i *Instance) Helper(ctx context.Context, cmd engine.Command) (engine.Proce
 	return start(ctx, args, []string{i.facts.ImageDigest}, cmd)
 }
 
+// Sidecar implements engine.Instance, and has none: how engines fare with one does
+// not depend on their tools.
+func (i *Instance) Sidecar(_ context.Context, image string, _ int64) (engine.Sidecar, error) {
+	return nil, problem.New(problem.NotFound, "no side-car of %s is made here", image).WithReason(engine.ReasonNoImage)
+}
+
 // ReadFile implements engine.Instance.
 func (i *Instance) ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "docker", "cp", "-L", i.id+":"+path, "-")
