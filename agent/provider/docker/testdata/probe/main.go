@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,6 +21,9 @@ import (
 
 func main() { os.Exit(run(os.Args)) }
 
+// address is where one container serves.
+const address = "127.0.0.1:7000"
+
 // block blocks for ever; to the runtime, an empty select alone is a deadlock.
 func block() {
 	never := make(chan os.Signal, 1)
@@ -28,7 +32,10 @@ func block() {
 }
 
 func run(args []string) int {
-	if filepath.Base(args[0]) == "cat" {
+	switch {
+	case filepath.Base(args[0]) == "cat" && len(args) == 1:
+		args = []string{"probe", "echo"}
+	case filepath.Base(args[0]) == "cat":
 		args = append([]string{"probe", "file"}, args[1:]...)
 	}
 	if len(args) > 1 && args[1] == "helper" {
@@ -89,6 +96,27 @@ func run(args []string) int {
 		if err := os.WriteFile(args[2], []byte("end"), 0o600); err != nil {
 			return 5
 		}
+	case "serve": // a word to everybody who connects
+		server, err := net.Listen("tcp", address)
+		if err != nil {
+			return 4
+		}
+		fmt.Println("ready")
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return 4
+			}
+			fmt.Fprintln(c, "welcome")
+			c.Close()
+		}
+	case "visit":
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		_, _ = io.Copy(os.Stdout, c)
 	case "file":
 		b, err := os.ReadFile(args[2])
 		if err != nil {
