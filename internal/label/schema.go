@@ -306,7 +306,7 @@ var schema = []Label{
 	},
 	{
 		Key: Prefix + "tools.image", Kind: Image, Default: "the container's own", Example: "postgres:16",
-		Doc: "Takes the programs that dump and restore from this image instead: they are run in a [side-car](engines.md#tools-of-another-image) beside the container. It has to be on the host: nothing is pulled.",
+		Doc: "Takes the programs that dump and restore from this image instead: they are run in a [side-car](#tools-of-another-image) of the container. It has to be on the host: nothing is pulled.",
 		set: func(s *source.Spec, v value) { s.Tools.Image = v.text },
 	},
 	{

@@ -12,7 +12,7 @@ var patterns = []engine.Pattern{
 	{
 		Any:    []string{"server version mismatch"},
 		Reason: engine.ReasonToolFailed, Code: problem.Failed,
-		Hint: "pg_dump in the container is older than the server. Use an image whose tools match its server, usually by not mixing packages of two PostgreSQL versions.",
+		Hint: "pg_dump in the container is older than the server. Use an image whose tools match its server, usually by not mixing packages of two PostgreSQL versions, or name one in baktainer.tools.image.",
 	},
 	{
 		Any: []string{
