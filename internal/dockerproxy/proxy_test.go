@@ -139,7 +139,9 @@ func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"tools"`, `"tools and more"`, 1), false},
 		{"POST", "/v1.41/containers/create", strings.Replace(toolsOK, `"none"`, `"json-file"`, 1), false},
 		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"none"`, `"container:shop"`, 1), false},
-		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"none"`, `"container:shop"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"none"`, `"container:shop"`, 1), false}, // the volumes, too
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"NetworkMode":"none","VolumesFrom":["shop"]`, `"NetworkMode":"container:shop"`, 1), true},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"NetworkMode":"none","VolumesFrom":["shop"]`, `"NetworkMode":"container:web"`, 1), false},
 		{"GET", "/v1.41/containers/ours/logs?stdout=1", "", true},
 		{"GET", "/v1.41/containers/shop/logs?stdout=1", "", false},
 		{"POST", "/v1.41/build", "", false},

@@ -106,7 +106,7 @@ func importsHelper(q url.Values) bool {
 var harmless = map[string]func(any) bool{
 	"VolumesFrom":    anything, // checked by the caller: labelled containers only
 	"PidMode":        func(v any) bool { s, _ := v.(string); return s == "" || strings.HasPrefix(s, ofContainer) },
-	"NetworkMode":    func(v any) bool { s, _ := v.(string); return s == "none" },
+	"NetworkMode":    func(v any) bool { s, _ := v.(string); return s == "none" || strings.HasPrefix(s, ofContainer) },
 	"CapAdd":         onlyOf("DAC_OVERRIDE", "CHOWN", "FOWNER", "KILL", "SYS_PTRACE", "DAC_READ_SEARCH"),
 	"CapDrop":        anything,
 	"SecurityOpt":    onlyOf("no-new-privileges", "no-new-privileges:true"),
@@ -138,6 +138,7 @@ var (
 		"VolumesFrom": isEmpty,
 		"PidMode":     isEmpty,
 		"CapAdd":      isEmpty,
+		"NetworkMode": func(v any) bool { s, _ := v.(string); return s == "none" },
 		"LogConfig": func(v any) bool {
 			m, _ := v.(map[string]any)
 			t, _ := m["Type"].(string)
@@ -211,6 +212,10 @@ func helperBody(body []byte) (sees []string, err error) {
 		if s, _ := c.HostConfig[namespace].(string); strings.HasPrefix(s, ofContainer) {
 			sees = append(sees, strings.TrimPrefix(s, ofContainer))
 		}
+	}
+	// A helper sees one thing of another container.
+	if len(sees) > 1 {
+		return nil, fmt.Errorf("a helper sees the volumes, the processes or the network of another container, and not two of these")
 	}
 	return sees, nil
 }

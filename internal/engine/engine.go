@@ -169,7 +169,9 @@ type Instance interface {
 	Exec(context.Context, Command) (Process, error)
 	// Helper starts this program's own binary (argv without the program's name, a
 	// hidden subcommand) in a throw-away container that sees the instance's volumes
-	// at the same paths, as root, without network. For databases whose image lacks a tool.
+	// at the same paths, as root, without network; or, if Command.Network says so, has
+	// the instance's network and no volumes. Env can be read by whoever may inspect
+	// containers: secrets go by Stdin. For databases whose image lacks a tool.
 	Helper(context.Context, Command) (Process, error)
 	// Sidecar starts a throw-away container of an image that is on the host, with the
 	// instance's network and so many bytes of memory. One that is not there is
@@ -206,6 +208,8 @@ type Command struct {
 	// Stdin is fed to the program and then closed. nil means none. When reading it
 	// fails with anything but io.EOF, the program is killed and Wait reports that error.
 	Stdin io.Reader
+	// Network has a helper in the network of the instance, instead of with its volumes.
+	Network bool
 	// Secrets are values that must not appear in what is kept of stderr.
 	Secrets []string
 }

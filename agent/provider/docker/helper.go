@@ -27,7 +27,11 @@ func (i *instance) Helper(ctx context.Context, cmd engine.Command) (engine.Proce
 	if err := checkCommand(cmd); err != nil {
 		return nil, err
 	}
-	h, err := i.p.createHelper(ctx, helperFor{argv: cmd.Argv, env: cmd.Env, volumesOf: i.id, stdin: cmd.Stdin != nil})
+	f := helperFor{argv: cmd.Argv, env: cmd.Env, volumesOf: i.id, stdin: cmd.Stdin != nil}
+	if cmd.Network {
+		f.volumesOf, f.networkOf = "", i.id
+	}
+	h, err := i.p.createHelper(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +45,7 @@ func (i *instance) Helper(ctx context.Context, cmd engine.Command) (engine.Proce
 	if err := i.p.client.ContainerStart(ctx, h.id, container.StartOptions{}); err != nil {
 		conn.Close()
 		h.discard(ctx)
-		return nil, failure(err, "run a helper")
+		return nil, i.cannotJoin(ctx, err, "run a helper")
 	}
 	return newProcess(ctx, h, conn, cmd, i.p.log), nil
 }

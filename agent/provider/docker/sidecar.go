@@ -51,22 +51,21 @@ func (i *instance) Sidecar(ctx context.Context, image string, memory int64) (eng
 	if err := i.p.client.ContainerStart(ctx, h.id, container.StartOptions{}); err != nil {
 		conn.Close()
 		h.discard(ctx)
-		return nil, i.noSidecar(ctx, err, image)
+		if neverStarted.MatchString(err.Error()) {
+			return nil, problem.Wrap(problem.Failed, err, "start the tools of %s", image).WithReason(engine.ReasonToolMissing).
+				WithHint("The image needs a program `%s` besides the tools. Name another one in baktainer.tools.image.", idle)
+		}
+		return nil, i.cannotJoin(ctx, err, "start the tools of "+image)
 	}
 	return &sidecar{
 		container: h, ctx: ctx, image: image, conn: conn, inside: &instance{p: i.p, id: h.id}, env: inherited(i.Facts().Env, env),
 	}, nil
 }
 
-// noSidecar says why a side-car does not start.
-func (i *instance) noSidecar(ctx context.Context, cause error, image string) error {
-	what := "start the tools of " + image
+// cannotJoin says why a helper, which may be in the container's network, does not start.
+func (i *instance) cannotJoin(ctx context.Context, cause error, what string) error {
 	if c, err := i.p.client.ContainerInspect(ctx, i.id); errdefs.IsNotFound(err) || err == nil && !c.State.Running {
 		return notRunning(cause, what)
-	}
-	if neverStarted.MatchString(cause.Error()) {
-		return problem.Wrap(problem.Failed, cause, "%s", what).WithReason(engine.ReasonToolMissing).
-			WithHint("The image needs a program `%s` besides the tools. Name another one in baktainer.tools.image.", idle)
 	}
 	return failure(cause, "%s", what)
 }

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -203,5 +204,21 @@ func TestTheVariablesOfToolsElsewhere(t *testing.T) {
 	got := inherited(map[string]string{"PATH": "a", "HOME": "b", "LD_PRELOAD": "c", "LANG": "d", "PGPORT": "5433", "A": "x=y"}, []string{"PATH=/bin", "LANG=C"})
 	if !slices.Equal(got, []string{"A=x=y", "PGPORT=5433"}) {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestAHelperInTheNetwork(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	id := serving(t, p)
+	for network, want := range map[bool]int{true: 0, false: 1} {
+		proc, err := p.Instance(id).Helper(t.Context(), engine.Command{Argv: []string{"helper", "visit"}, Network: network})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, _ := io.ReadAll(proc)
+		if exit, err := proc.Wait(); err != nil || exit.Status != want || (string(out) == "welcome\n") != network {
+			t.Errorf("network %v: %q, %+v, %v", network, out, exit, err)
+		}
 	}
 }

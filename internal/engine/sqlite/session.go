@@ -65,20 +65,13 @@ func (s *session) Ask(ctx context.Context, database, query string) (string, erro
 
 func (s *session) Explain(e engine.Exit) *problem.Problem {
 	if s.onVolume {
-		return explainHelper(e)
+		return engine.HelperFailure(e)
 	}
 	p := engine.Explain("sqlite3", e, toolPatterns)
 	if p.Reason == engine.ReasonToolMissing {
 		return offVolume(p, s.file)
 	}
 	return p
-}
-
-func explainHelper(e engine.Exit) *problem.Problem {
-	if f, ok := helper.ParseFailure(e.Stderr); ok {
-		return f.Problem()
-	}
-	return engine.ToolFailure("baktainer helper", e)
 }
 
 func (s *session) Inspect(stream engine.Stream) engine.Inspector {
@@ -183,7 +176,7 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 
 func ended(exit engine.Exit, err error) error {
 	if err == nil && exit.Status != 0 {
-		return explainHelper(exit)
+		return engine.HelperFailure(exit)
 	}
 	return err
 }

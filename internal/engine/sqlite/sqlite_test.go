@@ -234,7 +234,7 @@ func TestFailureTravels(t *testing.T) {
 	if helper.Main(t.Context(), []string{helper.DumpCommand, "/nowhere/at all"}, nil, io.Discard, &errs) != 1 {
 		t.Fatal("no failure")
 	}
-	if p := explainHelper(engine.Exit{Status: 1, Stderr: errs.String()}); p.Reason != engine.ReasonNoDatabase || p.Hint == "" {
+	if p := engine.HelperFailure(engine.Exit{Status: 1, Stderr: errs.String()}); p.Reason != engine.ReasonNoDatabase || p.Hint == "" {
 		t.Errorf("%+v", p)
 	}
 }

@@ -83,10 +83,13 @@ func (i *Instance) Helper(ctx context.Context, cmd engine.Command) (engine.Proce
 	if i.HelperBinary == "" {
 		return nil, problem.New(problem.Failed, "no helper binary").WithReason(engine.ReasonToolMissing)
 	}
-	args := []string{
-		"run", "-i", "--rm", "--label=" + Label, "--network=none", "--user=0", "--volumes-from=" + i.id,
-		"--volume=" + i.HelperBinary + ":/baktainer:ro", "--entrypoint=/baktainer",
+	sees := []string{"--network=none", "--volumes-from=" + i.id}
+	if cmd.Network {
+		sees = []string{"--network=container:" + i.id}
 	}
+	args := append([]string{
+		"run", "-i", "--rm", "--label=" + Label, "--user=0", "--volume=" + i.HelperBinary + ":/baktainer:ro", "--entrypoint=/baktainer",
+	}, sees...)
 	return start(ctx, args, []string{i.facts.ImageDigest}, cmd)
 }
 

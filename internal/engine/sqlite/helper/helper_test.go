@@ -75,18 +75,18 @@ func content(t *testing.T, db *sql.DB) string {
 	return b.String()
 }
 
-func run(t *testing.T, stdin []byte, args ...string) (stdout []byte, f *Failure) {
+func run(t *testing.T, stdin []byte, args ...string) (stdout []byte, f *problem.Problem) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	status := Main(t.Context(), args, bytes.NewReader(stdin), &out, &errs)
 	if status == 0 {
 		return out.Bytes(), nil
 	}
-	failure, ok := ParseFailure(errs.String())
-	if !ok {
+	f = engine.HelperFailure(engine.Exit{Status: status, Stderr: errs.String()})
+	if len(f.Details) > 0 {
 		t.Fatalf("status %d without a failure: %q", status, errs.String())
 	}
-	return out.Bytes(), &failure
+	return out.Bytes(), f
 }
 
 func mustRun(t *testing.T, stdin []byte, args ...string) []byte {
