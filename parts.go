@@ -15,6 +15,7 @@ import (
 	"github.com/baktainer/baktainer/internal/engine/postgres"
 	"github.com/baktainer/baktainer/internal/engine/redis"
 	"github.com/baktainer/baktainer/internal/engine/sqlite"
+	"github.com/baktainer/baktainer/internal/engine/victoriametrics"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
@@ -29,6 +30,7 @@ func engines() []engine.Engine {
 		redis.New(),
 		openldap.New(),
 		etcd.New(),
+		victoriametrics.New(),
 		custom.New(),
 	}
 }

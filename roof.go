@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/baktainer/baktainer/agent"
 	"github.com/baktainer/baktainer/agent/drill/space"
@@ -13,6 +14,7 @@ import (
 	"github.com/baktainer/baktainer/agent/provider/docker/mark"
 	"github.com/baktainer/baktainer/internal/cli"
 	"github.com/baktainer/baktainer/internal/engine/sqlite/helper"
+	victoriametrics "github.com/baktainer/baktainer/internal/engine/victoriametrics/helper"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
@@ -49,11 +51,13 @@ func openStore(location string) (store.Store, error) {
 func help(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	args = args[1:] // "helper"
 	if len(args) > 0 {
-		switch args[0] {
-		case mark.Command:
+		switch name := args[0]; {
+		case name == mark.Command:
 			return mark.Main(ctx, args[1:], errw)
-		case space.Command:
+		case name == space.Command:
 			return space.Main(ctx, args[1:], in, out, errw)
+		case strings.HasPrefix(name, victoriametrics.Prefix):
+			return victoriametrics.Main(ctx, args, in, out, errw)
 		}
 	}
 	return helper.Main(ctx, args, in, out, errw)

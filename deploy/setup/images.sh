@@ -17,6 +17,7 @@ prefix=baktainer-sample
 # Not "baktainer.": a container inherits it, and it is no setting of a source.
 label=io.github.baktainer.sample
 all="postgres mariadb mariadb-new mysql redis sqlite sqlite-bare mongo openldap etcd"
+all="$all victoriametrics"
 debian=debian:bookworm-slim
 
 # official NAME: the image to pull for it; nothing if it is always built.
