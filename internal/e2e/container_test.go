@@ -29,6 +29,7 @@ type container struct {
 	args   []string
 	volume string // name of its first one, once asked for
 	user   string // whom exec runs as, empty for the image's own
+	pid    int    // of its program, once asked for
 }
 
 // scope is the test's name without those of its parts.
@@ -173,13 +174,22 @@ func (c *container) processes(names ...string) []process {
 	return processes("cgroup", c.id, names...)
 }
 
-// helpers lists the processes of helper containers that share the container's volume.
+// helpers lists the processes of helper containers that share the container's
+// volume, or its network.
 func (c *container) helpers(t testing.TB) []process {
 	t.Helper()
 	if c.volume == "" {
 		c.volume = strings.TrimSpace(docker(t, "inspect", "-f", "{{(index .Mounts 0).Name}}", c.id))
 	}
-	return processes("mountinfo", c.volume, "baktainer")
+	found := processes("mountinfo", c.volume, "baktainer")
+	if network := c.networkOf(t); network != "" {
+		for _, p := range processes("cmdline", "victoriametrics-", "baktainer") {
+			if name, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", p.pid)); err == nil && name == network {
+				found = append(found, p)
+			}
+		}
+	}
+	return found
 }
 
 // processes lists those of one of the names whose file below /proc/PID has the word.

@@ -87,5 +87,6 @@ func everyDatabase() map[string]database {
 		"postgres": postgres, "mariadb": mariadb, "mariadb-new": mariadbNew, "mysql": mysql,
 		"mongo": mongo, "mongo-auth": mongoAuth, "redis": redis, "openldap": openldap, "etcd": etcd,
 		"sqlite": sqlite, "sqlite-bare": sqliteBare, "custom": custom,
+		"victoriametrics": victoriametrics,
 	}
 }

@@ -49,7 +49,7 @@ func (s spoil) all(t *testing.T) {
 	})
 	t.Run("wire cut", func(t *testing.T) {
 		reasons := []string{"stream-lost"}
-		if s.engine == "sqlite" {
+		if s.dumpers == nil {
 			// The helper ends well, writing into nothing, and what came is too short; or it never began.
 			reasons = append(reasons, "dump-truncated", "dump-empty", "")
 		}

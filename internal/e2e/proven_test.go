@@ -82,8 +82,9 @@ exit $status`,
 			c.do(t, file, nil, "sh", "-c", "cat >/tmp/chinook.sqlite && sqlite3 /tmp/chinook.sqlite .dump | sqlite3 /data/app.db")
 		},
 	},
-	"sqlite-bare": {question: "SELECT count(*), min(id) FROM customers", answer: "20000 1", file: true},
-	"custom":      {question: "wc -l /srv/numbers", answer: "200000 /srv/numbers", file: true},
+	"sqlite-bare":     {question: "SELECT count(*), min(id) FROM customers", answer: "20000 1", file: true},
+	"victoriametrics": {question: `count(last_over_time({__name__="orders"}[50y]))`, answer: "40"},
+	"custom":          {question: "wc -l /srv/numbers", answer: "200000 /srv/numbers", file: true},
 }
 
 func mysqlProof(clients ...string) proof {
