@@ -43,7 +43,7 @@ func restore(ctx context.Context, s *server, in *bufio.Reader, _ io.Writer) erro
 	w := &writer{ctx: ctx, server: s}
 	if s.Retention > 0 {
 		// Meanwhile a few more become too old.
-		w.oldest = time.Now().Add(-s.Retention + time.Hour).UnixMilli()
+		w.oldest = clock.System{}.Now().Add(-s.Retention + time.Hour).UnixMilli()
 	}
 	if err := w.readAll(in); err != nil {
 		return err

@@ -66,7 +66,7 @@ func (s *server) post(ctx context.Context, path, contentType string, body io.Rea
 	}
 	defer resp.Body.Close()
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, wordsLimit)) // as much as there is
-	p := problem.New(problem.Failed, "the server answers %s with %s: %s", path, resp.Status, words(said)).WithReason(engine.ReasonToolFailed)
+	p := problem.New(problem.Failed, "the server answers %s with %s", path, strings.TrimSpace(resp.Status+" "+words(said))).WithReason(engine.ReasonToolFailed)
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
 		p.Code, p.Reason = problem.Denied, engine.ReasonWrongPassword
 		p.Hint = "Set the labels baktainer.db.user and baktainer.db.password_file (or another password label) to what -httpAuth.username and -httpAuth.password are."
@@ -105,7 +105,7 @@ type lines struct {
 
 // export begins to read all that the server has, so many samples a line at most.
 func (s *server) export(ctx context.Context, samples int) (*lines, error) {
-	resp, err := s.form(ctx, "/api/v1/export", url.Values{
+	resp, err := s.form(ctx, "/api/v1/export", url.Values{ //nolint:bodyclose // by lines.close
 		"match[]": everything, "start": {"0"}, "end": {allTime}, "max_rows_per_line": {strconv.Itoa(samples)},
 	})
 	if err != nil {
