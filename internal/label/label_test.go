@@ -12,6 +12,7 @@ import (
 var testSchema = Schema{Engines: map[string]string{
 	"postgres": "postgres", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql",
 	"mongodb": "mongodb", "mongo": "mongodb", "sqlite": "sqlite", "redis": "redis", "etcd": "etcd", "custom": "custom",
+	"victoriametrics": "victoriametrics",
 }}
 
 func labels(pairs ...string) map[string]string {
