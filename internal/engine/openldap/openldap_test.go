@@ -36,6 +36,9 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%q: %v", name, list)
 		}
 	}
+	if list := New().Check(source.Spec{Database: "shop", Tools: source.Tools{Image: "osixia/openldap"}}, engine.Facts{}); len(list) != 2 {
+		t.Errorf("with a side-car: %v", list)
+	}
 }
 
 func TestBlank(t *testing.T) {

@@ -84,6 +84,33 @@ func scripted(env map[string]string, super bool, databases ...string) *enginetes
 		})
 }
 
+// With the tools of another image there is no socket, and what a failed attempt at
+// it says would hide the cause.
+func TestASidecarKnowsTheLoopbackAlone(t *testing.T) {
+	inst := scripted(map[string]string{"POSTGRES_PASSWORD": "x"}, true, "shop").On("psql", func(c enginetest.Call) enginetest.Answer {
+		if !strings.Contains(c.Args(), "host='127.0.0.1'") {
+			return enginetest.Answer{Status: 2, Stderr: "No such file or directory. Is the server running locally"}
+		}
+		return enginetest.Answer{Status: 2, Stderr: `FATAL:  password authentication failed for user "postgres"`}
+	})
+	for image, want := range map[string]problem.Reason{"": engine.ReasonNoConnection, "postgres:16": engine.ReasonWrongPassword} {
+		spec := source.Spec{Tools: source.Tools{Image: image}}
+		tooled, release, err := engine.Equip(t.Context(), inst, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New().Open(t.Context(), tooled, spec); problem.ReasonOf(err) != want {
+			t.Errorf("tools of %q: %v", image, err)
+		}
+		release()
+	}
+	for _, c := range inst.Calls() {
+		if c.Sidecar != "" && c.Argv[0] == "psql" && !strings.Contains(c.Args(), "host='127.0.0.1'") {
+			t.Errorf("in the side-car: %s", c.Args())
+		}
+	}
+}
+
 func streamNames(t *testing.T, inst engine.Instance, spec source.Spec) ([]string, error) {
 	t.Helper()
 	session, err := New().Open(t.Context(), inst, spec)

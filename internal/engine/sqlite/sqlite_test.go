@@ -68,6 +68,7 @@ func TestCheck(t *testing.T) {
 		{source.Spec{Database: "/data/a\x00b"}, "baktainer.db.name"},
 		{source.Spec{Database: "-readonly"}, "baktainer.db.name"},
 		{source.Spec{AllDatabases: true}, "baktainer.db.name baktainer.db.all"},
+		{source.Spec{Database: "/data/app.db", Tools: source.Tools{Image: "keinos/sqlite3"}}, "baktainer.tools.image"},
 	}
 	for _, tt := range tests {
 		var labels []string

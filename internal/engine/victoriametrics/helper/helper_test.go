@@ -29,6 +29,8 @@ type fake struct {
 	*httptest.Server
 	export func(http.ResponseWriter) // what /api/v1/export answers
 
+	closed bool // /metrics
+
 	mu      sync.Mutex
 	asked   []string // paths with their forms
 	written []string // samples, as labels value@time
@@ -54,6 +56,10 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	f.asked = append(f.asked, r.URL.Path+"?"+r.PostForm.Encode())
 	switch r.URL.Path {
 	case "/metrics":
+		if f.closed {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
 		fmt.Fprint(w, "up 1\nvm_app_version{version=\"x\", short_version=\"v1.93.1\"} 1\n")
 	case "/api/v1/export":
 		f.export(w)
@@ -243,6 +249,10 @@ func TestLookClearAndQuery(t *testing.T) {
 	out, p := f.run(t, LookCommand, "")
 	if want := `{"version":"1.93.1","metrics":["up","{}"],"more":false}` + "\n"; p != nil || out != want {
 		t.Errorf("%q, %v", out, p)
+	}
+	f.closed = true
+	if out, p := f.run(t, LookCommand, ""); p != nil || !strings.HasPrefix(out, `{"version":"",`) {
+		t.Errorf("without the metrics of the server: %q, %v", out, p)
 	}
 	f.export = func(w http.ResponseWriter) {
 		for i := range 10_000 {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/engine/victoriametrics/line"
@@ -29,6 +30,8 @@ const (
 	allTime    = "4102444800"
 	wordsLimit = 300     // of what a server says when it refuses something
 	smallLimit = 8 << 20 // of an answer that is no export
+	// answerPatience is for the first answer of all.
+	answerPatience = 30 * time.Second
 )
 
 // server is a VictoriaMetrics, reached over HTTP.
@@ -78,11 +81,17 @@ func (s *server) form(ctx context.Context, path string, form url.Values) (*http.
 	return s.post(ctx, path, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()))
 }
 
-// version is what the server says of its own, which may be nothing.
+// version is what the server says of its own, which may be nothing, also since its
+// metrics may have a password of their own. It fails when the server does not answer.
 func (s *server) version(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
 	resp, err := s.form(ctx, "/metrics", nil)
-	if err != nil {
+	switch {
+	case problem.ReasonOf(err) == engine.ReasonNoConnection:
 		return "", err
+	case err != nil:
+		return "", nil //nolint:nilerr // it is for people only
 	}
 	defer resp.Body.Close()
 	text := bufio.NewScanner(io.LimitReader(resp.Body, smallLimit))
