@@ -50,6 +50,8 @@ func TestTheSocketProxyIsEnough(t *testing.T) {
 			{"run", "--rm", "--label", "baktainer.helper=drill x", "baktainer-sample/base", "true"}, // with a network
 			{"run", "--rm", "--network", "none", "-v", "/:/host", "--label", "baktainer.helper=drill x", "baktainer-sample/base", "true"},
 			{"run", "--rm", "--network", "none", "--volumes-from", stranger.name, "--label", "baktainer.helper=drill x", "baktainer-sample/base", "true"},
+			{"run", "--rm", "--network", "container:" + stranger.name, "--label", "baktainer.helper=tools", "baktainer-sample/base", "true"},
+			{"run", "--rm", "--network", "host", "--label", "baktainer.helper=tools", "baktainer-sample/base", "true"},
 		} {
 			r := command(t, nil, append(plainEnvironment(), "DOCKER_HOST=unix://"+socket), append([]string{"docker"}, argv...)...)
 			if r.status == 0 || !strings.Contains(r.text(), "refused by the Baktainer socket proxy") {
