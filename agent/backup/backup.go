@@ -109,6 +109,11 @@ func Run(ctx context.Context, w Work, objects Objects, report Reporter, log *slo
 	if len(streams) == 0 {
 		return Result{}, problem.New(problem.Failed, "there is nothing to dump").WithReason(engine.ReasonEmpty)
 	}
+	if w, ok := session.(engine.Warner); ok {
+		for _, what := range w.Warnings() {
+			log.Warn("look at the labels", "what", what)
+		}
+	}
 	log.Info("dumping", "server", session.Server(), "streams", len(streams))
 
 	o := repo.WriterOptions{
@@ -155,20 +160,24 @@ func Run(ctx context.Context, w Work, objects Objects, report Reporter, log *slo
 // mostStrange is how many strange things are told one by one.
 const mostStrange = 10
 
-// strange compares what was dumped with the snapshot before.
+// strange compares what was dumped with the snapshot before. What is left out now
+// is no accident: somebody has written a label, and the snapshot says so.
 func strange(before []repo.StreamInfo, now map[string]engine.Contents) (list []string) {
 	var was, is []contents.Object
+	leftOut := chosenAway(now)
 	for _, s := range before {
 		seen, there := now[s.Name]
 		if !there {
-			list = append(list, "all of "+s.Name+" is gone")
+			if !leftOut(s.Name, "", s.Database) {
+				list = append(list, "all of "+s.Name+" is gone")
+			}
 			continue
 		}
 		was, is = append(was, s.Contents.In(s.Name)...), append(is, seen.In(s.Name)...)
 	}
 	changes, _ := contents.Compare(was, is, engine.MaxObjects)
 	for _, c := range contents.Strange(changes) {
-		if c.Object != engine.KindExpiring {
+		if c.Object != engine.KindExpiring && !leftOut(c.Stream, c.Name, "") {
 			list = append(list, c.Stream+": "+c.String())
 		}
 	}
@@ -176,6 +185,25 @@ func strange(before []repo.StreamInfo, now map[string]engine.Contents) (list []s
 		list = append(list[:mostStrange], fmt.Sprintf("and %d more", n))
 	}
 	return list
+}
+
+// chosenAway tells what the labels left out: an object of a stream, or a database.
+func chosenAway(now map[string]engine.Contents) func(stream, name, database string) bool {
+	type key struct{ stream, name, database string }
+	all := map[key]bool{}
+	for stream, c := range now {
+		for _, o := range c.Objects {
+			switch {
+			case o.Kind == engine.KindDatabaseLeftOut:
+				all[key{database: o.Name}] = true
+			case engine.IsLeftOut(o.Kind):
+				all[key{stream: stream, name: o.Name}] = true
+			}
+		}
+	}
+	return func(stream, name, database string) bool {
+		return database != "" && all[key{database: database}] || all[key{stream: stream, name: name}]
+	}
 }
 
 // loadBase reads what is known of the source already. A base that cannot be

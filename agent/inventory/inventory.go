@@ -150,7 +150,7 @@ func resolve(c provider.Container, schema label.Schema, engines []engine.Engine)
 	s.engine(engines)
 	if s.Engine != nil {
 		s.Spec.Engine = s.Engine.Name()
-		for _, complaint := range s.Engine.Check(s.Spec, c.Facts) {
+		for _, complaint := range engine.Check(s.Engine, s.Spec, c.Facts) {
 			s.complain(complaint)
 		}
 	}

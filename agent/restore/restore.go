@@ -91,6 +91,10 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 		}
 		w.Options.As = w.As
 	}
+	var without []string
+	if len(part.Objects) == 0 {
+		w.Options.LeftOut, without = leftOut(streams)
+	}
 	var dumps []dump
 	var metas []engine.Stream
 	var total int64
@@ -113,7 +117,7 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 	if err != nil {
 		return nil, fmt.Errorf("prepare the target: %w", err)
 	}
-	lines := describe(plan)
+	lines := append(describe(plan), without...)
 	if w.Options.DryRun {
 		return lines, nil
 	}
@@ -140,6 +144,27 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 		lines = append(lines, fmt.Sprintf("Of the store %d bytes were read for it, of a dump of %d bytes.", read.n.Load(), streams[0].Size))
 	}
 	return lines, nil
+}
+
+// leftOut tells what the backups in streams are without: by stream, and in sentences.
+func leftOut(streams []repo.StreamInfo) (by map[string][]string, sentences []string) {
+	const most = 20
+	for _, s := range streams {
+		all := engine.LeftOut(s.Contents.Objects)
+		if len(all) > 0 && by == nil {
+			by = map[string][]string{}
+		}
+		if len(all) > 0 {
+			by[s.Name] = all
+		}
+		for i, what := range all[:min(len(all), most+1)] {
+			if i == most {
+				what = fmt.Sprintf("%d more", len(all)-most)
+			}
+			sentences = append(sentences, fmt.Sprintf("Not in this backup, since its labels left it out: %s (%s)", what, s.Name))
+		}
+	}
+	return by, sentences
 }
 
 // mayRename says why what is restored cannot have another name, if so.

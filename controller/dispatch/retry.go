@@ -31,7 +31,7 @@ var lasting = struct {
 }{
 	codes: []problem.Code{problem.InvalidInput, problem.NotFound, problem.Conflict, problem.Denied, problem.Corrupt, problem.Cancelled},
 	reasons: []problem.Reason{
-		engine.ReasonToolMissing, engine.ReasonWrongPassword, engine.ReasonNoDatabase, engine.ReasonNoCredentials, engine.ReasonUnsupported, run.ReasonTimeLimit,
+		engine.ReasonToolMissing, engine.ReasonWrongPassword, engine.ReasonNoDatabase, engine.ReasonNoCredentials, engine.ReasonUnsupported, engine.ReasonSelection, run.ReasonTimeLimit,
 	},
 }
 

@@ -26,7 +26,8 @@ type Engine interface {
 	// Detect says whether an instance with these facts runs this kind of database.
 	Detect(Facts) bool
 	// Check lists what is wrong with a spec for this engine, from spec and facts
-	// alone, without I/O. An empty list means that Open may be tried.
+	// alone, without I/O. An empty list means that Open may be tried. Labels on what to
+	// dump are no part of it: see the function Check and Selector.
 	Check(source.Spec, Facts) []Complaint
 	// Open finds the credentials, the databases and the tools that spec and
 	// instance call for. Errors are *problem.Problem with a reason of this package.
@@ -99,6 +100,8 @@ type RestoreOptions struct {
 	// As is another name that the database of the one stream gets; empty: its own.
 	// Only sessions that are Renamers are asked.
 	As string
+	// LeftOut is what the backup is without, by the names of its streams, in words: see Lost.
+	LeftOut map[string][]string
 }
 
 // Renamer is a session that can restore a database under another name.

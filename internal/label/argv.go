@@ -11,10 +11,19 @@ const maxWords = 256
 
 var assignmentPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 
-// split cuts a command into its words as a POSIX shell would, with quotes and
-// backslashes, and expands nothing. Where a shell would do more than that, the
-// command is refused rather than run as something else than what was meant.
+// split cuts a command into its words.
 func split(command string) ([]string, *fault) {
+	list, f := words(command)
+	if f == nil {
+		f = checkWords(list)
+	}
+	return list, f
+}
+
+// words cuts text into its words as a POSIX shell would, with quotes and
+// backslashes, and expands nothing. Where a shell would do more than that, the
+// text is refused rather than taken for something else than what was meant.
+func words(command string) ([]string, *fault) {
 	var (
 		words []string
 		word  strings.Builder
@@ -59,7 +68,10 @@ func split(command string) ([]string, *fault) {
 	if begun {
 		words = append(words, word.String())
 	}
-	return words, checkWords(words)
+	if len(words) > maxWords {
+		return nil, refuse("write fewer, or put a command in a script in the image", "it has more than %d words", maxWords)
+	}
+	return words, nil
 }
 
 // doubleQuoted reads up to the closing quote and returns where that is.
@@ -105,8 +117,6 @@ func checkWords(words []string) *fault {
 	switch {
 	case len(words) == 0 || words[0] == "":
 		return refuse("begin with the program to run", "it names no program")
-	case len(words) > maxWords:
-		return refuse("put the command in a script in the image", "it has more than %d words", maxWords)
 	case strings.HasPrefix(words[0], "-"):
 		return refuse("begin with the program to run", "its program begins with '-'")
 	case assignmentPattern.MatchString(words[0]):

@@ -88,6 +88,21 @@ func (s Schema) check(l Label, raw string) (value, *fault) {
 		}
 		argv, f := split(raw)
 		return value{argv: argv}, f
+	case Patterns:
+		if f := tooLong(raw, maxCommand); f != nil {
+			return value{}, f
+		}
+		list, err := source.ParsePatterns(raw)
+		if err != nil {
+			return value{}, refuse("for example "+l.Example, "%v", err)
+		}
+		return value{patterns: list}, nil
+	case Arguments:
+		if f := tooLong(raw, maxCommand); f != nil {
+			return value{}, f
+		}
+		argv, f := words(raw)
+		return value{argv: argv}, f
 	case Choice:
 		return checkChoice(l, raw)
 	case Number:

@@ -43,6 +43,8 @@ const (
 	Image     Kind = "name of an image"
 	Size      Kind = "size, at least 64MiB"
 	Assertion Kind = "query, and the answer after ` => `"
+	Patterns  Kind = "names or patterns, with commas between"
+	Arguments Kind = "arguments of the dump tool"
 )
 
 // Label describes one label. The table of them is the only place that knows
@@ -76,6 +78,8 @@ type value struct {
 	yes  bool
 	argv []string
 	list []string
+	// patterns are those of Patterns.
+	patterns []source.Pattern
 	// length is that of a length of time, size that of a size in bytes.
 	length time.Duration
 	size   int64
@@ -180,6 +184,46 @@ var schema = []Label{
 		Key: keyRestore, Kind: Command, Example: "couchrestore --db app",
 		Doc: "For the engine `custom`: the program that reads a dump from its standard input and restores it.",
 		set: func(s *source.Spec, v value) { s.RestoreCommand = v.argv },
+	},
+	{
+		Key: Prefix + "dump.include_databases", Kind: Patterns, Default: "all", Example: "shop,crm_*",
+		Doc: "With `baktainer.db.all`: only these databases. See [leaving things out](selection.md), also for all below.",
+		set: func(s *source.Spec, v value) { s.Dump.Databases.Include = v.patterns },
+	},
+	{
+		Key: Prefix + "dump.exclude_databases", Kind: Patterns, Default: "none", Example: "test_*",
+		Doc: "With `baktainer.db.all`: not these databases.",
+		set: func(s *source.Spec, v value) { s.Dump.Databases.Exclude = v.patterns },
+	},
+	{
+		Key: Prefix + "dump.include_schemas", Kind: Patterns, Default: "all", Example: "public,app",
+		Doc: "PostgreSQL: only these schemas.",
+		set: func(s *source.Spec, v value) { s.Dump.Schemas.Include = v.patterns },
+	},
+	{
+		Key: Prefix + "dump.exclude_schemas", Kind: Patterns, Default: "none", Example: "staging",
+		Doc: "PostgreSQL: not these schemas.",
+		set: func(s *source.Spec, v value) { s.Dump.Schemas.Exclude = v.patterns },
+	},
+	{
+		Key: Prefix + "dump.include_tables", Kind: Patterns, Default: "all", Example: "customers,orders*",
+		Doc: "Only these tables, views or collections. Each pattern has to match one, or the backup fails.",
+		set: func(s *source.Spec, v value) { s.Dump.Tables.Include = v.patterns },
+	},
+	{
+		Key: Prefix + "dump.exclude_tables", Kind: Patterns, Default: "none", Example: "cache_*,public.sessions",
+		Doc: "Not these tables, views or collections.",
+		set: func(s *source.Spec, v value) { s.Dump.Tables.Exclude = v.patterns },
+	},
+	{
+		Key: Prefix + "dump.exclude_data", Kind: Patterns, Default: "none", Example: "sessions,*_log",
+		Doc: "The definitions of these tables, and none of their rows.",
+		set: func(s *source.Spec, v value) { s.Dump.NoData = v.patterns },
+	},
+	{
+		Key: Prefix + "dump.args", Kind: Arguments, Example: "--no-comments --no-owner",
+		Doc: "Further arguments for the dump tool, of those that [are allowed](selection.md#further-arguments).",
+		set: func(s *source.Spec, v value) { s.Dump.Args = v.argv },
 	},
 	{
 		Key: Prefix + "compress", Kind: Choice, Legacy: true, Default: "default", Example: "better",

@@ -128,6 +128,7 @@ type Spec struct {
 	Companion Companion
 	Drill     Drill
 	Tools     Tools
+	Dump      Dump
 }
 
 // Tools says where the programs that dump and restore are taken from.

@@ -97,7 +97,7 @@ func (f Fixture) recognised(t *testing.T) {
 	if !f.Engine.Detect(facts) {
 		t.Errorf("%s does not recognise its own image %q", f.Engine.Name(), facts.Image)
 	}
-	if complaints := f.Engine.Check(f.Spec, facts); len(complaints) > 0 {
+	if complaints := engine.Check(f.Engine, f.Spec, facts); len(complaints) > 0 {
 		t.Errorf("Check complains of a good spec: %+v", complaints)
 	}
 	if server := f.open(t).Server(); strings.TrimSpace(server) == "" {

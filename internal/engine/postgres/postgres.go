@@ -108,6 +108,7 @@ func (postgres) Open(ctx context.Context, inst engine.Instance, spec source.Spec
 	s := &session{
 		inst: inst, tool: tool, toolVersion: lastField(strings.SplitN(toolVersion, "(Debian", 2)[0]), creds: creds,
 		database: creds.Database, all: spec.AllDatabases || creds.Database == "", asked: spec.AllDatabases,
+		dump: spec.Dump,
 	}
 	if spec.AllDatabases {
 		s.database = ""

@@ -213,6 +213,7 @@ func TestContainerOneDatabase(t *testing.T) {
 	})
 	t.Run("failures", func(t *testing.T) { failures(t, b, strict) })
 	t.Run("no owner", func(t *testing.T) { noOwner(t, b) })
+	t.Run("leaving out", func(t *testing.T) { leavingOut(t, b) })
 }
 
 func failures(t *testing.T, b, strict box) {
@@ -365,4 +366,142 @@ func TestContainerAllDatabases(t *testing.T) {
 			t.Fatalf("fingerprint:\n%s\nwant:\n%s", got, before)
 		}
 	})
+}
+
+const pickySeed = `
+CREATE TABLE customers (id serial PRIMARY KEY, name text);
+INSERT INTO customers (name) SELECT 'c' || i FROM generate_series(1, 7) i;
+CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customers);
+INSERT INTO orders SELECT i, i FROM generate_series(1, 5) i;
+CREATE TABLE "Sess.ions; --""*" (id serial PRIMARY KEY, customer int REFERENCES customers, secret text);
+INSERT INTO "Sess.ions; --""*" (customer, secret) VALUES (1, 'a secret');
+CREATE TABLE log (at int, what text) PARTITION BY RANGE (at);
+CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM (0) TO (10);
+CREATE TABLE "part 2" PARTITION OF log FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (at);
+CREATE TABLE "part 2.1" PARTITION OF "part 2" FOR VALUES FROM (10) TO (20);
+INSERT INTO log VALUES (1, 'a secret'), (11, 'a secret');
+CREATE VIEW names AS SELECT name FROM customers;
+CREATE VIEW secrets AS SELECT secret FROM "Sess.ions; --""*";
+CREATE SCHEMA "st.aging";
+CREATE FUNCTION "st.aging".f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE TABLE "st.aging".raw (id int, secret text DEFAULT 'a secret');
+CREATE SEQUENCE standing;
+SELECT lo_from_bytea(0, 'x') \g /dev/null
+COMMENT ON TABLE customers IS 'a comment';
+`
+
+// patterns parses those of a test.
+func patterns(t testing.TB, text string) []source.Pattern {
+	t.Helper()
+	if text == "" {
+		return nil
+	}
+	list, err := source.ParsePatterns(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// leavingOut makes dumps with labels that leave out, looks at what they say, and
+// restores them.
+func leavingOut(t *testing.T, b box) {
+	const database = "pi\\ck'y \""
+	b.sql(t, "template1", "CREATE DATABASE "+ident(database)+" ENCODING 'UTF8' TEMPLATE template0;")
+	b.sql(t, database, pickySeed)
+	defer b.drop(t, database)
+	const sessions = `"Sess.ions; --""*"`
+	for name, tc := range map[string]struct {
+		in, out, noData, inSchemas, outSchemas string
+		args                                   []string
+		want                                   string // kinds, names and rows in the dump
+		notes                                  string
+		fails                                  string
+	}{
+		"tables": {out: sessions + `,secrets,public.log,"st.aging".raw,nothing*`,
+			want:  `left out public."Sess.ions; --""*", left out public.log, left out public.log_1, left out public."part 2", left out public."part 2.1", left out public.secrets, left out "st.aging".raw, customers 7, orders 5`,
+			notes: "nothing matches nothing* of the label baktainer.dump.exclude_tables"},
+		"rows": {noData: sessions + ",log", out: "st*.raw",
+			want: `left out "st.aging".raw, rows left out public."Sess.ions; --""*", rows left out public.log, rows left out public.log_1, rows left out public."part 2", rows left out public."part 2.1", customers 7, orders 5`},
+		"a schema": {outSchemas: `"st.aging"`, noData: "log,sess*,Sess*",
+			want:  `schema left out "st.aging", left out "st.aging".raw, rows left out public."Sess.ions; --""*", rows left out public.log, rows left out public.log_1, rows left out public."part 2", rows left out public."part 2.1", customers 7, orders 5`,
+			notes: "nothing matches sess* of the label baktainer.dump.exclude_data"},
+		"only some": {in: "orders,public.customers,names", args: []string{"--no-comments", "--no-blobs", "--lock-wait-timeout=9s"},
+			want:  `left out public."Sess.ions; --""*", left out public.log, left out public.log_1, left out public."part 2", left out public."part 2.1", left out public.secrets, left out "st.aging".raw, customers 7, orders 5`,
+			notes: "dumped with --no-comments --no-blobs --lock-wait-timeout=9s"},
+		"only one schema":     {inSchemas: "public", noData: sessions, out: "log", want: `schema left out "st.aging", left out public.log, left out public.log_1, left out public."part 2", left out public."part 2.1", left out "st.aging".raw, rows left out public."Sess.ions; --""*", customers 7, orders 5`},
+		"a view needs it":     {out: sessions, fails: `view public.secrets needs table public."Sess`},
+		"a key needs it":      {out: "customers,names", fails: "constraint orders_customer_fkey on table public.orders needs"},
+		"a key needs rows":    {noData: "customers", fails: "needs the rows of table public.customers"},
+		"a part without all":  {in: "log_1", fails: "which it is a part of"},
+		"nothing is so named": {in: "customers,orders,names,order", fails: "nothing matches order of"},
+		"nothing is left":     {out: "*", fails: "every table"},
+		"another database":    {in: "postgres.public.customers", fails: "every table"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := source.Spec{Database: database, Dump: source.Dump{
+				Schemas: source.Selection{Include: patterns(t, tc.inSchemas), Exclude: patterns(t, tc.outSchemas)},
+				Tables:  source.Selection{Include: patterns(t, tc.in), Exclude: patterns(t, tc.out)},
+				NoData:  patterns(t, tc.noData), Args: tc.args,
+			}}
+			session, err := postgres.New().Open(t.Context(), b.Instance, spec)
+			if err != nil {
+				t.Fatal(problem.Text(err))
+			}
+			streams, err := session.Streams(t.Context())
+			if tc.fails != "" {
+				if problem.ReasonOf(err) != engine.ReasonSelection || !strings.Contains(problem.Text(err), tc.fails) {
+					t.Fatalf("%v, want reason %s and %q", err, engine.ReasonSelection, tc.fails)
+				}
+				t.Logf("what the user reads:\n%s", problem.Text(err))
+				return
+			}
+			if err != nil {
+				t.Fatal(problem.Text(err))
+			}
+			p, err := session.Dump(t.Context(), streams[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			inspector := session.Inspect(streams[0])
+			dump, _ := io.ReadAll(io.TeeReader(p, inspector))
+			if exit, err := p.Wait(); err != nil || exit.Status != 0 {
+				t.Fatalf("%v, %+v", err, exit)
+			}
+			seen, err := inspector.Finish()
+			if err != nil {
+				t.Fatal(problem.Text(err))
+			}
+			var got []string
+			for _, o := range seen.Objects {
+				switch {
+				case engine.IsLeftOut(o.Kind):
+					got = append(got, o.Kind+" "+o.Name)
+				case o.Kind == "table":
+					got = append(got, strings.TrimPrefix(fmt.Sprint(o.Name, " ", o.Rows), "public."))
+				}
+			}
+			if strings.Join(got, ", ") != tc.want || strings.Contains(string(dump), "a secret'") || strings.Contains(string(dump), "a secret\n") {
+				t.Errorf("in the dump:\n%s\nwant\n%s", strings.Join(got, ", "), tc.want)
+			}
+			if !strings.Contains(strings.Join(seen.Notes, "\n"), tc.notes) || strings.Contains(string(dump), "a comment") != (tc.args == nil) {
+				t.Errorf("notes %q, want %q", seen.Notes, tc.notes)
+			}
+			o := engine.RestoreOptions{Overwrite: true, DryRun: true, LeftOut: map[string][]string{streams[0].Name: engine.LeftOut(seen.Objects)}}
+			plan, err := session.Prepare(t.Context(), streams, o)
+			if err != nil || !strings.Contains(strings.Join(plan.Replaces, "\n"), "is lost with database") {
+				t.Errorf("the plan %q does not tell of what will be lost: %v", plan, err)
+			}
+			if err := session.(engine.Renamer).MayRename(streams[0]); err != nil {
+				t.Fatal(err)
+			}
+			if err := session.Restore(t.Context(), streams[0], strings.NewReader(string(dump)), engine.RestoreOptions{As: "picked"}); err != nil {
+				t.Fatalf("restore: %s", problem.Text(err))
+			}
+			defer b.drop(t, "picked")
+			if n := b.sql(t, "picked", "SELECT count(*) FROM orders JOIN customers ON customers.id = customer"); n != "5\n" {
+				t.Errorf("restored are %s orders", n)
+			}
+		})
+	}
 }

@@ -83,6 +83,7 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 		drop = append(drop, database)
 		plan.Steps = append(plan.Steps, fmt.Sprintf("end all connections to database %q, drop it, create it anew and fill it", database))
 		plan.Replaces = append(plan.Replaces, fmt.Sprintf("database %q with %d objects (tables, functions, types …)", database, n))
+		plan.Replaces = append(plan.Replaces, o.Lost(stream)...)
 	}
 	if len(full) > 0 {
 		return plan, problem.New(problem.Conflict, "the target is not empty: %s", strings.Join(full, "; ")).

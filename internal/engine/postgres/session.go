@@ -8,6 +8,7 @@ import (
 
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/source"
 )
 
 type session struct {
@@ -20,6 +21,9 @@ type session struct {
 	server      server
 	database    string // empty: all
 	all, asked  bool   // all databases; by a label
+
+	dump   source.Dump   // what is to be dumped
+	chosen engine.Chosen // what that means here, known after Streams
 }
 
 func (s *session) Server() string {
@@ -30,11 +34,27 @@ func (s *session) Server() string {
 	return fmt.Sprintf("PostgreSQL %s, pg_dump %s", version, s.toolVersion)
 }
 
-func (s *session) Streams(context.Context) ([]engine.Stream, error) {
+func (s *session) Streams(ctx context.Context) ([]engine.Stream, error) {
+	streams, err := s.streams(ctx)
+	s.chosen.Begins(streams)
+	return streams, err
+}
+
+func (s *session) streams(ctx context.Context) ([]engine.Stream, error) {
+	databases := s.server.Databases
 	if !s.all {
-		if !slices.Contains(s.server.Databases, s.database) {
+		if !slices.Contains(databases, s.database) {
 			return nil, s.missing(s.database)
 		}
+		databases = []string{s.database}
+	}
+	if s.dump.Selects() {
+		var err error
+		if databases, err = s.choose(ctx, databases); err != nil {
+			return nil, err
+		}
+	}
+	if !s.all {
 		return []engine.Stream{databaseStream(s.database)}, nil
 	}
 	var streams []engine.Stream
@@ -46,7 +66,7 @@ func (s *session) Streams(context.Context) ([]engine.Stream, error) {
 			WithReason(engine.ReasonToolFailed).
 			WithHint("All databases include the roles, and only a superuser may read their passwords. Name a superuser in baktainer.db.user, or one database in baktainer.db.name.")
 	}
-	for _, database := range s.server.Databases {
+	for _, database := range databases {
 		streams = append(streams, databaseStream(database))
 	}
 	if len(streams) == 0 {
@@ -65,7 +85,8 @@ func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Proces
 	if stream.Kind == kindGlobals {
 		return s.inst.Exec(ctx, s.command("pg_dumpall", "--globals-only", "--no-password", "--dbname="+s.conninfo(s.meeting)))
 	}
-	return s.inst.Exec(ctx, s.command(s.tool, "--format=plain", "--create", "--no-password", "--dbname="+s.conninfo(stream.Database)))
+	argv := append([]string{s.tool, "--format=plain", "--create", "--no-password", "--dbname=" + s.conninfo(stream.Database)}, s.dump.Args...)
+	return s.inst.Exec(ctx, s.command(append(argv, s.chosen.Of[stream.Database].Args...)...))
 }
 
 // Ask implements engine.Asker.
@@ -92,9 +113,12 @@ func (s *session) Explain(e engine.Exit) *problem.Problem { return engine.Explai
 
 func (s *session) Inspect(stream engine.Stream) engine.Inspector {
 	if stream.Kind == kindGlobals {
-		return newInspector(globalsMarks)
+		i := newInspector(globalsMarks)
+		s.chosen.WriteDown(stream, nil, &i.contents)
+		return i
 	}
 	i := newInspector(databaseMarks)
+	s.chosen.WriteDown(stream, s.dump.Args, &i.contents)
 	if !s.all {
 		var others []string
 		for _, database := range s.server.Databases {
