@@ -256,6 +256,12 @@ func NothingLeft(database string) *problem.Problem {
 		WithHint("Change the labels baktainer.dump.*, or leave out the database (%s, with baktainer.db.all=true).", labelExcludeDatabases)
 }
 
+// NoDatabaseLeft is the failure of one whose labels leave out every database.
+func NoDatabaseLeft() *problem.Problem {
+	return problem.New(problem.InvalidInput, "the labels leave out every database").WithReason(ReasonSelection).
+		WithHint("Change the labels baktainer.dump.*.")
+}
+
 // Needed is the failure of a backup whose labels leave out what else depends on: it
 // could not be restored.
 func Needed(database string, needs []string) *problem.Problem {
@@ -310,11 +316,7 @@ func (c *Chosen) WriteDown(s Stream, args []string, in *Contents) {
 		c.Databases.into(in)
 		in.Notes = append(in.Notes, c.Warnings...)
 	}
-	if s.Database == "" {
-		return
-	}
-	of := c.Of[s.Database]
-	of.Omission.into(in)
+	c.Of[s.Database].Omission.into(in)
 	if len(args) > 0 {
 		in.Notes = append(in.Notes, "dumped with "+strings.Join(args, " "))
 	}

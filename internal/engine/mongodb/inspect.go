@@ -13,11 +13,13 @@ type inspector struct {
 	database string
 	contents engine.Contents
 	sections engine.Sections
+	seen     int // collections
 }
 
 func newInspector(stream engine.Stream) *inspector {
 	i := &inspector{parser: archive.New(), database: stream.Database}
 	i.parser.Ended = func(c archive.Collection) {
+		i.seen++
 		if len(i.contents.Objects) < engine.MaxObjects {
 			i.contents.Objects = append(i.contents.Objects, engine.Object{Kind: "collection", Name: c.Database + "." + c.Name, Rows: c.Documents})
 		}
@@ -46,7 +48,7 @@ func (i *inspector) Finish() (engine.Contents, error) {
 		}
 		return engine.Contents{}, p
 	}
-	if i.database != "" && len(i.contents.Objects) == 0 {
+	if i.database != "" && i.seen == 0 {
 		// mongodump says success when there is no such database.
 		return engine.Contents{}, problem.New(problem.NotFound, "the database %s does not exist, or has no collections", i.database).
 			WithReason(engine.ReasonNoDatabase).WithHint("See the label baktainer.db.name.")

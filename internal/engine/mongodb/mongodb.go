@@ -37,6 +37,9 @@ func (mongoEngine) Detect(f engine.Facts) bool {
 
 func (mongoEngine) Check(s source.Spec, _ engine.Facts) []engine.Complaint {
 	const maxName = 63
+	if s.Database == "" && s.Dump.Selects() {
+		return []engine.Complaint{{Label: "baktainer.db.name", Reason: "mongodump leaves collections out of one database only, and all are backed up", Suggestion: "name the database, or remove the labels baktainer.dump.include_* and exclude_*"}}
+	}
 	switch {
 	case s.Database == "":
 	case s.AllDatabases:
@@ -69,7 +72,7 @@ func (e mongoEngine) Open(ctx context.Context, inst engine.Instance, spec source
 	if err != nil {
 		return nil, err
 	}
-	s := &session{inst: inst, database: spec.Database, user: credentials.User, password: credentials.Password, port: port(inst.Facts().Args)}
+	s := &session{inst: inst, database: spec.Database, user: credentials.User, password: credentials.Password, port: port(inst.Facts().Args), dump: spec.Dump}
 	s.tools = "MongoDB tools " + strings.TrimSpace(strings.TrimPrefix(version, "mongodump version:"))
 	switch {
 	case s.user == "" && credentials.Found:

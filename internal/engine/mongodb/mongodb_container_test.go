@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -250,6 +251,57 @@ func TestContainerOneDatabase(t *testing.T) {
 	// Over data, mongorestore's own refusal must not pass for success.
 	if err := session.Restore(t.Context(), stream, bytes.NewReader(data), engine.RestoreOptions{}); problem.ReasonOf(err) != engine.ReasonTargetNotEmpty {
 		t.Error("over data:", err)
+	}
+	leavingOut(t, s)
+}
+
+// leavingOut makes dumps of a database with labels that leave collections out.
+func leavingOut(t *testing.T, s server) {
+	names := []string{`"quoted"`, "-d=x", "fs.chunks", "fs.files", "größe.東京", "items", "ses*sions; --'"}
+	for _, name := range names {
+		s.load(t, "picky", value(name), documents(3, 3))
+	}
+	for name, tc := range map[string]struct{ in, out, want, warns, fails string }{
+		"some":                {out: `"""quoted""",-d=x,picky.fs.*,*."größe.東京",ses"*"sions*,nothing*,fs.files`, want: `picky.items`, warns: "nothing matches nothing*"},
+		"only some":           {in: `*.fs.*,items`, out: "picky.fs.chunks", want: "picky.fs.files picky.items"},
+		"nothing is so named": {in: `fs.files,items`, fails: "nothing matches fs.files of"},
+		"nothing is left":     {out: "*", fails: "every table"},
+	} {
+		var d source.Dump
+		for text, list := range map[string]*[]source.Pattern{tc.in: &d.Tables.Include, tc.out: &d.Tables.Exclude} {
+			if text == "" {
+				continue
+			}
+			var err error
+			if *list, err = source.ParsePatterns(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		spec := source.Spec{Database: "picky", Dump: d}
+		if tc.fails != "" {
+			session, err := New().Open(t.Context(), s.Instance, spec)
+			if err != nil {
+				t.Fatal(problem.Text(err))
+			}
+			if _, err := session.Streams(t.Context()); problem.ReasonOf(err) != engine.ReasonSelection || !strings.Contains(problem.Text(err), tc.fails) {
+				t.Errorf("%s: %v, want reason %s and %q", name, err, engine.ReasonSelection, tc.fails)
+			}
+			continue
+		}
+		_, _, _, seen, err := dumpOf(t, s, spec)
+		if err != nil {
+			t.Fatal(problem.Text(err))
+		}
+		var got []string
+		for _, o := range seen.Objects {
+			if !engine.IsLeftOut(o.Kind) {
+				got = append(got, o.Name)
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != tc.want || len(seen.Objects) != len(names) || !strings.Contains(strings.Join(seen.Notes, " "), tc.warns) {
+			t.Errorf("%s: %+v, want %s", name, seen, tc.want)
+		}
 	}
 }
 

@@ -28,6 +28,9 @@ type session struct {
 	user     string // empty: without authentication
 	password source.Secret
 	database string // empty: all
+
+	dump   source.Dump   // what is to be dumped
+	chosen engine.Chosen // what that means here, known after Streams
 }
 
 func (s *session) Server() string { return s.tools }
@@ -55,11 +58,18 @@ func (s *session) command(tool string, rest io.Reader, args ...string) engine.Co
 	return cmd
 }
 
-func (s *session) Streams(context.Context) ([]engine.Stream, error) {
+func (s *session) Streams(ctx context.Context) ([]engine.Stream, error) {
 	if s.database == "" {
 		return []engine.Stream{{Name: "all.archive", Kind: kindServer, Format: format}}, nil
 	}
-	return []engine.Stream{{Name: engine.FileName(s.database) + ".archive", Kind: kindDatabase, Database: s.database, Format: format}}, nil
+	if s.dump.Selects() {
+		if err := s.choose(ctx); err != nil {
+			return nil, err
+		}
+	}
+	streams := []engine.Stream{{Name: engine.FileName(s.database) + ".archive", Kind: kindDatabase, Database: s.database, Format: format}}
+	s.chosen.Begins(streams)
+	return streams, nil
 }
 
 // Dump writes one collection after the other: several at a time would be
@@ -67,8 +77,9 @@ func (s *session) Streams(context.Context) ([]engine.Stream, error) {
 func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Process, error) {
 	args := []string{"--archive", "--numParallelCollections=1"}
 	if stream.Database != "" {
-		args = append(args, "--db="+stream.Database)
+		args = append(append(args, "--db="+stream.Database), s.chosen.Of[stream.Database].Args...)
 	}
+	args = append(args, s.dump.Args...)
 	p, err := s.inst.Exec(ctx, s.command("mongodump", nil, args...))
 	if err != nil {
 		return nil, fmt.Errorf("start mongodump: %w", err)
@@ -78,7 +89,11 @@ func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Proces
 
 func (s *session) Explain(e engine.Exit) *problem.Problem { return s.explain("mongodump", e) }
 
-func (s *session) Inspect(stream engine.Stream) engine.Inspector { return newInspector(stream) }
+func (s *session) Inspect(stream engine.Stream) engine.Inspector {
+	i := newInspector(stream)
+	s.chosen.WriteDown(stream, s.dump.Args, &i.contents)
+	return i
+}
 
 func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine.RestoreOptions) (engine.RestorePlan, error) {
 	var plan engine.RestorePlan
@@ -141,14 +156,12 @@ func ofServer(db, collection string) bool {
 }
 
 // holds lists the collections of the target, a few of them by name, or those of a
-// list that it has. The tools have no listing, but a dump begins with one: it is
-// read that far.
+// list that it has.
 func (s *session) holds(ctx context.Context, database string, among []string) ([]string, error) {
 	const named = 20
 	var held []string
 	more := 0
-	parser := archive.New()
-	parser.Announced = func(db, collection string) {
+	err := s.announced(ctx, database, func(db, collection string) {
 		switch {
 		case ofServer(db, collection):
 		case len(among) > 0 && !slices.Contains(among, db+"."+collection):
@@ -157,10 +170,25 @@ func (s *session) holds(ctx context.Context, database string, among []string) ([
 		default:
 			more++
 		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look at what the target holds: %w", err)
 	}
+	slices.Sort(held)
+	if more > 0 {
+		held = append(held, fmt.Sprintf("%d more", more))
+	}
+	return held, nil
+}
+
+// announced tells the collections of a database, or of all. The tools have no
+// listing, but a dump begins with one: it is read that far.
+func (s *session) announced(ctx context.Context, database string, tell func(db, collection string)) error {
+	parser := archive.New()
+	parser.Announced = tell
 	p, err := s.Dump(ctx, engine.Stream{Database: database})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	buffer := make([]byte, 32<<10)
 	for err == nil && !parser.PreludeRead() {
@@ -175,20 +203,15 @@ func (s *session) holds(ctx context.Context, database string, among []string) ([
 	exit, err := p.Wait()
 	switch {
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
+		return ctx.Err()
 	case listed:
+		return nil
 	case err != nil:
-		return nil, fmt.Errorf("look at what the target holds: %w", err)
+		return err
 	case exit.Status != 0:
-		return nil, fmt.Errorf("look at what the target holds: %w", s.Explain(exit))
-	default:
-		return nil, problem.New(problem.Failed, "look at what the target holds: mongodump gave no list").WithReason(engine.ReasonMalformed)
+		return s.Explain(exit)
 	}
-	slices.Sort(held)
-	if more > 0 {
-		held = append(held, fmt.Sprintf("%d more", more))
-	}
-	return held, nil
+	return problem.New(problem.Failed, "mongodump gave no list of collections").WithReason(engine.ReasonMalformed)
 }
 
 func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader, o engine.RestoreOptions) error {

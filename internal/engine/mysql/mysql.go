@@ -123,6 +123,7 @@ func (mysql) Open(ctx context.Context, inst engine.Instance, spec source.Spec) (
 	s := &session{
 		inst: inst, dump: dump, client: client, mariadbTools: strings.Contains(version, "MariaDB"), creds: creds,
 		database: creds.Database, all: spec.AllDatabases || creds.Database == "", asked: spec.AllDatabases,
+		options: spec.Dump,
 	}
 	if spec.AllDatabases {
 		s.database = ""

@@ -3,6 +3,7 @@ package mysql_test
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -175,6 +176,7 @@ func TestContainer(t *testing.T) {
 			}
 			t.Run("hostile name", func(t *testing.T) { enginetest.Run(t, b.fixture(hostile, source.Spec{Database: hostile})) })
 			t.Run("failures", func(t *testing.T) { failures(t, b) })
+			t.Run("leaving out", func(t *testing.T) { leavingOut(t, b) })
 			t.Run("as the application", func(t *testing.T) { asApplication(t, b) })
 		})
 	}
@@ -248,4 +250,140 @@ func TestContainerAllDatabases(t *testing.T) {
 		return accounts
 	}
 	enginetest.Run(t, f)
+}
+
+const pickySeed = `
+CREATE TABLE customers (id int PRIMARY KEY, name text);
+INSERT INTO customers SELECT seq, CONCAT('c', seq) FROM seq_1_to_7;
+CREATE TABLE orders (id int PRIMARY KEY, customer int, FOREIGN KEY (customer) REFERENCES customers (id));
+INSERT INTO orders SELECT seq, seq FROM seq_1_to_5;
+CREATE SEQUENCE standing;
+CREATE TABLE ` + "`Sess.ions; --''\"*\\`" + ` (id int DEFAULT (NEXT VALUE FOR standing), customer int, secret text, FOREIGN KEY (customer) REFERENCES customers (id));
+INSERT INTO ` + "`Sess.ions; --''\"*\\`" + ` (customer, secret) VALUES (1, 'a secret');
+CREATE TABLE log_1 (what text);
+INSERT INTO log_1 VALUES ('a secret');
+CREATE VIEW names AS SELECT name FROM customers;
+CREATE VIEW secrets AS SELECT secret FROM ` + "`Sess.ions; --''\"*\\`" + `;
+`
+
+func patterns(t testing.TB, text string) []source.Pattern {
+	t.Helper()
+	if text == "" {
+		return nil
+	}
+	list, err := source.ParsePatterns(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// leavingOut makes dumps with labels that leave out, looks at what they say, and
+// restores them.
+func leavingOut(t *testing.T, b box) {
+	const database, other = "picky" + hostile, "picky.other"
+	const sessions, written = `"Sess.ions; --''""*\"`, "Sess.ions; --''\"*\\"
+	create := func(t testing.TB) {
+		for _, d := range []string{database, other} {
+			b.drop(t, d)
+			b.sql(t, "CREATE DATABASE "+ident(d)+";\nUSE "+ident(d)+";\n"+pickySeed)
+		}
+	}
+	create(t)
+	b.sql(t, "CREATE USER picked IDENTIFIED BY 'x';\nGRANT SELECT ON "+ident(database)+"."+ident(written)+" TO picked;\nGRANT SELECT ON "+ident(other)+".log_1 TO picked;\nGRANT SELECT (name) ON "+ident(database)+".customers TO picked;\n")
+	t.Cleanup(func() {
+		b.drop(t, database)
+		b.drop(t, other)
+		b.sql(t, "DROP USER picked;\n")
+	})
+	for name, tc := range map[string]struct {
+		in, out, noData, databases string
+		args                       []string
+		want, notes, fails         string
+	}{
+		"rows":      {noData: sessions + ",log_*", want: "rows left out " + written + ", rows left out log_1, " + written + " 0, customers 7, log_1 0, orders 5"},
+		"only some": {in: "orders,customers,names", out: "nothing*", args: []string{"--skip-events"}, want: "left out " + written + ", left out log_1, left out secrets, customers 7, orders 5", notes: "nothing matches nothing* of the label baktainer.dump.exclude_tables\ndumped with --skip-events"},
+		"one of several": {databases: `"` + strings.ReplaceAll(database, `"`, `""`) + `"`, out: sessions + ",secrets", noData: "log_1",
+			want: "database left out picky.other, database left out shop, left out " + written + ", rows left out log_1, left out secrets, customers 7, log_1 0, orders 5"},
+		"a view needs it":     {out: sessions, fails: "view `picky"},
+		"a key needs it":      {out: "customers,names", fails: "a foreign key of table"},
+		"a key needs rows":    {noData: "customers", fails: "needs the rows of table"},
+		"nothing is so named": {in: "customers,Orders,names", fails: "nothing matches Orders of"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := source.Spec{Database: database, Dump: source.Dump{
+				Tables: source.Selection{Include: patterns(t, tc.in), Exclude: patterns(t, tc.out)}, NoData: patterns(t, tc.noData), Args: tc.args,
+			}}
+			if tc.databases != "" {
+				spec.Database, spec.AllDatabases, spec.Dump.Databases.Include = "", true, patterns(t, tc.databases)
+			}
+			session, err := mysql.New().Open(t.Context(), b.Instance, spec)
+			if err != nil {
+				t.Fatal(problem.Text(err))
+			}
+			streams, err := session.Streams(t.Context())
+			if tc.fails != "" {
+				if problem.ReasonOf(err) != engine.ReasonSelection || !strings.Contains(problem.Text(err), tc.fails) {
+					t.Fatalf("%v, want reason %s and %q", err, engine.ReasonSelection, tc.fails)
+				}
+				t.Logf("what the user reads:\n%s", problem.Text(err))
+				return
+			}
+			if err != nil {
+				t.Fatal(problem.Text(err))
+			}
+			var got, notes, dumps []string
+			leftOut := map[string][]string{}
+			for _, s := range streams {
+				p, err := session.Dump(t.Context(), s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				inspector := session.Inspect(s)
+				text, _ := io.ReadAll(io.TeeReader(p, inspector))
+				if exit, err := p.Wait(); err != nil || exit.Status != 0 {
+					t.Fatalf("%v, %+v", err, exit)
+				}
+				seen, err := inspector.Finish()
+				if err != nil {
+					t.Fatal(problem.Text(err))
+				}
+				for _, o := range seen.Objects {
+					switch {
+					case engine.IsLeftOut(o.Kind):
+						got = append(got, o.Kind+" "+o.Name)
+					case o.Kind == "table":
+						got = append(got, fmt.Sprint(o.Name, " ", o.Rows))
+					}
+				}
+				notes, dumps = append(notes, seen.Notes...), append(dumps, string(text))
+				leftOut[s.Name] = engine.LeftOut(seen.Objects)
+			}
+			if strings.Join(got, ", ") != tc.want || strings.Contains(strings.Join(dumps, ""), "a secret") {
+				t.Errorf("in the dump:\n%s\nwant\n%s", strings.Join(got, ", "), tc.want)
+			}
+			if !strings.Contains(strings.Join(notes, "\n"), tc.notes) {
+				t.Errorf("notes %q, want %q", notes, tc.notes)
+			}
+			plan, err := session.Prepare(t.Context(), streams, engine.RestoreOptions{Overwrite: true, LeftOut: leftOut})
+			if err != nil || !strings.Contains(strings.Join(plan.Replaces, "\n"), "is lost with database") {
+				t.Errorf("the plan %q does not tell of what will be lost: %v", plan, err)
+			}
+			if tc.databases != "" {
+				b.sql(t, "DROP USER picked;\nDROP DATABASE "+ident(other)+";\n")
+			}
+			for i, s := range streams {
+				if err := session.Restore(t.Context(), s, strings.NewReader(dumps[i]), engine.RestoreOptions{}); err != nil {
+					t.Fatalf("restore %s: %s", s.Name, problem.Text(err))
+				}
+			}
+			if n := b.sql(t, "SELECT COUNT(*) FROM "+ident(database)+".orders"); n != "5\n" {
+				t.Errorf("restored are %s orders", n)
+			}
+			if grants := b.sql(t, "SHOW GRANTS FOR picked;\n"); tc.databases != "" && (strings.Contains(grants, "log_1") || !strings.Contains(grants, "customers")) {
+				t.Errorf("the account may:\n%s", grants)
+			}
+			create(t)
+		})
+	}
 }

@@ -75,6 +75,7 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 			drop = append(drop, stream.Database)
 			plan.Steps = append(plan.Steps, fmt.Sprintf("drop database %q, create it anew and fill it", stream.Database))
 			plan.Replaces = append(plan.Replaces, fmt.Sprintf("database %q with %d tables and other objects", stream.Database, now.objects))
+			plan.Replaces = append(plan.Replaces, o.Lost(stream)...)
 		}
 	}
 	if len(full) > 0 {

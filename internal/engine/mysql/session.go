@@ -8,6 +8,7 @@ import (
 
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
+	"github.com/baktainer/baktainer/internal/source"
 )
 
 type session struct {
@@ -21,6 +22,10 @@ type session struct {
 	databases    []string // without the server's own
 	database     string   // empty: all
 	all, asked   bool     // all databases; by a label
+
+	options source.Dump   // what is to be dumped
+	chosen  engine.Chosen // what that means here, known after Streams
+	sorted  sorted        // likewise
 }
 
 // Server tells MariaDB from MySQL.
@@ -33,14 +38,30 @@ func (s *session) Server() string {
 }
 
 func (s *session) Streams(ctx context.Context) ([]engine.Stream, error) {
+	streams, err := s.streams(ctx)
+	s.chosen.Begins(streams)
+	return streams, err
+}
+
+func (s *session) streams(ctx context.Context) ([]engine.Stream, error) {
+	databases := s.databases
 	if !s.all {
-		if !slices.Contains(s.databases, s.database) {
+		if !slices.Contains(databases, s.database) {
 			return nil, s.missing(s.database)
 		}
+		databases = []string{s.database}
+	}
+	if s.options.Selects() {
+		var err error
+		if databases, err = s.choose(ctx, databases); err != nil {
+			return nil, err
+		}
+	}
+	if !s.all {
 		return []engine.Stream{databaseStream(s.database)}, nil
 	}
 	var streams []engine.Stream
-	for _, database := range s.databases {
+	for _, database := range databases {
 		streams = append(streams, databaseStream(database))
 	}
 	_, err := s.query(ctx, "SELECT COUNT(*) FROM mysql.user;\n")
@@ -79,7 +100,21 @@ func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Proces
 	if !s.mariadbTools {
 		options = append(options, "--set-gtid-purged=OFF") // a restore is not a replica
 	}
-	return s.inst.Exec(ctx, s.command(s.dump, append(options, "--databases", "--", stream.Database)...))
+	options = slices.Concat(options, s.options.Args, s.chosen.Of[stream.Database].Args)
+	p, err := s.inst.Exec(ctx, s.command(s.dump, append(options, "--databases", "--", stream.Database)...))
+	if err != nil || s.mariadbTools {
+		return p, err
+	}
+	tables := map[string]bool{}
+	for t := range s.sorted.noRows {
+		if t.database == stream.Database {
+			tables[t.name] = true
+		}
+	}
+	if len(tables) == 0 {
+		return p, nil
+	}
+	return newWithoutRows(p, tables), nil
 }
 
 // Ask implements engine.Asker.
@@ -113,6 +148,7 @@ func (s *session) Inspect(stream engine.Stream) engine.Inspector {
 		return &usersInspector{}
 	}
 	i := newInspector()
+	s.chosen.WriteDown(stream, s.options.Args, &i.contents)
 	if !s.all {
 		var others []string
 		for _, database := range s.databases {

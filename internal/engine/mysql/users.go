@@ -122,6 +122,10 @@ func (s *session) dumpUsers(ctx context.Context) (engine.Process, error) {
 		}
 		fmt.Fprintf(&creates, "%s%s\n%s;\n", createMark, a.mark(), create)
 		for _, g := range grant {
+			if !s.sorted.mayGrant(g) {
+				fmt.Fprintf(&notes, "-- Left out, what it may do with what is left out: %s\n", a.mark())
+				continue
+			}
 			fmt.Fprintf(&grants, "%s%s\n%s;\n", grantMark, a.mark(), g)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -67,7 +66,9 @@ func (s *session) choose(ctx context.Context, databases []string) ([]string, err
 		taken = append(taken, database)
 	}
 	var err error
-	s.chosen.Warnings, err = c.Settle()
+	if s.chosen.Warnings, err = c.Settle(); err == nil && len(taken) == 0 {
+		err = engine.NoDatabaseLeft()
+	}
 	return taken, err
 }
 
@@ -83,7 +84,7 @@ func (s *session) chooseIn(ctx context.Context, c *engine.Chooser, database stri
 	}
 	sorted := sortOut(c, database, have)
 	switch {
-	case sorted.kept == 0 && len(sorted.out) > 0 && s.all && c.OnlySome():
+	case sorted.kept == 0 && s.all && c.OnlySome():
 		return nil, nil
 	case sorted.kept == 0 && len(sorted.out) > 0:
 		return nil, engine.NothingLeft(database)
@@ -114,6 +115,7 @@ func sortOut(c *engine.Chooser, database string, have inventory) (s sorted) {
 		}
 	}
 	var kept []relation
+	out := map[int64]string{}
 	byID := map[int64]relation{}
 	for _, r := range have.Relations {
 		byID[r.ID] = r
@@ -130,7 +132,7 @@ func sortOut(c *engine.Chooser, database string, have inventory) (s sorted) {
 		takes, rows := len(names) == 0 || c.Table(names...), len(names) == 0 || c.Rows(names...)
 		switch {
 		case away || !takes:
-			s.out = append(s.out, r)
+			s.out, out[r.ID] = append(s.out, r), r.Written
 		case r.Kind == "S":
 		default:
 			if !rows && strings.Contains("rpm", r.Kind) {
@@ -140,8 +142,8 @@ func sortOut(c *engine.Chooser, database string, have inventory) (s sorted) {
 		}
 	}
 	for _, r := range kept {
-		if i := slices.IndexFunc(s.out, func(o relation) bool { return o.ID == r.Of }); r.Of != 0 && i >= 0 {
-			s.broken = append(s.broken, fmt.Sprintf("table %s needs table %s, which it is a part of", r.Written, s.out[i].Written))
+		if table, is := out[r.Of]; is {
+			s.broken = append(s.broken, fmt.Sprintf("table %s needs table %s, which it is a part of", r.Written, table))
 		}
 	}
 	s.kept = len(kept)
@@ -229,6 +231,7 @@ found(who, what) AS (
     pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0)
   FROM pg_catalog.pg_depend d JOIN gone g ON d.refclassid = g.class AND d.refobjid = g.id
   WHERE d.deptype = 'n' AND NOT EXISTS (SELECT 1 FROM gone k WHERE k.class = d.classid AND k.id = d.objid)
+    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class i WHERE g.class = 'pg_catalog.pg_class'::regclass AND i.oid = g.id AND i.relkind IN ('i', 'I'))
   UNION
   SELECT pg_catalog.pg_describe_object('pg_catalog.pg_constraint'::regclass, f.oid, 0), 'the rows of ' || pg_catalog.pg_describe_object('pg_catalog.pg_class'::regclass, f.confrelid, 0)
   FROM pg_catalog.pg_constraint f WHERE f.contype = 'f' AND f.confrelid IN (SELECT id FROM norows)
