@@ -257,12 +257,12 @@ func TestContainerOneDatabase(t *testing.T) {
 
 // leavingOut makes dumps of a database with labels that leave collections out.
 func leavingOut(t *testing.T, s server) {
-	names := []string{`"quoted"`, "-d=x", "fs.chunks", "fs.files", "größe.東京", "items", "ses*sions; --'"}
+	names := []string{"-d=x", "fs.chunks", "fs.files", "größe.東京", "items", "ses*sions; --'"}
 	for _, name := range names {
-		s.load(t, "picky", value(name), documents(3, 3))
+		s.load(t, "picky", name, documents(3, 3))
 	}
 	for name, tc := range map[string]struct{ in, out, want, warns, fails string }{
-		"some":                {out: `"""quoted""",-d=x,picky.fs.*,*."größe.東京",ses"*"sions*,nothing*,fs.files`, want: `picky.items`, warns: "nothing matches nothing*"},
+		"some":                {out: `-d=x,picky.fs.*,*."größe.東京",ses"*"sions*,nothing*,fs.files`, want: `picky.items`, warns: "nothing matches nothing* of the label baktainer.dump.exclude_tables nothing matches fs.files of"},
 		"only some":           {in: `*.fs.*,items`, out: "picky.fs.chunks", want: "picky.fs.files picky.items"},
 		"nothing is so named": {in: `fs.files,items`, fails: "nothing matches fs.files of"},
 		"nothing is left":     {out: "*", fails: "every table"},
