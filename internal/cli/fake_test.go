@@ -291,7 +291,7 @@ func (f *fake) GetContents(req *pb.GetContentsRequest, s grpc.ServerStreamingSer
 	case snapshots()[0].GetId():
 		parts = []*pb.GetContentsResponse{
 			{Stream: "globals.sql", Objects: []*pb.ContentsObject{object("role", "shop", -1)}},
-			{Stream: "shop.sql", Objects: []*pb.ContentsObject{object("table", "public.customers", 70)}, Notes: []string{"dumped by pg_dump version 15.18"}},
+			{Stream: "shop.sql", Objects: []*pb.ContentsObject{object("left out", "public.sessions", -1), object("rows left out", "public.log\x1b[31m", -1), object("table", "public.customers", 70)}, Notes: []string{"dumped by pg_dump version 15.18"}},
 			{Stream: "shop.sql", Objects: []*pb.ContentsObject{object("table", "public.orders\x1b[31m", 12), object("table", "public.invoices", 5)}},
 		}
 	case "01JNG0ZZZZZZZZZZZZZZZZZZZ0":

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/baktainer/baktainer/internal/engine"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -102,15 +103,16 @@ func (a *app) showSnapshot(s *snapshotView) {
 	for _, what := range s.Strange {
 		fmt.Fprintf(a.out, "%s %s\n", a.paint(a.out, "strange:", red), printable(what))
 	}
+	objects := a.showLeftOut(s.Contents)
 	rows := make([][]string, len(s.Streams))
 	for i, st := range s.Streams {
 		rows[i] = []string{st.Name, st.Kind, st.Database, size(st.Size), st.SHA256}
 	}
 	a.table([]string{"STREAM", "KIND", "DATABASE", "SIZE", "SHA-256"}, rows)
-	if len(s.Contents) > 0 {
+	if len(objects) > 0 {
 		fmt.Fprintln(a.out)
-		rows = make([][]string, len(s.Contents))
-		for i, o := range s.Contents {
+		rows = make([][]string, len(objects))
+		for i, o := range objects {
 			rows[i] = []string{o.Kind, o.Name, rowsText(o.Rows), "", o.Stream}
 			if o.Bytes > 0 {
 				rows[i][3] = size(o.Bytes)
@@ -124,4 +126,27 @@ func (a *app) showSnapshot(s *snapshotView) {
 		}
 		fmt.Fprintln(a.out, printable(n))
 	}
+}
+
+// showLeftOut tells, before anything else, what the labels left out of a snapshot,
+// and gives what it does hold.
+func (a *app) showLeftOut(contents []objectView) (holds []objectView) {
+	const most = 50
+	n := 0
+	for _, o := range contents {
+		what := engine.LeftOut([]engine.Object{{Kind: o.Kind, Name: o.Name}})
+		switch {
+		case len(what) == 0:
+			holds = append(holds, o)
+		case n < most:
+			fmt.Fprintf(a.out, "%s %s (%s)\n", a.paint(a.out, "left out:", yellow), printable(what[0]), printable(o.Stream))
+			n++
+		default:
+			n++
+		}
+	}
+	if n > most {
+		fmt.Fprintf(a.out, "%s %d more, see -o json\n", a.paint(a.out, "left out:", yellow), n-most)
+	}
+	return holds
 }
