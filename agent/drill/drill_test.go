@@ -47,6 +47,7 @@ type database struct {
 	rooms      []string
 	noTools    error // why there is no side-car
 
+	selects bool // a session was opened that leaves something out
 	data    map[string][]byte
 	asked   provider.Sandbox
 	removed int
@@ -67,7 +68,8 @@ func take(errs *[]error) (err error) {
 	return err
 }
 
-func (d *database) Open(context.Context, engine.Instance, source.Spec) (engine.Session, error) {
+func (d *database) Open(_ context.Context, _ engine.Instance, s source.Spec) (engine.Session, error) {
+	d.selects = d.selects || s.Dump.Selects()
 	return d, take(&d.openErr)
 }
 
@@ -283,7 +285,7 @@ func TestRun(t *testing.T) {
 				db.image = "img"
 			}
 			r, err := drill.Run(t.Context(), drill.Work{
-				Run: "r1", Snapshot: ref, Key: key, Engine: &db, Spec: source.Spec{Drill: tc.drill}, Images: []string{"old", "img"}, Other: 1,
+				Run: "r1", Snapshot: ref, Key: key, Engine: &db, Spec: source.Spec{Drill: tc.drill, Dump: source.Dump{NoData: make([]source.Pattern, 1)}}, Images: []string{"old", "img"}, Other: 1,
 			}, &db, st, &phases{}, clock.System{}, slog.New(slog.DiscardHandler))
 			text := ""
 			if err != nil {
@@ -291,6 +293,9 @@ func TestRun(t *testing.T) {
 			}
 			if r.Verdict != tc.verdict || (err == nil) != (tc.words == "") || !strings.Contains(text, tc.words) || tc.reason != "" && problem.ReasonOf(err) != tc.reason {
 				t.Fatalf("verdict %v, reason %q, %s", r.Verdict, problem.ReasonOf(err), text)
+			}
+			if db.selects {
+				t.Error("what is restored is counted as the labels want it dumped")
 			}
 			if made := tc.reason != engine.ReasonNoImage; made != (db.removed == 1) {
 				t.Errorf("the container was removed %d times", db.removed)
@@ -352,6 +357,7 @@ func TestJudge(t *testing.T) {
 		"they do not expire any more": {[]contents.Object{object("database", "db0", 9), object(engine.KindExpiring, "db0", 4)}, []contents.Object{object("database", "db0", 9)}, []string{"s: 4 of the rows of db0 ended by themselves, and do not any more"}, 1, 9},
 		"all expired":                 {[]contents.Object{object("database", "db0", 4), object(engine.KindExpiring, "db0", 4)}, nil, nil, 1, 0},
 		"more than expire":            {[]contents.Object{object("database", "db0", 9), object(engine.KindExpiring, "db0", 2)}, []contents.Object{object("database", "db0", 6)}, []string{"s: the database db0 has 6 rows, and had 9"}, 1, 9},
+		"left out":                    {[]contents.Object{object(engine.KindLeftOut, "b", -1), object(engine.KindRowsLeftOut, "a", -1), object("table", "a", 0)}, []contents.Object{object("table", "a", 0)}, nil, 1, 0},
 	} {
 		wrong, objects, rows := drill.Judge(tc.before, tc.after)
 		if !slices.Equal(wrong, tc.wrong) || objects != tc.objects || rows != tc.rows {

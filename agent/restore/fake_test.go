@@ -106,6 +106,12 @@ var sample = []struct {
 // stored is a store with one snapshot.
 func stored(t *testing.T) (*mem.Store, repo.Ref) {
 	t.Helper()
+	return storedWith(t, engine.Contents{})
+}
+
+// storedWith is stored with what was seen in each of its streams.
+func storedWith(t *testing.T, seen engine.Contents) (*mem.Store, repo.Ref) {
+	t.Helper()
 	st := mem.New()
 	w, err := repo.NewWriter(t.Context(), repo.WriterOptions{Source: theSource, Snapshot: theSnapshot, Key: key, Compress: source.CompressOff}, sink{st})
 	if err != nil {
@@ -118,7 +124,7 @@ func stored(t *testing.T) (*mem.Store, repo.Ref) {
 			_, err = sw.Write(s.data)
 		}
 		if err == nil {
-			_, err = sw.Close(engine.Contents{})
+			_, err = sw.Close(seen)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -110,6 +110,21 @@ func TestADryRunTouchesNothing(t *testing.T) {
 	}
 }
 
+// TestWhatABackupIsWithoutIsTold: in the report, and to the engine, which knows what
+// becomes of it.
+func TestWhatABackupIsWithoutIsTold(t *testing.T) {
+	st, ref := storedWith(t, engine.Contents{Objects: []engine.Object{{Kind: engine.KindLeftOut, Name: "sessions", Rows: -1}, {Kind: engine.KindRowsLeftOut, Name: "log", Rows: -1}, {Kind: "table", Name: "log"}}})
+	d := &target{plan: engine.RestorePlan{Steps: []string{"Drop it all."}}}
+	lines, _, err := run(t, d, st, ref, engine.RestoreOptions{DryRun: true}, "zoo")
+	want := []string{"Drop it all.", "Not in this backup, since its labels left it out: sessions (zoo.sql)", "Not in this backup, since its labels left it out: the rows of log (zoo.sql)"}
+	if err != nil || !slices.Equal(lines, want) {
+		t.Errorf("report %q, %v", lines, err)
+	}
+	if got := d.prepared[0].LeftOut; len(got) != 1 || !slices.Equal(got["zoo.sql"], []string{"sessions", "the rows of log"}) {
+		t.Errorf("the engine is told %q", got)
+	}
+}
+
 func TestFailures(t *testing.T) {
 	refused := problem.New(problem.Conflict, "the target is not empty").WithReason(engine.ReasonTargetNotEmpty)
 	down := problem.New(problem.Unavailable, "the server does not answer").WithReason(engine.ReasonNoConnection)

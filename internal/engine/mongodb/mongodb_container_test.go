@@ -267,16 +267,7 @@ func leavingOut(t *testing.T, s server) {
 		"nothing is so named": {in: `fs.files,items`, fails: "nothing matches fs.files of"},
 		"nothing is left":     {out: "*", fails: "every table"},
 	} {
-		var d source.Dump
-		for text, list := range map[string]*[]source.Pattern{tc.in: &d.Tables.Include, tc.out: &d.Tables.Exclude} {
-			if text == "" {
-				continue
-			}
-			var err error
-			if *list, err = source.ParsePatterns(text); err != nil {
-				t.Fatal(err)
-			}
-		}
+		d := source.Dump{Tables: source.Selection{Include: enginetest.Patterns(t, tc.in), Exclude: enginetest.Patterns(t, tc.out)}}
 		spec := source.Spec{Database: "picky", Dump: d}
 		if tc.fails != "" {
 			session, err := New().Open(t.Context(), s.Instance, spec)

@@ -266,18 +266,6 @@ CREATE VIEW names AS SELECT name FROM customers;
 CREATE VIEW secrets AS SELECT secret FROM ` + "`Sess.ions; --''\"*\\`" + `;
 `
 
-func patterns(t testing.TB, text string) []source.Pattern {
-	t.Helper()
-	if text == "" {
-		return nil
-	}
-	list, err := source.ParsePatterns(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
-
 // leavingOut makes dumps with labels that leave out, looks at what they say, and
 // restores them.
 func leavingOut(t *testing.T, b box) {
@@ -312,10 +300,10 @@ func leavingOut(t *testing.T, b box) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := source.Spec{Database: database, Dump: source.Dump{
-				Tables: source.Selection{Include: patterns(t, tc.in), Exclude: patterns(t, tc.out)}, NoData: patterns(t, tc.noData), Args: tc.args,
+				Tables: source.Selection{Include: enginetest.Patterns(t, tc.in), Exclude: enginetest.Patterns(t, tc.out)}, NoData: enginetest.Patterns(t, tc.noData), Args: tc.args,
 			}}
 			if tc.databases != "" {
-				spec.Database, spec.AllDatabases, spec.Dump.Databases.Include = "", true, patterns(t, tc.databases)
+				spec.Database, spec.AllDatabases, spec.Dump.Databases.Include = "", true, enginetest.Patterns(t, tc.databases)
 			}
 			session, err := mysql.New().Open(t.Context(), b.Instance, spec)
 			if err != nil {

@@ -390,19 +390,6 @@ SELECT lo_from_bytea(0, 'x') \g /dev/null
 COMMENT ON TABLE customers IS 'a comment';
 `
 
-// patterns parses those of a test.
-func patterns(t testing.TB, text string) []source.Pattern {
-	t.Helper()
-	if text == "" {
-		return nil
-	}
-	list, err := source.ParsePatterns(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
-
 // leavingOut makes dumps with labels that leave out, looks at what they say, and
 // restores them.
 func leavingOut(t *testing.T, b box) {
@@ -436,9 +423,9 @@ func leavingOut(t *testing.T, b box) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := source.Spec{Database: database, Dump: source.Dump{
-				Schemas: source.Selection{Include: patterns(t, tc.inSchemas), Exclude: patterns(t, tc.outSchemas)},
-				Tables:  source.Selection{Include: patterns(t, tc.in), Exclude: patterns(t, tc.out)},
-				NoData:  patterns(t, tc.noData), Args: tc.args,
+				Schemas: source.Selection{Include: enginetest.Patterns(t, tc.inSchemas), Exclude: enginetest.Patterns(t, tc.outSchemas)},
+				Tables:  source.Selection{Include: enginetest.Patterns(t, tc.in), Exclude: enginetest.Patterns(t, tc.out)},
+				NoData:  enginetest.Patterns(t, tc.noData), Args: tc.args,
 			}}
 			session, err := postgres.New().Open(t.Context(), b.Instance, spec)
 			if err != nil {
