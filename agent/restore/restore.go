@@ -148,21 +148,16 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 
 // leftOut tells what the backups in streams are without: by stream, and in sentences.
 func leftOut(streams []repo.StreamInfo) (by map[string][]string, sentences []string) {
-	const most = 20
 	for _, s := range streams {
 		all := engine.LeftOut(s.Contents.Objects)
-		if len(all) > 0 && by == nil {
+		if len(all) == 0 {
+			continue
+		}
+		if by == nil {
 			by = map[string][]string{}
 		}
-		if len(all) > 0 {
-			by[s.Name] = all
-		}
-		for i, what := range all[:min(len(all), most+1)] {
-			if i == most {
-				what = fmt.Sprintf("%d more", len(all)-most)
-			}
-			sentences = append(sentences, fmt.Sprintf("Not in this backup, since its labels left it out: %s (%s)", what, s.Name))
-		}
+		by[s.Name] = all
+		sentences = append(sentences, fmt.Sprintf("Not in this backup (%s), since its labels left it out: %s", s.Name, engine.Some(all)))
 	}
 	return by, sentences
 }

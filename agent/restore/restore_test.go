@@ -116,7 +116,7 @@ func TestWhatABackupIsWithoutIsTold(t *testing.T) {
 	st, ref := storedWith(t, engine.Contents{Objects: []engine.Object{{Kind: engine.KindLeftOut, Name: "sessions", Rows: -1}, {Kind: engine.KindRowsLeftOut, Name: "log", Rows: -1}, {Kind: "table", Name: "log"}}})
 	d := &target{plan: engine.RestorePlan{Steps: []string{"Drop it all."}}}
 	lines, _, err := run(t, d, st, ref, engine.RestoreOptions{DryRun: true}, "zoo")
-	want := []string{"Drop it all.", "Not in this backup, since its labels left it out: sessions (zoo.sql)", "Not in this backup, since its labels left it out: the rows of log (zoo.sql)"}
+	want := []string{"Drop it all.", "Not in this backup (zoo.sql), since its labels left it out: sessions, the rows of log"}
 	if err != nil || !slices.Equal(lines, want) {
 		t.Errorf("report %q, %v", lines, err)
 	}

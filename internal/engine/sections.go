@@ -91,6 +91,12 @@ func (c Contents) noPart(name string, found []int) error {
 		}
 		return p
 	}
+	for _, o := range c.Objects {
+		if (o.Name == name || strings.HasSuffix(o.Name, "."+name)) && (o.Kind == KindLeftOut || o.Kind == KindRowsLeftOut) {
+			return problem.New(problem.NotFound, "%s is not in the backup: its labels left out %s", o.Name, LeftOut([]Object{o})[0]).WithReason(ReasonNoPart).
+				WithHint("Look into an older snapshot, of before the labels were written. `baktainer snapshot show` lists what is in one.")
+		}
+	}
 	p := problem.New(problem.NotFound, "the dump has no table %.200q that can be had alone", name).WithReason(ReasonNoPart).
 		WithHint("`baktainer snapshot show` lists what is in a snapshot.")
 	for _, o := range c.Objects {
@@ -163,7 +169,7 @@ func (s *Sections) Settle(c *Contents) {
 	c.Common = s.common
 	for i := range c.Objects {
 		o := &c.Objects[i]
-		if list := s.of[o.Name]; len(list) > 0 {
+		if list := s.of[o.Name]; len(list) > 0 && !IsLeftOut(o.Kind) {
 			slices.SortFunc(list, func(a, b Section) int { return cmp.Compare(a.Offset, b.Offset) })
 			o.Sections = list
 			delete(s.of, o.Name) // another object of that name has none

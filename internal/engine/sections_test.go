@@ -99,3 +99,17 @@ func TestPart(t *testing.T) {
 		t.Errorf("what cannot be taken apart: %v", err)
 	}
 }
+
+func TestWhatWasLeftOutIsNoPart(t *testing.T) {
+	var s Sections
+	s.Common(0, 10)
+	s.Add("log", 10, 20)
+	c := Contents{Objects: []Object{{Kind: KindRowsLeftOut, Name: "log", Rows: -1}, {Kind: KindLeftOut, Name: "public.sessions", Rows: -1}, {Kind: "table", Name: "log"}}}
+	s.Settle(&c)
+	if p, err := c.Part("log"); err != nil || len(p.Objects) != 1 || p.Objects[0].Kind != "table" {
+		t.Errorf("a table without rows: %+v, %v", p, err)
+	}
+	if _, err := c.Part("sessions"); problem.ReasonOf(err) != ReasonNoPart || !strings.Contains(err.Error(), "its labels left out public.sessions") {
+		t.Errorf("a table that was left out: %v", err)
+	}
+}

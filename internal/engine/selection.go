@@ -346,6 +346,15 @@ func LeftOut(objects []Object) (list []string) {
 	return list
 }
 
+// Some joins what is in a list; of a long one only the beginning.
+func Some(list []string) string {
+	const most = 20
+	if more := len(list) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), more)
+	}
+	return strings.Join(list, ", ")
+}
+
 // Lost says what goes away for good when the database of a stream is dropped for
 // what its backup holds.
 func (o RestoreOptions) Lost(s Stream) []string {
@@ -353,10 +362,5 @@ func (o RestoreOptions) Lost(s Stream) []string {
 	if len(gone) == 0 || o.As != "" {
 		return nil
 	}
-	const most = 20
-	names := strings.Join(gone[:min(len(gone), most)], ", ")
-	if more := len(gone) - most; more > 0 {
-		names += fmt.Sprintf(" and %d more", more)
-	}
-	return []string{fmt.Sprintf("what the backup leaves out, and is lost with database %q: %s. A backup before (--backup-first) leaves it out, too; to keep it, restore single tables (--table)", s.Database, names)}
+	return []string{fmt.Sprintf("what the backup leaves out, and is lost with database %q: %s. A backup before (--backup-first) leaves it out, too; to keep it, restore single tables (--table)", s.Database, Some(gone))}
 }

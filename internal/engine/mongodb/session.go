@@ -110,7 +110,11 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 		}
 		only = o.As
 	}
-	held, err := s.holds(ctx, only, among)
+	var stays []string // since the snapshot is without it
+	if o.As == "" {
+		stays = o.LeftOut[streams[0].Name]
+	}
+	held, err := s.holds(ctx, only, among, stays)
 	if err != nil {
 		return plan, err
 	}
@@ -156,14 +160,14 @@ func ofServer(db, collection string) bool {
 }
 
 // holds lists the collections of the target, a few of them by name, or those of a
-// list that it has.
-func (s *session) holds(ctx context.Context, database string, among []string) ([]string, error) {
+// list that it has, but for some.
+func (s *session) holds(ctx context.Context, database string, among, but []string) ([]string, error) {
 	const named = 20
 	var held []string
 	more := 0
 	err := s.announced(ctx, database, func(db, collection string) {
 		switch {
-		case ofServer(db, collection):
+		case ofServer(db, collection) || slices.Contains(but, db+"."+collection):
 		case len(among) > 0 && !slices.Contains(among, db+"."+collection):
 		case len(held) < named:
 			held = append(held, db+"."+collection)

@@ -190,7 +190,7 @@ func FuzzWithoutRows(f *testing.F) {
 			}
 		}
 		whole, err := verdict(dump(body), size)
-		if err != nil {
+		if err != nil || !strings.HasSuffix(body, ";\n") { // else rows may go on into the end of the dump
 			return
 		}
 		got, err := read(dump(body), size, "t")
