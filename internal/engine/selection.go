@@ -61,6 +61,8 @@ type Arg struct {
 	Value *regexp.Regexp
 	// Example is the argument as it may be.
 	Example string
+	// LeavesOut is what is not in the dump for it, in a word; empty: all is.
+	LeavesOut string
 }
 
 // The labels, by what they are for.
@@ -113,10 +115,14 @@ func (o DumpOptions) check(name string, spec source.Spec) (list []Complaint) {
 			list = append(list, Complaint{l.label, "it is for backups of all databases", "add baktainer.db.all=true, or name the one database in baktainer.db.name"})
 		}
 	}
+	var refused []string
 	for _, arg := range spec.Dump.Args {
 		if why := o.refuses(arg); why != "" {
-			list = append(list, Complaint{labelArgs, fmt.Sprintf("%.80q %s", arg, why), o.allowed()})
+			refused = append(refused, fmt.Sprintf("%.80q %s", arg, why))
 		}
+	}
+	if len(refused) > 0 {
+		list = append(list, Complaint{labelArgs, strings.Join(refused, "; "), o.allowed()})
 	}
 	return list
 }
@@ -310,13 +316,20 @@ func (c *Chosen) Begins(streams []Stream) {
 }
 
 // WriteDown notes in the contents of a stream, before anything else, what the labels
-// leave out of it, and the arguments by which its tool was told more.
-func (c *Chosen) WriteDown(s Stream, args []string, in *Contents) {
+// leave out of it. args are what its tool was given besides, allowed is what that may be.
+func (c *Chosen) WriteDown(s Stream, allowed []Arg, args []string, in *Contents) {
 	if s.Name == c.first && c.first != "" {
 		c.Databases.into(in)
 		in.Notes = append(in.Notes, c.Warnings...)
 	}
 	c.Of[s.Database].Omission.into(in)
+	var by Omission
+	for _, a := range allowed {
+		if a.LeavesOut != "" && slices.Contains(args, a.Name) {
+			by.Add(KindLeftOut, a.LeavesOut)
+		}
+	}
+	by.into(in)
 	if len(args) > 0 {
 		in.Notes = append(in.Notes, "dumped with "+strings.Join(args, " "))
 	}

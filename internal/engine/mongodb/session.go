@@ -91,7 +91,7 @@ func (s *session) Explain(e engine.Exit) *problem.Problem { return s.explain("mo
 
 func (s *session) Inspect(stream engine.Stream) engine.Inspector {
 	i := newInspector(stream)
-	s.chosen.WriteDown(stream, s.dump.Args, &i.contents)
+	s.chosen.WriteDown(stream, nil, s.dump.Args, &i.contents)
 	return i
 }
 

@@ -315,9 +315,9 @@ var size = regexp.MustCompile(`^[1-9][0-9]{0,9}[KMG]?$`)
 // dumpArgs are arguments that change neither where from, as whom, and where to the
 // tools dump, nor what ends a dump, nor whether it is of one moment.
 var dumpArgs = []engine.Arg{
-	{Name: "--skip-triggers", Example: "--skip-triggers"},
-	{Name: "--skip-routines", Example: "--skip-routines"},
-	{Name: "--skip-events", Example: "--skip-events"},
+	{Name: "--skip-triggers", Example: "--skip-triggers", LeavesOut: "triggers"},
+	{Name: "--skip-routines", Example: "--skip-routines", LeavesOut: "routines"},
+	{Name: "--skip-events", Example: "--skip-events", LeavesOut: "events"},
 	{Name: "--order-by-primary", Example: "--order-by-primary"},
 	{Name: "--max-allowed-packet", Value: size, Example: "--max-allowed-packet=512M"},
 	{Name: "--net-buffer-length", Value: size, Example: "--net-buffer-length=1M"},

@@ -148,7 +148,7 @@ func (s *session) Inspect(stream engine.Stream) engine.Inspector {
 		return &usersInspector{}
 	}
 	i := newInspector()
-	s.chosen.WriteDown(stream, s.options.Args, &i.contents)
+	s.chosen.WriteDown(stream, dumpArgs, s.options.Args, &i.contents)
 	if !s.all {
 		var others []string
 		for _, database := range s.databases {

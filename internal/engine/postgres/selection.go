@@ -270,17 +270,17 @@ func (s *session) mayBeLeftOut(ctx context.Context, database string, o sorted) e
 // dumpArgs are arguments of pg_dump's that change neither where from, as whom, and
 // where to it dumps, nor the format, nor whether the dump is of one moment.
 var dumpArgs = []engine.Arg{
-	{Name: "--no-owner", Example: "--no-owner"},
-	{Name: "--no-privileges", Example: "--no-privileges"},
-	{Name: "--no-comments", Example: "--no-comments"},
+	{Name: "--no-owner", Example: "--no-owner", LeavesOut: "owners"},
+	{Name: "--no-privileges", Example: "--no-privileges", LeavesOut: "rights"},
+	{Name: "--no-comments", Example: "--no-comments", LeavesOut: "comments"},
 	{Name: "--no-tablespaces", Example: "--no-tablespaces"},
 	{Name: "--no-table-access-method", Example: "--no-table-access-method"},
 	{Name: "--no-toast-compression", Example: "--no-toast-compression"},
-	{Name: "--no-publications", Example: "--no-publications"},
-	{Name: "--no-subscriptions", Example: "--no-subscriptions"},
-	{Name: "--no-security-labels", Example: "--no-security-labels"},
-	{Name: "--no-blobs", Example: "--no-blobs"},
-	{Name: "--no-unlogged-table-data", Example: "--no-unlogged-table-data"},
+	{Name: "--no-publications", Example: "--no-publications", LeavesOut: "publications"},
+	{Name: "--no-subscriptions", Example: "--no-subscriptions", LeavesOut: "subscriptions"},
+	{Name: "--no-security-labels", Example: "--no-security-labels", LeavesOut: "security labels"},
+	{Name: "--no-blobs", Example: "--no-blobs", LeavesOut: "pg_largeobject"},
+	{Name: "--no-unlogged-table-data", Example: "--no-unlogged-table-data", LeavesOut: "rows of unlogged tables"},
 	{Name: "--lock-wait-timeout", Value: regexp.MustCompile(`^[1-9][0-9]{0,8}(ms|s|min|h)?$`), Example: "--lock-wait-timeout=60s"},
 	{Name: "--extra-float-digits", Value: regexp.MustCompile(`^[0-3]$`), Example: "--extra-float-digits=0"},
 }

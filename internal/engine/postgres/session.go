@@ -114,11 +114,11 @@ func (s *session) Explain(e engine.Exit) *problem.Problem { return engine.Explai
 func (s *session) Inspect(stream engine.Stream) engine.Inspector {
 	if stream.Kind == kindGlobals {
 		i := newInspector(globalsMarks)
-		s.chosen.WriteDown(stream, nil, &i.contents)
+		s.chosen.WriteDown(stream, nil, nil, &i.contents)
 		return i
 	}
 	i := newInspector(databaseMarks)
-	s.chosen.WriteDown(stream, s.dump.Args, &i.contents)
+	s.chosen.WriteDown(stream, dumpArgs, s.dump.Args, &i.contents)
 	if !s.all {
 		var others []string
 		for _, database := range s.server.Databases {
