@@ -74,6 +74,8 @@ func TestResolve(t *testing.T) {
 			[]string{"db invalid strict | db.name=x: not a path | db.password=[hidden]: too weak"}},
 		"one cause, one problem": {[]provider.Container{container("db", "strict", "backup=true", "db.name=-x")},
 			[]string{"db invalid strict | db.name=-x: begins with | db.password=: too weak"}},
+		"not known to the engine": {[]provider.Container{container("db", "mysql", "backup=true", "dump.exclude_tables=log", "dump.args=--host=x --user=y")},
+			[]string{"db invalid mysql | dump.exclude_tables=log: backed up whole | dump.args=--host=x --user=y: given no further arguments"}},
 		"named": {[]provider.Container{container("db", "mysql", "backup=true", "name=web/shop", "com.docker.compose.project=p", "com.docker.compose.service=s")},
 			[]string{"web/shop ready mysql"}},
 		"compose": {[]provider.Container{container("p-s-1", "mysql", "backup=true", "com.docker.compose.project=p", "com.docker.compose.service=s")},

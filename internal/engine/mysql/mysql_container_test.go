@@ -271,14 +271,14 @@ CREATE VIEW secrets AS SELECT secret FROM ` + "`Sess.ions; --''\"*\\`" + `;
 func leavingOut(t *testing.T, b box) {
 	const database, other = "picky" + hostile, "picky.other"
 	const sessions, written = `"Sess.ions; --''""*\"`, "Sess.ions; --''\"*\\"
-	create := func(t testing.TB) {
-		for _, d := range []string{database, other} {
+	create := func(t testing.TB, databases ...string) {
+		for _, d := range databases {
 			b.drop(t, d)
 			b.sql(t, "CREATE DATABASE "+ident(d)+";\nUSE "+ident(d)+";\n"+pickySeed)
 		}
 	}
-	create(t)
-	b.sql(t, "CREATE USER picked IDENTIFIED BY 'x';\nGRANT SELECT ON "+ident(database)+"."+ident(written)+" TO picked;\nGRANT SELECT ON "+ident(other)+".log_1 TO picked;\nGRANT SELECT (name) ON "+ident(database)+".customers TO picked;\n")
+	create(t, database, other)
+	b.sql(t, "CREATE DATABASE IF NOT EXISTS shop;\nCREATE USER picked IDENTIFIED BY 'x';\nGRANT SELECT ON "+ident(database)+"."+ident(written)+" TO picked;\nGRANT SELECT ON "+ident(other)+".log_1 TO picked;\nGRANT SELECT (name) ON "+ident(database)+".customers TO picked;\n")
 	t.Cleanup(func() {
 		b.drop(t, database)
 		b.drop(t, other)
@@ -293,10 +293,8 @@ func leavingOut(t *testing.T, b box) {
 		"only some": {in: "orders,customers,names", out: "nothing*", args: []string{"--skip-events"}, want: "left out " + written + ", left out log_1, left out secrets, left out events, customers 7, orders 5", notes: "nothing matches nothing* of the label baktainer.dump.exclude_tables\ndumped with --skip-events"},
 		"one of several": {databases: `"` + strings.ReplaceAll(database, `"`, `""`) + `"`, out: sessions + ",secrets", noData: "log_1",
 			want: "database left out picky.other, database left out shop, left out " + written + ", rows left out log_1, left out secrets, customers 7, log_1 0, orders 5"},
-		"a view needs it":     {out: sessions, fails: "view `picky"},
-		"a key needs it":      {out: "customers,names", fails: "a foreign key of table"},
-		"a key needs rows":    {noData: "customers", fails: "needs the rows of table"},
-		"nothing is so named": {in: "customers,Orders,names", fails: "nothing matches Orders of"},
+		"a view needs it": {out: sessions, fails: "view `picky"},
+		"a key needs it":  {out: "customers,names", fails: "a foreign key of table"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := source.Spec{Database: database, Dump: source.Dump{
@@ -371,7 +369,7 @@ func leavingOut(t *testing.T, b box) {
 			if grants := b.sql(t, "SHOW GRANTS FOR picked;\n"); tc.databases != "" && (strings.Contains(grants, "log_1") || !strings.Contains(grants, "customers")) {
 				t.Errorf("the account may:\n%s", grants)
 			}
-			create(t)
+			create(t, database)
 		})
 	}
 }
