@@ -128,7 +128,7 @@ func (d *drill) run(ctx context.Context, rooms provider.Sandboxes) error {
 		return fmt.Errorf("open snapshot %s: %w", d.Snapshot.Snapshot, err)
 	}
 	streams := snapshot.Streams()
-	d.Spec.Dump = d.Spec.Dump.Whole() // all that was restored is counted, whatever the labels leave out now
+	d.Spec.Dump = engine.Whole(d.Engine, d.Spec.Dump) // all that was restored is counted, whatever the labels leave out now
 	if d.Spec.Database == "" && len(streams) == 1 {
 		d.Spec.Database = streams[0].Database
 	}

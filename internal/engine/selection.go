@@ -187,6 +187,22 @@ func (o DumpOptions) known() string {
 	return "it knows " + strings.Join(names, ", ")
 }
 
+// Whole is a dump of all that there is, for counting: with those arguments alone for
+// which nothing is left out.
+func Whole(e Engine, d source.Dump) (whole source.Dump) {
+	var o DumpOptions
+	if s, ok := e.(Selector); ok {
+		o = s.DumpOptions()
+	}
+	for _, arg := range d.Args {
+		name, _, _ := strings.Cut(arg, "=")
+		if slices.ContainsFunc(o.Args, func(a Arg) bool { return a.Name == name && a.LeavesOut == "" }) {
+			whole.Args = append(whole.Args, arg)
+		}
+	}
+	return whole
+}
+
 // Chooser decides what of a server is dumped, and remembers which patterns meant
 // something. Names are given with all their parts; where something goes with
 // others (a partition with its table), the names of these follow.

@@ -85,6 +85,17 @@ func TestCheckOfSelections(t *testing.T) {
 	}
 }
 
+func TestWhole(t *testing.T) {
+	knows := chooses{options: DumpOptions{Args: []Arg{{Name: "--no-x", LeavesOut: "xs"}, {Name: "--time", Value: regexp.MustCompile(`.`)}}}}
+	d := source.Dump{NoData: patterns(t, "a"), Args: []string{"--no-x", "--time=9s", "--other"}}
+	if got := Whole(knows, d); !reflect.DeepEqual(got, source.Dump{Args: []string{"--time=9s"}}) {
+		t.Errorf("%+v", got)
+	}
+	if got := Whole(plain{}, d); !reflect.DeepEqual(got, source.Dump{}) {
+		t.Errorf("of an engine that knows nothing: %+v", got)
+	}
+}
+
 func TestChooser(t *testing.T) {
 	d := source.Dump{
 		Databases: source.Selection{Exclude: patterns(t, "test*,none")},

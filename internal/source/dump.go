@@ -20,9 +20,6 @@ func (d Dump) Selects() bool {
 	return !d.Databases.empty() || !d.Schemas.empty() || !d.Tables.empty() || len(d.NoData) > 0
 }
 
-// Whole is the same without a selection.
-func (d Dump) Whole() Dump { return Dump{Args: d.Args} }
-
 // Selection is what is taken: what a pattern of Include matches, if there is one,
 // and none of Exclude.
 type Selection struct{ Include, Exclude []Pattern }

@@ -58,11 +58,12 @@ func (s *session) choose(ctx context.Context, databases []string) ([]string, err
 			continue
 		}
 		of[t.database] = append(of[t.database], t)
-		takes, takesRows := c.Table([]string{t.database, t.name}), c.Rows([]string{t.database, t.name})
+		name := []string{t.database, t.name}
+		takes, takesRows := c.Table(name), row[2] == "1" || c.Rows(name) // views have none of their own
 		switch {
 		case !takes:
 			o.out[t] = true
-		case !takesRows && row[2] != "1": // views have none
+		case !takesRows:
 			o.noRows[t] = true
 			fallthrough
 		default:

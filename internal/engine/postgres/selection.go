@@ -129,13 +129,14 @@ func sortOut(c *engine.Chooser, database string, have inventory) (s sorted) {
 				names = append(names, []string{database, at.Schema, at.Name})
 			}
 		}
-		takes, rows := len(names) == 0 || c.Table(names...), len(names) == 0 || c.Rows(names...)
+		takes := len(names) == 0 || c.Table(names...)
+		rows := r.Kind != "r" && r.Kind != "p" || c.Rows(names...) // a materialized view has those that it is made of
 		switch {
 		case away || !takes:
 			s.out, out[r.ID] = append(s.out, r), r.Written
 		case r.Kind == "S":
 		default:
-			if !rows && strings.Contains("rpm", r.Kind) {
+			if !rows {
 				s.noRows = append(s.noRows, r)
 			}
 			kept = append(kept, r)
