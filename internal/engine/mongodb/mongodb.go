@@ -37,9 +37,6 @@ func (mongoEngine) Detect(f engine.Facts) bool {
 
 func (mongoEngine) Check(s source.Spec, _ engine.Facts) []engine.Complaint {
 	const maxName = 63
-	if s.Database == "" && s.Dump.Selects() {
-		return []engine.Complaint{{Label: "baktainer.db.name", Reason: "mongodump leaves collections out of one database only, and all are backed up", Suggestion: "name the database, or remove the labels baktainer.dump.include_* and exclude_*"}}
-	}
 	switch {
 	case s.Database == "":
 	case s.AllDatabases:

@@ -25,7 +25,7 @@ func TestCheckOfSelections(t *testing.T) {
 		want string
 	}{
 		"of one database": {source.Spec{Database: "shop", Dump: source.Dump{Tables: tables, Args: []string{"--forceTableScan"}}}, ""},
-		"of all":          {source.Spec{Dump: source.Dump{Tables: tables}}, "baktainer.db.name"},
+		"of all":          {source.Spec{AllDatabases: true, Dump: source.Dump{Tables: tables, Databases: source.Selection{Exclude: enginetest.Patterns(t, "crm")}}}, ""},
 		"rows, schemas":   {source.Spec{Database: "shop", Dump: source.Dump{NoData: list, Schemas: tables}}, "baktainer.dump.exclude_schemas baktainer.dump.exclude_data"},
 		"arguments":       {source.Spec{Database: "shop", Dump: source.Dump{Args: []string{"--out=/tmp", "--oplog", "--gzip", "--uri=x", "--query={}", "--dumpDbUsersAndRoles", "--forceTableScan=1"}}}, "baktainer.dump.args"},
 	} {

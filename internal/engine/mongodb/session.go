@@ -29,8 +29,9 @@ type session struct {
 	password source.Secret
 	database string // empty: all
 
-	dump   source.Dump   // what is to be dumped
-	chosen engine.Chosen // what that means here, known after Streams
+	dump   source.Dump     // what is to be dumped
+	chosen engine.Chosen   // what that means here, known after Streams
+	away   map[string]bool // namespaces that are left out, likewise
 }
 
 func (s *session) Server() string { return s.tools }
@@ -59,15 +60,15 @@ func (s *session) command(tool string, rest io.Reader, args ...string) engine.Co
 }
 
 func (s *session) Streams(ctx context.Context) ([]engine.Stream, error) {
-	if s.database == "" {
-		return []engine.Stream{{Name: "all.archive", Kind: kindServer, Format: format}}, nil
-	}
 	if s.dump.Selects() {
 		if err := s.choose(ctx); err != nil {
 			return nil, err
 		}
 	}
-	streams := []engine.Stream{{Name: engine.FileName(s.database) + ".archive", Kind: kindDatabase, Database: s.database, Format: format}}
+	streams := []engine.Stream{{Name: "all.archive", Kind: kindServer, Format: format}}
+	if s.database != "" {
+		streams[0] = engine.Stream{Name: engine.FileName(s.database) + ".archive", Kind: kindDatabase, Database: s.database, Format: format}
+	}
 	s.chosen.Begins(streams)
 	return streams, nil
 }
@@ -77,12 +78,15 @@ func (s *session) Streams(ctx context.Context) ([]engine.Stream, error) {
 func (s *session) Dump(ctx context.Context, stream engine.Stream) (engine.Process, error) {
 	args := []string{"--archive", "--numParallelCollections=1"}
 	if stream.Database != "" {
-		args = append(append(args, "--db="+stream.Database), s.chosen.Of[stream.Database].Args...)
+		args = append(args, "--db="+stream.Database)
 	}
-	args = append(args, s.dump.Args...)
+	args = slices.Concat(args, s.chosen.Of[stream.Database].Args, s.dump.Args)
 	p, err := s.inst.Exec(ctx, s.command("mongodump", nil, args...))
 	if err != nil {
 		return nil, fmt.Errorf("start mongodump: %w", err)
+	}
+	if stream.Database == "" && len(s.away) > 0 {
+		return s.sift(p), nil
 	}
 	return p, nil
 }

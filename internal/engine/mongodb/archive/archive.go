@@ -55,6 +55,9 @@ type Parser struct {
 	// pieces of the whole and of some collections, in order, are an archive of these.
 	Piece func(database, name string, from, to int64)
 
+	// Begins is called when it is known which collection a block is of, if it is set.
+	Begins func(database, name string)
+
 	// Server and Tool are versions, known after the prelude.
 	Server, Tool string
 
@@ -277,6 +280,9 @@ func key(database, name string) string { return database + "\x00" + name }
 func (p *Parser) block(f fields) {
 	database, name := f.strings["db"], f.strings["collection"]
 	p.of = [2]string{database, name}
+	if p.Begins != nil {
+		p.Begins(database, name)
+	}
 	id := key(database, name)
 	seen := p.open[id]
 	if seen == nil {
