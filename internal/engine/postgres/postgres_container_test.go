@@ -330,6 +330,38 @@ func TestContainerAllDatabases(t *testing.T) {
 	}
 	enginetest.Run(t, f)
 
+	t.Run("some of the set", func(t *testing.T) {
+		f.Wreck(t)
+		f.Seed(t)
+		session, err := postgres.New().Open(t.Context(), b.Instance, source.Spec{AllDatabases: true, Dump: source.Dump{
+			Databases: source.Selection{Exclude: enginetest.Patterns(t, "fir*,none")}, Tables: source.Selection{Include: enginetest.Patterns(t, "postgres.public.kept")},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams, err := session.Streams(t.Context())
+		if err != nil {
+			t.Fatal(problem.Text(err))
+		}
+		var names []string
+		for _, s := range streams {
+			names = append(names, s.Name)
+		}
+		p, err := session.Dump(t.Context(), streams[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		inspector := session.Inspect(streams[0])
+		_, _ = io.Copy(inspector, p)
+		if _, err := p.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		seen, err := inspector.Finish()
+		if want := "the database " + hostile + ", the database first, the database globals"; err != nil || engine.Some(engine.LeftOut(seen.Objects)) != want ||
+			strings.Join(names, " ") != "globals.sql postgres.sql" || len(seen.Notes) != 1 {
+			t.Errorf("streams %q, left out %q, notes %q, %v; want %s", names, engine.LeftOut(seen.Objects), seen.Notes, err, want)
+		}
+	})
 	t.Run("one of the set", func(t *testing.T) {
 		f.Wreck(t)
 		f.Seed(t)
