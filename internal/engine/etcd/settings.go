@@ -22,6 +22,10 @@ const (
 	maxRequestBytes = "max-request-bytes"
 )
 
+// patience is how long etcdctl waits for an answer. Of its own accord it gives up
+// after five seconds, which a large transaction on a busy disk takes.
+const patience = "1m0s"
+
 // limits are what a server can be told of how much it takes.
 var limits = []string{maxTxnOps, maxRequestBytes, "quota-backend-bytes"}
 
@@ -55,6 +59,9 @@ func variableOf(flag string) string {
 // container. What the container has for that already is left as it is.
 func (s settings) client(env map[string]string) []string {
 	list := []string{"ETCDCTL_API=3"}
+	if env["ETCDCTL_COMMAND_TIMEOUT"] == "" {
+		list = append(list, "ETCDCTL_COMMAND_TIMEOUT="+patience)
+	}
 	if env["ETCDCTL_ENDPOINTS"] != "" {
 		return list
 	}
