@@ -70,7 +70,9 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 	case as.Drill != nil:
 		outcome.Report, outcome.Drill, err = a.drill(ctx, as, j, log)
 	default:
-		outcome.Report, err = a.restore(ctx, as, j, log)
+		var r restore.Result
+		r, err = a.restore(ctx, as, j, log)
+		outcome.Report, outcome.Warnings = r.Report, r.Warnings
 	}
 	cause := context.Cause(ctx)
 	switch {
@@ -166,14 +168,14 @@ func (a *Agent) surrounded(ctx context.Context, as uplink.Assignment, where plac
 	}, dump)
 }
 
-func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) ([]string, error) {
+func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) (restore.Result, error) {
 	w := as.Restore
 	where, err := a.target(ctx, as)
 	if err != nil {
-		return nil, err
+		return restore.Result{}, err
 	}
 	if err := sameKind(w.Engine, where); err != nil {
-		return nil, err
+		return restore.Result{}, err
 	}
 	return restore.Run(ctx, restore.Work{
 		Snapshot: w.Snapshot, Key: as.Key, Select: w.Select, Tables: w.Tables, As: w.As,
@@ -235,14 +237,14 @@ type DirectRestore struct {
 	Logger         *slog.Logger
 }
 
-// RestoreInto carries out a DirectRestore and returns its report.
-func RestoreInto(ctx context.Context, d DirectRestore) ([]string, error) {
+// RestoreInto carries out a DirectRestore and returns what came of it.
+func RestoreInto(ctx context.Context, d DirectRestore) (restore.Result, error) {
 	where, err := newSources(d.Providers, d.Engines).byContainer(ctx, d.Container)
 	if err != nil {
-		return nil, err
+		return restore.Result{}, err
 	}
 	if err := sameKind(d.Engine, where); err != nil {
-		return nil, err
+		return restore.Result{}, err
 	}
 	return restore.Run(ctx, restore.Work{
 		Snapshot: d.Snapshot, Key: d.Key, Select: d.Select, Tables: d.Tables, As: d.As, Options: d.Options,

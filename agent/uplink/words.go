@@ -106,6 +106,7 @@ type Outcome struct {
 	Err       error // nil: it succeeded
 	Cancelled bool
 	Report    []string
+	Warnings  []string
 	Logs      []LogLine
 	// Drill is nil for other runs, and for a drill without a verdict.
 	Drill *Drilled

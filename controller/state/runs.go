@@ -316,6 +316,9 @@ func (w *writer) endRun(c *pb.EndRun) error {
 		return err
 	}
 	ended.Report = c.GetReport()
+	if w.version >= 2 {
+		ended.Warnings = c.GetWarnings()
+	}
 	if r.GetKind() == pb.RunKind_RUN_KIND_DRILL && w.version >= 2 {
 		w.drilled(ended, c.GetDrill())
 	}

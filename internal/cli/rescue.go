@@ -236,15 +236,13 @@ func (a *app) rescueInto(cmd *cobra.Command, r opened, found rescue.Found, conta
 		return err
 	}
 	show := a.board(container)
-	report, err := a.roof.RestoreInto(cmd.Context(), Rescue{
+	report, warnings, err := a.roof.RestoreInto(cmd.Context(), Rescue{
 		Config: c, Store: r.store, Key: r.key, Snapshot: found, Container: container, Select: f.selected, Tables: f.tables, As: f.as,
 		Options: engine.RestoreOptions{Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner},
 		Phase:   func(phase string) { show.update(0, boardRow{phase: phase}) },
 	})
 	show.clear()
-	for _, line := range report {
-		fmt.Fprintln(a.out, printable(line))
-	}
+	a.showReport(report, warnings, "")
 	if err == nil && !f.dry {
 		a.say("Restored snapshot %s into container %s.", found.Snapshot, container)
 	}

@@ -164,9 +164,7 @@ func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, sna
 	}
 	v := viewRun(runs[0])
 	err = a.print(v, []string{v.ID}, func() {
-		for _, line := range v.Report {
-			fmt.Fprintln(a.out, printable(line))
-		}
+		a.showReport(v.Report, v.Warnings, "")
 		if v.State == "succeeded" && !f.dry {
 			a.say("Restored snapshot %s into %s in %s.", v.Snapshot, where, lasted(v.StartedAt, v.EndedAt))
 		}
@@ -175,6 +173,16 @@ func (a *app) restoreInto(ctx context.Context, client pb.AdminServiceClient, sna
 		return err
 	}
 	return outcome(runs[0])
+}
+
+// showReport writes what a restore did, and what it warns of.
+func (a *app) showReport(report, warnings []string, indent string) {
+	for _, line := range warnings {
+		fmt.Fprintln(a.out, indent+"Warning: "+printable(line))
+	}
+	for _, line := range report {
+		fmt.Fprintln(a.out, indent+printable(line))
+	}
 }
 
 // checkAs refuses another name for what goes into files.

@@ -106,9 +106,7 @@ func (a *app) showRun(r *runView) {
 		facts = append(facts, "target", target)
 	}
 	a.facts(facts...)
-	for _, line := range r.Report {
-		fmt.Fprintln(a.out, "  "+printable(line))
-	}
+	a.showReport(r.Report, r.Warnings, "  ")
 	a.showFailure(r.Failure)
 }
 

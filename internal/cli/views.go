@@ -62,6 +62,7 @@ type runView struct {
 	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, tables, as, overwrite, dry_run, no_owner"`
 	DrillResult     *drillView   `json:"drill_result,omitempty" doc:"what came of a drill: passed, ready_seconds (until the server answered), restored_seconds (after that), objects, rows, assertions, image"`
 	Report          []string     `json:"report" doc:"what a restore or a drill did, or would do, in sentences"`
+	Warnings        []string     `json:"warnings,omitempty" doc:"what a restore found in its target, before it touched it, that may make the data other than it was"`
 	BytesDone       int64        `json:"bytes_done" doc:"bytes of dumps so far"`
 	BytesTotal      int64        `json:"bytes_total" doc:"bytes of dumps in all, 0 when not known"`
 	BytesSent       int64        `json:"bytes_sent" doc:"bytes sent to the store so far"`
@@ -165,7 +166,7 @@ func viewRun(r *pb.Run) *runView {
 		ID: r.GetId(), Kind: word(r.GetKind().String(), "RUN_KIND_"), State: word(r.GetState().String(), "RUN_STATE_"),
 		Source: r.GetSource(), Trigger: r.GetTrigger(), Agent: r.GetAgent(), FireTime: moment(r.GetFireTime()),
 		QueuedAt: moment(r.GetQueuedAt()), StartedAt: moment(r.GetStartedAt()), EndedAt: moment(r.GetEndedAt()), Epoch: r.GetEpoch(),
-		Snapshot: r.GetSnapshot(), CancelRequested: r.GetCancelRequested(), Failure: viewFailure(r.GetFailure()), Report: list(r.GetReport()),
+		Snapshot: r.GetSnapshot(), CancelRequested: r.GetCancelRequested(), Failure: viewFailure(r.GetFailure()), Report: list(r.GetReport()), Warnings: r.GetWarnings(),
 		BytesDone: r.GetProgress().GetBytesDone(), BytesTotal: r.GetProgress().GetBytesTotal(), BytesSent: r.GetProgress().GetBytesSent(),
 		Phase: r.GetProgress().GetPhase(),
 	}

@@ -158,30 +158,11 @@ func (s *session) holds(ctx context.Context, database string, among []string) ([
 			more++
 		}
 	}
-	p, err := s.Dump(ctx, engine.Stream{Database: database})
+	listed, err := s.beginning(ctx, engine.Stream{Database: database}, parser)
 	if err != nil {
-		return nil, err
-	}
-	buffer := make([]byte, 32<<10)
-	for err == nil && !parser.PreludeRead() {
-		var n int
-		n, err = p.Read(buffer)
-		_, _ = parser.Write(buffer[:n]) // never fails
-	}
-	listed := parser.PreludeRead()
-	if listed {
-		p.Kill()
-	}
-	exit, err := p.Wait()
-	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case listed:
-	case err != nil:
 		return nil, fmt.Errorf("look at what the target holds: %w", err)
-	case exit.Status != 0:
-		return nil, fmt.Errorf("look at what the target holds: %w", s.Explain(exit))
-	default:
+	}
+	if !listed {
 		return nil, problem.New(problem.Failed, "look at what the target holds: mongodump gave no list").WithReason(engine.ReasonMalformed)
 	}
 	slices.Sort(held)
@@ -189,6 +170,64 @@ func (s *session) holds(ctx context.Context, database string, among []string) ([
 		held = append(held, fmt.Sprintf("%d more", more))
 	}
 	return held, nil
+}
+
+// beginning has a dump begun and its list of collections read, and says whether
+// there was one.
+func (s *session) beginning(ctx context.Context, stream engine.Stream, parser *archive.Parser) (listed bool, err error) {
+	p, err := s.Dump(ctx, stream)
+	if err != nil {
+		return false, err
+	}
+	buffer := make([]byte, 32<<10)
+	for err == nil && !parser.PreludeRead() {
+		var n int
+		n, err = p.Read(buffer)
+		_, _ = parser.Write(buffer[:n]) // never fails
+	}
+	if listed = parser.PreludeRead(); listed {
+		p.Kill()
+	}
+	exit, err := p.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case listed:
+		return true, nil
+	case err != nil:
+		return false, err
+	case exit.Status != 0:
+		return false, s.Explain(exit)
+	}
+	return false, nil
+}
+
+// Survey implements engine.Surveyor. The tools ask a server for its version when
+// they dump it, and say it where the dump begins.
+func (s *session) Survey(ctx context.Context, dumps []engine.Dumped, _ engine.RestoreOptions) (found engine.Survey, err error) {
+	parser := archive.New()
+	if _, err := s.beginning(ctx, engine.Stream{}, parser); err != nil {
+		return found, fmt.Errorf("look at the target: %w", err)
+	}
+	const parts = 2 // from one to the next of these, features come that older servers do not know
+	for _, d := range dumps {
+		found.WarnOlder("MongoDB", parser.Server, d.Contents.Noted(fromNote), parts)
+	}
+	found.WarnRoom(ctx, s.inst, dataFolder(s.inst.Facts().Args), dumps)
+	return found, nil
+}
+
+// dataFolder is where a server with these arguments keeps its data.
+func dataFolder(args []string) string {
+	for i, arg := range args {
+		if dir, ok := strings.CutPrefix(arg, "--dbpath="); ok {
+			return dir
+		}
+		if arg == "--dbpath" && i+1 < len(args) {
+			return args[i+1]
+		}
+	}
+	return "/data/db"
 }
 
 func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader, o engine.RestoreOptions) error {

@@ -1744,7 +1744,9 @@ type FinishRunRequest struct {
 	Report    []string   `protobuf:"bytes,4,rep,name=report,proto3" json:"report,omitempty"`
 	Logs      []*LogLine `protobuf:"bytes,5,rep,name=logs,proto3" json:"logs,omitempty"`
 	// Of a drill that came to a verdict.
-	Drill         *DrillResult `protobuf:"bytes,6,opt,name=drill,proto3" json:"drill,omitempty"`
+	Drill *DrillResult `protobuf:"bytes,6,opt,name=drill,proto3" json:"drill,omitempty"`
+	// What a restore found in its target, before it touched it, that may make the data other than it was.
+	Warnings      []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1817,6 +1819,13 @@ func (x *FinishRunRequest) GetLogs() []*LogLine {
 func (x *FinishRunRequest) GetDrill() *DrillResult {
 	if x != nil {
 		return x.Drill
+	}
+	return nil
+}
+
+func (x *FinishRunRequest) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -2100,14 +2109,15 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x121\n" +
 	"\breceipts\x18\x04 \x03(\v2\x15.baktainer.v1.ReceiptR\breceipts\";\n" +
 	"\x16CommitSnapshotResponse\x12!\n" +
-	"\fledger_index\x18\x01 \x01(\x04R\vledgerIndex\"\x80\x02\n" +
+	"\fledger_index\x18\x01 \x01(\x04R\vledgerIndex\"\x9c\x02\n" +
 	"\x10FinishRunRequest\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x15.baktainer.v1.FailureR\afailure\x12\x1c\n" +
 	"\tcancelled\x18\x03 \x01(\bR\tcancelled\x12\x16\n" +
 	"\x06report\x18\x04 \x03(\tR\x06report\x12)\n" +
 	"\x04logs\x18\x05 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x12/\n" +
-	"\x05drill\x18\x06 \x01(\v2\x19.baktainer.v1.DrillResultR\x05drill\"\x13\n" +
+	"\x05drill\x18\x06 \x01(\v2\x19.baktainer.v1.DrillResultR\x05drill\x12\x1a\n" +
+	"\bwarnings\x18\a \x03(\tR\bwarnings\"\x13\n" +
 	"\x11FinishRunResponse\"\x82\x01\n" +
 	"\x11ReadObjectRequest\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x12\n" +

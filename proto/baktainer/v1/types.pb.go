@@ -865,7 +865,9 @@ type Run struct {
 	FailedAttempts int32         `protobuf:"varint,40,opt,name=failed_attempts,json=failedAttempts,proto3" json:"failed_attempts,omitempty"`
 	Drill          *DrillRequest `protobuf:"bytes,41,opt,name=drill,proto3" json:"drill,omitempty"`
 	// Of a drill that came to a verdict.
-	DrillResult   *DrillResult `protobuf:"bytes,42,opt,name=drill_result,json=drillResult,proto3" json:"drill_result,omitempty"`
+	DrillResult *DrillResult `protobuf:"bytes,42,opt,name=drill_result,json=drillResult,proto3" json:"drill_result,omitempty"`
+	// What a restore found in its target, before it touched it, that may make the data other than it was.
+	Warnings      []string `protobuf:"bytes,43,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1085,6 +1087,13 @@ func (x *Run) GetDrill() *DrillRequest {
 func (x *Run) GetDrillResult() *DrillResult {
 	if x != nil {
 		return x.DrillResult
+	}
+	return nil
+}
+
+func (x *Run) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -2669,7 +2678,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"suggestion\x18\x04 \x01(\tR\n" +
 	"suggestion\x12\x18\n" +
-	"\awarning\x18\x05 \x01(\bR\awarning\"\xc4\t\n" +
+	"\awarning\x18\x05 \x01(\bR\awarning\"\xe6\t\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.baktainer.v1.RunKindR\x04kind\x12,\n" +
@@ -2700,7 +2709,8 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\bpriority\x18! \x01(\x0e2\x16.baktainer.v1.PriorityB\x04\x90\xe8\x18\x02R\bpriority\x12-\n" +
 	"\x0ffailed_attempts\x18( \x01(\x05B\x04\x90\xe8\x18\x02R\x0efailedAttempts\x126\n" +
 	"\x05drill\x18) \x01(\v2\x1a.baktainer.v1.DrillRequestB\x04\x90\xe8\x18\x02R\x05drill\x12B\n" +
-	"\fdrill_result\x18* \x01(\v2\x19.baktainer.v1.DrillResultB\x04\x90\xe8\x18\x02R\vdrillResult\"\x95\x01\n" +
+	"\fdrill_result\x18* \x01(\v2\x19.baktainer.v1.DrillResultB\x04\x90\xe8\x18\x02R\vdrillResult\x12 \n" +
+	"\bwarnings\x18+ \x03(\tB\x04\x90\xe8\x18\x02R\bwarnings\"\x95\x01\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
