@@ -203,6 +203,9 @@ func (a *app) rescueRestore(l *lifeline) *cobra.Command {
 			switch {
 			case err != nil:
 				return err
+			case to.made != "":
+				return problem.New(problem.InvalidInput, "--to new:%s: without a controller no container is made", to.made).
+					WithHint("Start one from the image that the source had, and restore with --to container:NAME.")
 			case to.file == "" && to.container == "":
 				return problem.New(problem.InvalidInput, "say where to restore").WithHint("Want --to file:PATH, --to - for stdout, or --to container:NAME.")
 			}

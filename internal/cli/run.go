@@ -103,6 +103,9 @@ func (a *app) showRun(r *runView) {
 		if q.TargetContainer != "" {
 			target = "container " + q.TargetContainer
 		}
+		if q.NewContainer != "" {
+			target = "new container " + q.NewContainer
+		}
 		facts = append(facts, "target", target)
 	}
 	a.facts(facts...)

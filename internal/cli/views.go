@@ -59,7 +59,7 @@ type runView struct {
 	Snapshot        string       `json:"snapshot" doc:"the snapshot made, restored or drilled"`
 	CancelRequested bool         `json:"cancel_requested" doc:"somebody asked for it to be cancelled"`
 	Failure         *failureView `json:"failure,omitempty" doc:"why it failed: code, reason, message, hint, details, source"`
-	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, tables, as, overwrite, dry_run, no_owner"`
+	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, tables, as, overwrite, dry_run, no_owner, new_container, image"`
 	DrillResult     *drillView   `json:"drill_result,omitempty" doc:"what came of a drill: passed, ready_seconds (until the server answered), restored_seconds (after that), objects, rows, assertions, image"`
 	Report          []string     `json:"report" doc:"what a restore or a drill did, or would do, in sentences"`
 	Warnings        []string     `json:"warnings,omitempty" doc:"what a restore found in its target, before it touched it, that may make the data other than it was"`
@@ -88,6 +88,8 @@ type restoreView struct {
 	Overwrite       bool     `json:"overwrite"`
 	DryRun          bool     `json:"dry_run"`
 	NoOwner         bool     `json:"no_owner"`
+	NewContainer    string   `json:"new_container"`
+	Image           string   `json:"image"`
 }
 
 type snapshotView struct {
@@ -172,7 +174,7 @@ func viewRun(r *pb.Run) *runView {
 	}
 	v.DrillResult = viewDrill(r.GetDrillResult())
 	if q := r.GetRestore(); q != nil {
-		v.Restore = &restoreView{q.GetTargetSource(), q.GetTargetContainer(), q.GetTargetAgent(), list(q.GetSelect()), list(q.GetTables()), q.GetAs(), q.GetOverwrite(), q.GetDryRun(), q.GetNoOwner()}
+		v.Restore = &restoreView{q.GetTargetSource(), q.GetTargetContainer(), q.GetTargetAgent(), list(q.GetSelect()), list(q.GetTables()), q.GetAs(), q.GetOverwrite(), q.GetDryRun(), q.GetNoOwner(), q.GetNewContainer(), q.GetImage()}
 	}
 	return v
 }

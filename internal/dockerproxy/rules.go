@@ -63,7 +63,7 @@ var rules = []rule{
 	{methods: "POST", path: path(`/images/create`), kind: free, query: importsHelper},
 	{methods: "POST", path: path(`/containers/create`), kind: creation},
 	{methods: "POST", path: path(`/containers/` + id + `/(?:start|stop|pause|unpause)`), kind: companion},
-	{methods: "POST", path: path(`/containers/` + id + `/(?:attach|wait|kill)`), kind: helper},
+	{methods: "POST", path: path(`/containers/` + id + `/(?:attach|wait|kill|rename)`), kind: helper},
 	{methods: "GET", path: path(`/containers/` + id + `/logs`), kind: helper},
 	{methods: "DELETE", path: path(`/containers/` + id), kind: helper},
 }
@@ -144,9 +144,19 @@ var ofDrills = map[string]func(any) bool{
 	},
 }
 
+// ofRestores are those in which one differs that a restore makes to stay: it may be
+// reached, on the network that every container is on.
+var ofRestores = map[string]func(any) bool{
+	"VolumesFrom": isEmpty,
+	"PidMode":     isEmpty,
+	"CapAdd":      isEmpty,
+	"NetworkMode": func(v any) bool { s, _ := v.(string); return s == "default" },
+	"LogConfig":   func(v any) bool { m, _ := v.(map[string]any); t, _ := m["Type"].(string); return t == "" },
+}
+
 // helperBody checks the body of a container's creation. It returns the ids or
 // names of the containers whose volumes or processes the helper will see. One for
-// a drill may be of any image that is there, and sees nobody's.
+// a drill, or to stay, may be of any image that is there, and sees nobody's.
 func helperBody(body []byte) (sees []string, err error) {
 	var c struct {
 		Image      string
@@ -163,17 +173,23 @@ func helperBody(body []byte) (sees []string, err error) {
 	if label.Concerns(without(c.Labels, label.KeyHelper)) {
 		return nil, fmt.Errorf("a helper may carry no other label of ours")
 	}
-	drill := strings.HasPrefix(c.Labels[label.KeyHelper], label.DrillMark)
-	if name, _, _ := strings.Cut(c.Image, ":"); name != label.HelperImage && !drill {
+	var own map[string]func(any) bool
+	switch mark := c.Labels[label.KeyHelper]; {
+	case strings.HasPrefix(mark, label.DrillMark):
+		own = ofDrills
+	case strings.HasPrefix(mark, label.KeepMark):
+		own = ofRestores
+	}
+	if name, _, _ := strings.Cut(c.Image, ":"); name != label.HelperImage && own == nil {
 		return nil, fmt.Errorf("a helper may only be made from the image %s", label.HelperImage)
 	}
-	if len(c.Volumes) > 0 && !drill {
+	if len(c.Volumes) > 0 && own == nil {
 		return nil, fmt.Errorf("a helper may have no volumes of its own")
 	}
 	for name, value := range c.HostConfig {
 		allowed := harmless[name]
-		if own, ok := ofDrills[name]; ok && drill {
-			allowed = own
+		if differs, ok := own[name]; ok {
+			allowed = differs
 		}
 		if allowed == nil {
 			allowed = isEmpty
@@ -183,7 +199,7 @@ func helperBody(body []byte) (sees []string, err error) {
 		}
 	}
 	if _, ok := c.HostConfig["NetworkMode"]; !ok {
-		return nil, fmt.Errorf("HostConfig.NetworkMode must be none")
+		return nil, fmt.Errorf("HostConfig.NetworkMode must be set")
 	}
 	from, _ := c.HostConfig["VolumesFrom"].([]any)
 	for _, v := range from {

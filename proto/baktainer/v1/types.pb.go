@@ -1342,12 +1342,18 @@ type RestoreRequest struct {
 	NoOwner   bool     `protobuf:"varint,6,opt,name=no_owner,json=noOwner,proto3" json:"no_owner,omitempty"`
 	// Name or id of a container without a label that is the target; excludes target_source.
 	TargetContainer string `protobuf:"bytes,7,opt,name=target_container,json=targetContainer,proto3" json:"target_container,omitempty"`
-	// The agent whose host has target_container; empty when there is only one agent.
+	// The agent whose host has target_container, empty when there is only one agent; or on whose host new_container is
+	// made, empty for the source's own.
 	TargetAgent string `protobuf:"bytes,8,opt,name=target_agent,json=targetAgent,proto3" json:"target_agent,omitempty"`
 	// Names of tables or collections of one database, of which everything else stays as it is; empty: whole streams.
 	Tables []string `protobuf:"bytes,9,rep,name=tables,proto3" json:"tables,omitempty"`
 	// Another name for the one database that is restored; empty: its own.
-	As            string `protobuf:"bytes,10,opt,name=as,proto3" json:"as,omitempty"`
+	As string `protobuf:"bytes,10,opt,name=as,proto3" json:"as,omitempty"`
+	// Name of a container that is made for it, from the snapshot's own image; excludes the other targets. It is there
+	// once the restore has succeeded, and nothing of it otherwise.
+	NewContainer string `protobuf:"bytes,11,opt,name=new_container,json=newContainer,proto3" json:"new_container,omitempty"`
+	// Another image for it; empty: the one that the source had.
+	Image         string `protobuf:"bytes,12,opt,name=image,proto3" json:"image,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1448,6 +1454,20 @@ func (x *RestoreRequest) GetTables() []string {
 func (x *RestoreRequest) GetAs() string {
 	if x != nil {
 		return x.As
+	}
+	return ""
+}
+
+func (x *RestoreRequest) GetNewContainer() string {
+	if x != nil {
+		return x.NewContainer
+	}
+	return ""
+}
+
+func (x *RestoreRequest) GetImage() string {
+	if x != nil {
+		return x.Image
 	}
 	return ""
 }
@@ -2731,7 +2751,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"bytes_sent\x18\x04 \x01(\x03R\tbytesSent\x12;\n" +
 	"\vreported_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"reportedAt\"\xbd\x02\n" +
+	"reportedAt\"\x84\x03\n" +
 	"\x0eRestoreRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12#\n" +
 	"\rtarget_source\x18\x02 \x01(\tR\ftargetSource\x12\x16\n" +
@@ -2743,7 +2763,9 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\x12\x1c\n" +
 	"\x06tables\x18\t \x03(\tB\x04\x90\xe8\x18\x02R\x06tables\x12\x14\n" +
 	"\x02as\x18\n" +
-	" \x01(\tB\x04\x90\xe8\x18\x02R\x02as\"@\n" +
+	" \x01(\tB\x04\x90\xe8\x18\x02R\x02as\x12)\n" +
+	"\rnew_container\x18\v \x01(\tB\x04\x90\xe8\x18\x02R\fnewContainer\x12\x1a\n" +
+	"\x05image\x18\f \x01(\tB\x04\x90\xe8\x18\x02R\x05image\"@\n" +
 	"\fDrillRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\"\xf1\x01\n" +
