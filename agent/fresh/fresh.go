@@ -211,7 +211,7 @@ func (c *Container) Restore(ctx context.Context, w restore.Work, objects repo.Ob
 		if failed := c.Failed(ctx); failed != nil { // it says nothing of the snapshot
 			return r, c.notReady(ctx, fmt.Sprintf("the %s ended during the restore", c.work.what()), errors.Join(failed, err))
 		}
-		if again || problem.CodeOf(err) == problem.Corrupt || problem.ReasonOf(err) == engine.ReasonTargetLacks {
+		if again || problem.CodeOf(err) == problem.Corrupt || problem.ReasonOf(err) == engine.ReasonTargetUnfit {
 			return r, fmt.Errorf("restore into the %s: %w", c.work.what(), err)
 		}
 		if gone := c.Ready(ctx); gone != nil {

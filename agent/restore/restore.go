@@ -114,7 +114,7 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 		log.Warn("the target differs", "what", line)
 	}
 	if len(survey.Missing) > 0 {
-		return r, lacks(ctx, session, metas, w.Options, survey.Missing)
+		return r, unfit(ctx, session, metas, w.Options, survey.Missing)
 	}
 	if w.Options.Overwrite && !w.Options.DryRun && !w.Scratch {
 		// Prepare may drop what is there: not before it is certain that the whole of
@@ -175,8 +175,8 @@ func look(ctx context.Context, session engine.Session, dumped []engine.Dumped, o
 	return found, nil
 }
 
-// lacks is the failure for want of something, with whatever else stands in the way.
-func lacks(ctx context.Context, session engine.Session, metas []engine.Stream, o engine.RestoreOptions, missing []string) error {
+// unfit is the failure for want of something, with whatever else stands in the way.
+func unfit(ctx context.Context, session engine.Session, metas []engine.Stream, o engine.RestoreOptions, missing []string) error {
 	o.DryRun = true
 	if _, err := session.Prepare(ctx, metas, o); err != nil {
 		if ctx.Err() != nil {
@@ -184,7 +184,7 @@ func lacks(ctx context.Context, session engine.Session, metas []engine.Stream, o
 		}
 		missing = append(missing, "Besides, "+strings.Join(strings.Fields(problem.Text(err)), " "))
 	}
-	p := problem.New(problem.Conflict, "the target lacks what the snapshot needs, and nothing was touched").WithReason(engine.ReasonTargetLacks)
+	p := problem.New(problem.Conflict, "the snapshot cannot be restored there as things are, and nothing was touched").WithReason(engine.ReasonTargetUnfit)
 	return p.WithDetails(missing...)
 }
 

@@ -43,11 +43,11 @@ func TestWhatTheTargetLacksIsSaidBeforeItIsTouched(t *testing.T) {
 	}{
 		"nothing":           {},
 		"warnings":          {target: surveyor{found: engine.Survey{Warnings: []string{"older", "a", "older"}}}, warnings: []string{"a", "older"}},
-		"a role":            {target: surveyor{found: engine.Survey{Missing: []string{"no role app"}, Warnings: []string{"w"}}}, reason: engine.ReasonTargetLacks, words: []string{"no role app", "nothing was touched"}, warnings: []string{"w"}},
-		"over data":         {target: surveyor{found: engine.Survey{Missing: []string{"no role app"}}}, options: engine.RestoreOptions{Overwrite: true}, reason: engine.ReasonTargetLacks, words: []string{"no role app"}},
-		"all at once":       {target: surveyor{found: engine.Survey{Missing: []string{"no role app", "no postgis"}}, target: target{prepareErr: full}}, reason: engine.ReasonTargetLacks, words: []string{"no role app", "no postgis", "Besides, the target is not empty", "Permit overwriting."}},
+		"a role":            {target: surveyor{found: engine.Survey{Missing: []string{"no role app"}, Warnings: []string{"w"}}}, reason: engine.ReasonTargetUnfit, words: []string{"no role app", "nothing was touched"}, warnings: []string{"w"}},
+		"over data":         {target: surveyor{found: engine.Survey{Missing: []string{"no role app"}}}, options: engine.RestoreOptions{Overwrite: true}, reason: engine.ReasonTargetUnfit, words: []string{"no role app"}},
+		"all at once":       {target: surveyor{found: engine.Survey{Missing: []string{"no role app", "no postgis"}}, target: target{prepareErr: full}}, reason: engine.ReasonTargetUnfit, words: []string{"no role app", "no postgis", "Besides, the target is not empty", "Permit overwriting."}},
 		"cannot be told":    {target: surveyor{err: errors.New("no rights")}, warnings: []string{"It was not found out whether the target lacks anything: no rights"}},
-		"a dry run as well": {target: surveyor{found: engine.Survey{Missing: []string{"no role app"}}}, options: engine.RestoreOptions{DryRun: true}, reason: engine.ReasonTargetLacks, words: []string{"no role app"}},
+		"a dry run as well": {target: surveyor{found: engine.Survey{Missing: []string{"no role app"}}}, options: engine.RestoreOptions{DryRun: true}, reason: engine.ReasonTargetUnfit, words: []string{"no role app"}},
 	} {
 		st, ref := stored(t)
 		d := &tc.target

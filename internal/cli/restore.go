@@ -28,7 +28,7 @@ func (f *restoreFlags) add(cmd *cobra.Command, where string) {
 	flags.StringVar(&f.to, "to", "", where)
 	flags.StringSliceVar(&f.selected, "select", nil, "only these databases or streams; may be given several times")
 	flags.StringArrayVar(&f.tables, "table", nil, tableUsage)
-	flags.StringVar(&f.as, "as", "", "another name for the one database that is restored, beside the one that is there (PostgreSQL, MongoDB)")
+	flags.StringVar(&f.as, "as", "", "another name for the one database that is restored, beside the one that is there (PostgreSQL, MariaDB, MySQL, MongoDB)")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace data, or files, that are there")
 	flags.BoolVar(&f.dry, "dry-run", false, "say what would happen, and change nothing")
 	flags.BoolVar(&f.noOwner, "no-owner", false, "leave out owners and grants (PostgreSQL)")

@@ -33,6 +33,8 @@ type inspector struct {
 	lastByte byte
 	definers engine.Names
 	engines  engine.Names
+	database string
+	itself   engine.Names // what it names with its own name before it
 }
 
 func newInspector() *inspector {
@@ -84,6 +86,10 @@ func (i *inspector) statement(head []byte, rows int64) {
 	i.sections.statement(head)
 	i.footer = bytes.Contains(head, []byte("SET SQL_NOTES=@OLD_SQL_NOTES"))
 	i.definers.Add(definerOf(head))
+	if i.database == "" && bytes.HasPrefix(head, []byte(ofDatabase[0])) {
+		i.database, _, _ = databaseOf(head)
+	}
+	i.itself.Add(qualified(head, i.database))
 	switch {
 	case bytes.HasPrefix(head, []byte("CREATE TABLE `")):
 		i.engines.Add(storageOf(head))
@@ -130,6 +136,7 @@ func (i *inspector) Finish() (engine.Contents, error) {
 	}
 	i.definers.Note(&i.contents, definersNote)
 	i.engines.Note(&i.contents, enginesNote)
+	i.itself.Note(&i.contents, itselfNote)
 	i.sections.finish(&i.contents, i.seen)
 	return i.contents, nil
 }

@@ -15,6 +15,7 @@ const (
 	serverNote   = "server version "
 	definersNote = "accounts that it runs things as"
 	enginesNote  = "storage engines"
+	itselfNote   = "names its own database in"
 )
 
 // definerOf gives the account that a view, routine, trigger or event is run as, as
@@ -94,13 +95,16 @@ func (s *session) provisions(ctx context.Context) (p provisions, err error) {
 }
 
 // Survey implements engine.Surveyor.
-func (s *session) Survey(ctx context.Context, dumps []engine.Dumped, _ engine.RestoreOptions) (engine.Survey, error) {
+func (s *session) Survey(ctx context.Context, dumps []engine.Dumped, o engine.RestoreOptions) (engine.Survey, error) {
 	have, err := s.provisions(ctx)
 	if err != nil {
 		return engine.Survey{}, err
 	}
 	found := have.lacks(dumps)
 	for _, d := range dumps {
+		if itself := d.Contents.Named(itselfNote); o.As != "" && len(o.Only) == 0 && len(itself) > 0 {
+			found.Miss("%s names its own database in definitions: %s. %s", d.Name, engine.ListNames(itself), renameHint)
+		}
 		from := d.Contents.Noted(serverNote)
 		switch dumped := isMariaDB(d.Contents); {
 		case d.Kind != kindDatabase || from == "":
