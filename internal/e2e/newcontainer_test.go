@@ -111,7 +111,8 @@ func (u *up) failsMidway(t *testing.T, c *container) {
 }
 
 // TestKill9OfARestoreIntoANewContainer kills it while the container is being made:
-// nothing is left once it is there again.
+// nothing is left once it is there again. Then the source is lost altogether, and
+// comes back out of its image's name and its snapshot.
 func TestKill9OfARestoreIntoANewContainer(t *testing.T) {
 	needContainers(t)
 	t.Parallel()
@@ -136,4 +137,13 @@ func TestKill9OfARestoreIntoANewContainer(t *testing.T) {
 		left := named(t, made)
 		return len(left) == 0, strings.Join(left, " ")
 	})
+	want := postgres.fingerprint(t, c)
+	if err := c.remove(); err != nil {
+		t.Fatal(err)
+	}
+	u.sees(t, c, "gone")
+	t.Logf("the source is gone:\n%s", u.ok(t, "restore", s.ID, "--to", "new:"+made))
+	if got := postgres.fingerprint(t, madeOf(t, c, made)); got != want {
+		t.Errorf("it is\n%s\nand was\n%s", got, want)
+	}
 }
