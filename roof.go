@@ -65,37 +65,37 @@ func help(ctx context.Context, args []string, in io.Reader, out, errw io.Writer)
 
 // rescueInto restores a snapshot into a container, with no controller: the
 // store is read directly.
-func rescueInto(ctx context.Context, r cli.Rescue) ([]string, error) {
+func rescueInto(ctx context.Context, r cli.Rescue) (report, warnings []string, err error) {
 	log := slog.New(slog.DiscardHandler)
 	d, err := newDocker(r.Config, "rescue", log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if r.Snapshot.Entry == nil {
-		return nil, problem.New(problem.Conflict, "no ledger entry confirms snapshot %s, so its engine is not known", r.Snapshot.Snapshot).
+		return nil, nil, problem.New(problem.Conflict, "no ledger entry confirms snapshot %s, so its engine is not known", r.Snapshot.Snapshot).
 			WithHint("Restore it to a file and look at it first.")
 	}
 	repository, err := repo.Open(ctx, r.Store, r.Key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	entry := r.Snapshot.Entry
 	ref := repo.Ref{Source: entry.Source, Snapshot: entry.Snapshot, Manifest: entry.Manifest, Size: entry.ManifestSize}
 	key, err := repository.SourceKey(ref.Source, max(entry.Generation, 1))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	known, err := enginesAnd(ctx, r.Config.EnginePlugins, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	report, err := agent.RestoreInto(ctx, agent.DirectRestore{
+	result, err := agent.RestoreInto(ctx, agent.DirectRestore{
 		Providers: []provider.Provider{d}, Engines: known, Container: r.Container,
 		Engine: entry.Engine, Snapshot: ref, Key: key, Objects: r.Store,
 		Select: r.Select, Tables: r.Tables, As: r.As, Options: r.Options, Phase: r.Phase, Logger: log,
 	})
 	if err != nil {
-		return report, fmt.Errorf("restore into %s: %w", r.Container, err)
+		return result.Report, result.Warnings, fmt.Errorf("restore into %s: %w", r.Container, err)
 	}
-	return report, nil
+	return result.Report, result.Warnings, nil
 }

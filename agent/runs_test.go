@@ -194,9 +194,9 @@ func TestADirectRestoreNeedsNoController(t *testing.T) {
 		Providers: []provider.Provider{w.hosts[0]}, Engines: []engine.Engine{w.db, w.other}, Container: "shop", Engine: "fake",
 		Snapshot: ref, Key: keyOf("shop"), Objects: w.store, Phase: func(p string) { phases = append(phases, p) }, Logger: slog.New(slog.DiscardHandler),
 	}
-	lines, err := agent.RestoreInto(t.Context(), direct)
-	if err != nil || w.db.has()["shop.sql"] != string(w.db.dump) || len(lines) != 2 || len(phases) == 0 {
-		t.Errorf("error %v, report %q, phases %q", err, lines, phases)
+	done, err := agent.RestoreInto(t.Context(), direct)
+	if err != nil || w.db.has()["shop.sql"] != string(w.db.dump) || len(done.Report) != 2 || len(phases) == 0 {
+		t.Errorf("error %v, report %q, phases %q", err, done.Report, phases)
 	}
 	direct.Engine = "other"
 	if _, err := agent.RestoreInto(t.Context(), direct); problem.CodeOf(err) != problem.Conflict {

@@ -18,6 +18,7 @@ import (
 	"github.com/baktainer/baktainer/agent/around"
 	"github.com/baktainer/baktainer/agent/backup"
 	"github.com/baktainer/baktainer/agent/drill"
+	"github.com/baktainer/baktainer/agent/fresh"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/agent/restore"
 	"github.com/baktainer/baktainer/agent/uplink"
@@ -70,7 +71,9 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 	case as.Drill != nil:
 		outcome.Report, outcome.Drill, err = a.drill(ctx, as, j, log)
 	default:
-		outcome.Report, err = a.restore(ctx, as, j, log)
+		var r restore.Result
+		r, err = a.restore(ctx, as, j, log)
+		outcome.Report, outcome.Warnings = r.Report, r.Warnings
 	}
 	cause := context.Cause(ctx)
 	switch {
@@ -166,20 +169,54 @@ func (a *Agent) surrounded(ctx context.Context, as uplink.Assignment, where plac
 	}, dump)
 }
 
-func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) ([]string, error) {
+func (a *Agent) restore(ctx context.Context, as uplink.Assignment, j *job, log *slog.Logger) (restore.Result, error) {
 	w := as.Restore
-	where, err := a.target(ctx, as)
-	if err != nil {
-		return nil, err
-	}
-	if err := sameKind(w.Engine, where); err != nil {
-		return nil, err
-	}
-	return restore.Run(ctx, restore.Work{
+	work := restore.Work{
 		Snapshot: w.Snapshot, Key: as.Key, Select: w.Select, Tables: w.Tables, As: w.As,
 		Options: engine.RestoreOptions{Overwrite: w.Overwrite, DryRun: w.DryRun, NoOwner: w.NoOwner},
-		Engine:  where.engine, Instance: where.instance, Spec: where.spec,
-	}, a.Controller.Objects(j.hold(), as.Controllers, log), restoreReporter{j}, log)
+	}
+	objects := a.Controller.Objects(j.hold(), as.Controllers, log)
+	if w.New != "" {
+		return a.restoreNew(ctx, as, work, objects, j, log)
+	}
+	where, err := a.target(ctx, as)
+	if err != nil {
+		return restore.Result{}, err
+	}
+	if err := sameKind(w.Engine, where); err != nil {
+		return restore.Result{}, err
+	}
+	work.Engine, work.Instance, work.Spec = where.engine, where.instance, where.spec
+	return restore.Run(ctx, work, objects, restoreReporter{j}, log)
+}
+
+// restoreNew restores into a container that it makes.
+func (a *Agent) restoreNew(ctx context.Context, as uplink.Assignment, work restore.Work, objects repo.ObjectReader, j *job, log *slog.Logger) (restore.Result, error) {
+	w := as.Restore
+	if a.Sandboxes == nil {
+		return restore.Result{}, problem.New(problem.Failed, "this agent has nothing to make containers with")
+	}
+	e, spec, facts, _, err := a.engineOf(w.Snapshot.Source, w.Engine, w.Image)
+	if err != nil {
+		return restore.Result{}, err
+	}
+	room := fresh.Work{Run: as.Lease.Run, Engine: e, Spec: spec, Facts: facts, Keep: w.New}
+	room.Images, room.Other = fresh.Images(w.AskedImage, w.Image, w.ImageDigest, facts)
+	return fresh.Into(ctx, room, work, a.Sandboxes, objects, restoreReporter{j}, a.Clock, log)
+}
+
+// engineOf gives the engine that made a snapshot, with what is known of its source
+// on this host; unknown says that this is nothing.
+func (a *Agent) engineOf(name, engineName, image string) (e engine.Engine, spec source.Spec, facts engine.Facts, unknown bool, err error) {
+	e, spec, facts = a.sources.about(name)
+	if e != nil && e.Name() == engineName {
+		return e, spec, facts, false, nil
+	}
+	i := slices.IndexFunc(a.Engines, func(e engine.Engine) bool { return e.Name() == engineName })
+	if i < 0 {
+		return nil, spec, facts, true, problem.New(problem.Failed, "this agent knows no engine %q", engineName).WithReason(engine.ReasonUnsupported)
+	}
+	return a.Engines[i], source.Spec{Name: name, Engine: engineName}, engine.Facts{Image: image}, true, nil
 }
 
 // drill restores a snapshot into a throwaway container. The source's own container
@@ -189,17 +226,12 @@ func (a *Agent) drill(ctx context.Context, as uplink.Assignment, j *job, log *sl
 	if a.Sandboxes == nil {
 		return nil, nil, problem.New(problem.Failed, "this agent has nothing to make throwaway containers with")
 	}
-	e, spec, facts := a.sources.about(as.Source)
-	unknown := e == nil || e.Name() != w.Engine
-	if unknown {
-		i := slices.IndexFunc(a.Engines, func(e engine.Engine) bool { return e.Name() == w.Engine })
-		if i < 0 {
-			return nil, nil, problem.New(problem.Failed, "this agent knows no engine %q", w.Engine).WithReason(engine.ReasonUnsupported)
-		}
-		e, spec, facts = a.Engines[i], source.Spec{Name: as.Source, Engine: w.Engine}, engine.Facts{Image: w.Image}
+	e, spec, facts, unknown, err := a.engineOf(as.Source, w.Engine, w.Image)
+	if err != nil {
+		return nil, nil, err
 	}
 	work := drill.Work{Run: as.Lease.Run, Snapshot: w.Snapshot, Key: as.Key, Engine: e, Spec: spec, Facts: facts, Unknown: unknown}
-	work.Images, work.Other = drill.Images(spec.Drill.Image, w.Image, w.ImageDigest, facts)
+	work.Images, work.Other = fresh.Images(spec.Drill.Image, w.Image, w.ImageDigest, facts)
 	r, err := drill.Run(ctx, work, a.Sandboxes, a.Controller.Objects(j.hold(), as.Controllers, log), restoreReporter{j}, a.Clock, log)
 	if !r.Verdict {
 		return r.Report, nil, err
@@ -235,14 +267,14 @@ type DirectRestore struct {
 	Logger         *slog.Logger
 }
 
-// RestoreInto carries out a DirectRestore and returns its report.
-func RestoreInto(ctx context.Context, d DirectRestore) ([]string, error) {
+// RestoreInto carries out a DirectRestore and returns what came of it.
+func RestoreInto(ctx context.Context, d DirectRestore) (restore.Result, error) {
 	where, err := newSources(d.Providers, d.Engines).byContainer(ctx, d.Container)
 	if err != nil {
-		return nil, err
+		return restore.Result{}, err
 	}
 	if err := sameKind(d.Engine, where); err != nil {
-		return nil, err
+		return restore.Result{}, err
 	}
 	return restore.Run(ctx, restore.Work{
 		Snapshot: d.Snapshot, Key: d.Key, Select: d.Select, Tables: d.Tables, As: d.As, Options: d.Options,

@@ -33,6 +33,12 @@ func TestRestore(t *testing.T) {
 		"two targets":      {&pb.RestoreRequest{Snapshot: snapshot, TargetSource: "copy", TargetContainer: "x"}, problem.InvalidInput, ""},
 		"agent without":    {&pb.RestoreRequest{Snapshot: snapshot, TargetAgent: "a1"}, problem.InvalidInput, ""},
 		"unknown agent":    {&pb.RestoreRequest{Snapshot: snapshot, TargetContainer: "x", TargetAgent: "a9"}, problem.NotFound, "a1"},
+		"new, bad name":    {&pb.RestoreRequest{Snapshot: snapshot, NewContainer: "-x"}, problem.InvalidInput, "name of a container"},
+		"new, and there":   {&pb.RestoreRequest{Snapshot: snapshot, NewContainer: "xy", TargetSource: "copy"}, problem.InvalidInput, "either there or made"},
+		"new, overwrite":   {&pb.RestoreRequest{Snapshot: snapshot, NewContainer: "xy", Overwrite: true}, problem.InvalidInput, "nothing to overwrite"},
+		"new, odd image":   {&pb.RestoreRequest{Snapshot: snapshot, NewContainer: "xy", Image: strings.Repeat("x", 513)}, problem.InvalidInput, "longer"},
+		"new, elsewhere":   {&pb.RestoreRequest{Snapshot: snapshot, NewContainer: "xy", TargetAgent: "a9"}, problem.NotFound, "a1"},
+		"image without":    {&pb.RestoreRequest{Snapshot: snapshot, Image: "x"}, problem.InvalidInput, "new container"},
 		"several things":   {&pb.RestoreRequest{Snapshot: snapshot, TargetSource: "coppy", Select: []string{"y", "z"}}, problem.NotFound, "Did you mean copy"},
 	} {
 		_, err := c.admin.StartRestore(t.Context(), &pb.StartRestoreRequest{Restore: tc.req})
@@ -74,6 +80,16 @@ func TestRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.awaitRun(run.GetId(), pb.RunState_RUN_STATE_SUCCEEDED)
+	run, as = start(&pb.RestoreRequest{Snapshot: snapshot, NewContainer: "shop-again", Image: "x"})
+	if w := as.GetRestoreNew(); as.GetRestore() != nil || w.GetRequest().GetNewContainer() != "shop-again" || w.GetEngine() != "postgres" {
+		t.Errorf("a restore into a new container, which an agent must not take for one over what is there: %v", as)
+	}
+	if _, err := c.agent.FinishRun(t.Context(), &pb.FinishRunRequest{Lease: as.GetLease(), Warnings: []string{"it is older"}}); err != nil {
+		t.Fatal(err)
+	}
+	if r := c.awaitRun(run.GetId(), pb.RunState_RUN_STATE_SUCCEEDED); len(r.GetWarnings()) != 1 {
+		t.Errorf("its warnings are lost: %v", r)
+	}
 	run, _ = start(&pb.RestoreRequest{Snapshot: snapshot, TargetContainer: "other"})
 	c.clock.Advance(2 * time.Minute) // lost: a restore is not tried again
 	if r := c.awaitRun(run.GetId(), pb.RunState_RUN_STATE_FAILED); r.GetEpoch() != 1 || r.GetFailure().GetReason() != string(dispatch.ReasonAgentLost) {

@@ -6,8 +6,6 @@ package drill
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +15,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 
+	"github.com/baktainer/baktainer/agent/fresh"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/agent/restore"
 	"github.com/baktainer/baktainer/internal/clock"
@@ -27,30 +26,14 @@ import (
 	"github.com/baktainer/baktainer/internal/source"
 )
 
-// Reasons for which a drill fails, beside those of engines.
+// Reasons for which a drill fails, beside those of engines and of its container.
 const (
-	ReasonNotReady  problem.Reason = "drill-not-ready"  // the server did not start
 	ReasonMismatch  problem.Reason = "drill-mismatch"   // not everything was there after the restore
 	ReasonAssertion problem.Reason = "assertion-failed" // an answer was not the one expected
 )
 
-const (
-	// startLimit bounds the wait for the server of a throwaway container.
-	startLimit = 3 * time.Minute
-	// A server has to answer so often, with such pauses, before it counts as ready:
-	// those of the official images answer while they set themselves up, and restart
-	// once after that.
-	answers = 3
-	// removal bounds the removal of the container, when nobody waits any more.
-	removal   = time.Minute
-	startHint = "Can its image be started by itself, without its volumes? The labels baktainer.drill.image and baktainer.drill.memory change what is started."
-	// shown is how many differences are told one by one.
-	shown = 20
-)
-
-// pause is the time between two looks at whether a server answers. Only tests
-// change it.
-var pause = time.Second
+// shown is how many differences are told one by one.
+const shown = 20
 
 // Work is one drill to carry out.
 type Work struct {
@@ -67,6 +50,8 @@ type Work struct {
 	// snapshot was taken from.
 	Images []string
 	Other  int
+	// Pause is as in fresh.Work.
+	Pause time.Duration
 }
 
 // Result is what came of a drill.
@@ -84,10 +69,6 @@ type Result struct {
 	Report []string
 }
 
-func (r *Result) say(format string, args ...any) {
-	r.Report = append(r.Report, fmt.Sprintf(format, args...))
-}
-
 var tracer = otel.Tracer("github.com/baktainer/baktainer/agent/drill")
 
 // Run carries out a drill. The result is there also when it fails: a failure with
@@ -98,6 +79,9 @@ func Run(ctx context.Context, w Work, rooms provider.Sandboxes, objects repo.Obj
 	defer span.End()
 	d := &drill{Work: w, objects: objects, report: report, clock: c, log: log}
 	err := d.run(ctx, rooms)
+	if d.room != nil {
+		d.result.Report = d.room.Report
+	}
 	switch {
 	case err == nil:
 		d.result.Verdict = true
@@ -114,9 +98,7 @@ type drill struct {
 	report  restore.Reporter
 	clock   clock.Clock
 	log     *slog.Logger
-	room    *provider.Room
-	inst    engine.Instance // the room, with the tools that the source has
-	spec    source.Spec     // for the throwaway container
+	room    *fresh.Container
 	result  Result
 }
 
@@ -128,7 +110,6 @@ func (d *drill) run(ctx context.Context, rooms provider.Sandboxes) error {
 		return fmt.Errorf("open snapshot %s: %w", d.Snapshot.Snapshot, err)
 	}
 	streams := snapshot.Streams()
-	d.Spec.Dump = engine.Whole(d.Engine, d.Spec.Dump) // all that was restored is counted, whatever the labels leave out now
 	if d.Spec.Database == "" && len(streams) == 1 {
 		d.Spec.Database = streams[0].Database
 	}
@@ -136,7 +117,7 @@ func (d *drill) run(ctx context.Context, rooms provider.Sandboxes) error {
 	if err := d.makeRoom(ctx, rooms); err != nil {
 		return err
 	}
-	defer d.clear(ctx)
+	defer d.room.Clear(ctx)
 	var dumps int64
 	for _, s := range streams {
 		dumps += s.Size
@@ -157,24 +138,24 @@ func (d *drill) run(ctx context.Context, rooms provider.Sandboxes) error {
 // proceed does what is done in the container.
 func (d *drill) proceed(ctx context.Context, streams []repo.StreamInfo, dumps int64) error {
 	began := d.clock.Now()
-	release, err := d.equip(ctx)
+	release, err := d.room.Equip(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
 	d.report.Phase("waiting for its server")
-	if err := d.ready(ctx); err != nil {
+	if err := d.room.Ready(ctx); err != nil {
 		return err
 	}
 	d.result.Ready = d.clock.Now().Sub(began)
-	d.result.say("Its server was ready after %s.", seconds(d.result.Ready))
+	d.room.Say("Its server was ready after %s.", seconds(d.result.Ready))
 	began = d.clock.Now()
 	if err := d.restore(ctx); err != nil {
 		return err
 	}
 	d.result.Restored = d.clock.Now().Sub(began)
-	d.result.say("Restored %d bytes in %s.", dumps, seconds(d.result.Restored))
-	session, err := d.Engine.Open(ctx, d.inst, d.spec)
+	d.room.Say("Restored %d bytes in %s.", dumps, seconds(d.result.Restored))
+	session, err := d.room.Open(ctx)
 	if err != nil {
 		d.result.Verdict = verdict(err)
 		return fmt.Errorf("look at what was restored: %w", err)
@@ -186,129 +167,31 @@ func (d *drill) proceed(ctx context.Context, streams []repo.StreamInfo, dumps in
 }
 
 func (d *drill) makeRoom(ctx context.Context, rooms provider.Sandboxes) error {
-	blank := d.Engine.Blank(d.Facts, d.Spec, source.Secret(rand.Text()))
-	memory := cmp.Or(d.Spec.Drill.Memory, source.DefaultDrillMemory)
-	room, err := rooms.Sandbox(ctx, provider.Sandbox{Run: d.Run, Images: d.Images, Blank: blank, Memory: memory})
-	if errors.Is(err, provider.ErrNoImage) {
-		return problem.New(problem.NotFound, "there is no image to make the throwaway container from").WithReason(engine.ReasonNoImage).
-			WithDetails("looked for: " + strings.Join(d.Images, ", ")).
-			WithHint("Pull the image on this host, or name another one with the label baktainer.drill.image.")
-	}
+	room, err := fresh.Make(ctx, fresh.Work{
+		Run: d.Run, Engine: d.Engine, Spec: d.Spec, Facts: d.Facts, Images: d.Images, Other: d.Other, Pause: d.Pause,
+		Memory: cmp.Or(d.Spec.Drill.Memory, source.DefaultDrillMemory),
+	}, rooms, false, d.clock, d.log)
 	if err != nil {
-		p := problem.Wrap(problem.CodeOf(err), err, "make the throwaway container from %s", strings.Join(d.Images, ", ")).WithReason(problem.ReasonOf(err))
-		if p.Code == problem.Failed && p.Reason == "" {
-			p = p.WithReason(ReasonNotReady).WithHint(startHint)
-		}
-		return p
+		return err
 	}
-	d.room, d.spec, d.result.Image = room, blank.Spec, room.Image
-	d.result.say("Made a container from the image %s, without network, with %d MiB of memory.", room.Image, memory>>20)
-	if i := slices.Index(d.Images, room.Image); i >= d.Other {
-		d.result.say("This is not the image that the snapshot was taken from, which is not on this host any more.")
-	}
-	d.result.Report = append(d.result.Report, blank.Notes...)
+	d.room, d.result.Image = room, room.Image
 	if d.Unknown {
-		d.result.say("The source is not on this host, or its labels are wrong: its assertions are not known, and not asked.")
+		d.room.Say("The source is not on this host, or its labels are wrong: its assertions are not known, and not asked.")
 	}
 	return nil
 }
 
-// equip finds the tools to work in the container with.
-func (d *drill) equip(ctx context.Context) (release func(), err error) {
-	if d.inst, release, err = engine.Equip(ctx, d.room, d.spec); err != nil {
-		if failed := d.room.Failed(ctx); failed != nil && ctx.Err() == nil {
-			return nil, d.notReady(ctx, "the throwaway container does not run", failed)
-		}
-		return nil, fmt.Errorf("find the tools: %w", err)
+// restore restores the snapshot; that this fails is a verdict, unless it is the
+// container that failed.
+func (d *drill) restore(ctx context.Context) error {
+	done, err := d.room.Restore(ctx, restore.Work{Snapshot: d.Snapshot, Key: d.Key}, d.objects, d.report)
+	for _, line := range done.Warnings {
+		d.room.Say("%s", line)
 	}
-	if d.inst != engine.Instance(d.room) {
-		d.result.say("The tools are those of the image %s.", d.spec.Tools.Image)
-	}
-	return release, nil
-}
-
-// clear removes the container, whoever has given up meanwhile.
-func (d *drill) clear(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removal)
-	defer cancel()
-	if err := d.room.Remove(ctx); err != nil {
-		d.log.Warn("the throwaway container could not be removed; that is tried again", "error", err)
-	}
-}
-
-// ready waits until the server in the container answers, and goes on to.
-func (d *drill) ready(ctx context.Context) error {
-	within, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	var last error
-	for good := 0; ; {
-		if err := d.answer(within); err == nil {
-			if good++; good == answers {
-				return nil
-			}
-		} else if good = 0; within.Err() == nil {
-			last = err
-		}
-		if failed := d.room.Failed(within); failed != nil && within.Err() == nil {
-			return d.notReady(ctx, "the throwaway container does not run", failed)
-		}
-		if clock.Sleep(within, pause) != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return d.notReady(ctx, fmt.Sprintf("the server in the throwaway container does not answer within %s", startLimit), last)
-		}
-	}
-}
-
-// answer says whether a backup could be made of what is in the container.
-func (d *drill) answer(ctx context.Context) error {
-	session, err := d.Engine.Open(ctx, d.inst, d.spec)
-	if err != nil {
-		return err
-	}
-	_, err = session.Streams(ctx)
-	if problem.ReasonOf(err) == engine.ReasonNoDatabase {
-		return nil // not yet
+	if err != nil && ctx.Err() == nil && problem.ReasonOf(err) != fresh.ReasonNotReady {
+		d.result.Verdict = verdict(err)
 	}
 	return err
-}
-
-func (d *drill) notReady(ctx context.Context, what string, cause error) error {
-	p := problem.Wrap(problem.Failed, cause, "%s", what).WithReason(ReasonNotReady).WithHint(startHint)
-	if lines := d.room.Log(ctx); len(lines) > 0 {
-		p.WithDetails("the end of its log:").WithDetails(lines...)
-	}
-	return p
-}
-
-// restore restores the snapshot, a second time when the server went away under
-// the first.
-func (d *drill) restore(ctx context.Context) error {
-	for again := false; ; again = true {
-		_, err := restore.Run(ctx, restore.Work{
-			Snapshot: d.Snapshot, Key: d.Key, Options: engine.RestoreOptions{Overwrite: true}, Scratch: true,
-			Engine: d.Engine, Instance: d.inst, Spec: d.spec,
-		}, d.objects, d.report, d.log)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if failed := d.room.Failed(ctx); failed != nil { // it says nothing of the snapshot
-			return d.notReady(ctx, "the throwaway container ended during the restore", errors.Join(failed, err))
-		}
-		if again || problem.CodeOf(err) == problem.Corrupt {
-			d.result.Verdict = verdict(err)
-			return fmt.Errorf("restore into the throwaway container: %w", err)
-		}
-		if gone := d.ready(ctx); gone != nil {
-			return errors.Join(fmt.Errorf("restore into the throwaway container: %w", err), gone)
-		}
-		d.log.Warn("the restore failed, and is tried once more", "error", err)
-		d.result.say("A first restore failed, perhaps since the server was not ready yet: %s", problem.Text(err))
-	}
 }
 
 // verdict says whether a restore that failed tells of the snapshot: not of a store
@@ -354,7 +237,7 @@ func (d *drill) count(ctx context.Context, session engine.Session, streams []rep
 		return p
 	}
 	d.result.Objects, d.result.Rows = objects, rows
-	d.result.say("Counted %d objects with %d rows, as many as were dumped.", objects, rows)
+	d.room.Say("Counted %d objects with %d rows, as many as were dumped.", objects, rows)
 	return nil
 }
 
@@ -402,7 +285,7 @@ func (d *drill) ask(ctx context.Context, session engine.Session) error {
 			wrong = append(wrong, fmt.Sprintf("%s: the answer is %q, and %q is expected", a.Name, cut(answer), cut(cmp.Or(a.Want, "true"))))
 		default:
 			d.result.Assertions++
-			d.result.say("The assertion %s holds.", a.Name)
+			d.room.Say("The assertion %s holds.", a.Name)
 		}
 	}
 	if len(wrong) == 0 {

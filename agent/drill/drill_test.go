@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/baktainer/baktainer/agent/drill"
+	"github.com/baktainer/baktainer/agent/fresh"
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/contents"
@@ -232,11 +232,6 @@ func snapshot(t *testing.T) (*mem.Store, repo.Ref) {
 	return st, repo.Ref{Source: "shop/db", Snapshot: snapshotID, Manifest: sum.Manifest, Size: sum.ManifestSize}
 }
 
-func TestMain(m *testing.M) {
-	*drill.Pause = time.Millisecond
-	os.Exit(m.Run())
-}
-
 func TestRun(t *testing.T) {
 	boom := problem.New(problem.Failed, "the tool failed")
 	assertion := func(query, want string) source.Drill {
@@ -255,7 +250,7 @@ func TestRun(t *testing.T) {
 		"the server restarts under it": {db: database{restoreErr: []error{boom}}, verdict: true},
 		"assertion holds":              {db: database{answer: "7  rows"}, drill: assertion("q", "7 rows"), verdict: true},
 		"no image":                     {db: database{image: "other"}, reason: engine.ReasonNoImage, words: "no image"},
-		"does not start":               {db: database{openErr: []error{boom}, failed: boom}, reason: drill.ReasonNotReady, words: "does not run"},
+		"does not start":               {db: database{openErr: []error{boom}, failed: boom}, reason: fresh.ReasonNotReady, words: "does not run"},
 		"no room":                      {db: database{rooms: []string{`{"free":2000000000,"total":100000000000}`}}, reason: drill.ReasonNoRoom, words: "there is too little room on the disk"},
 		"the room ends":                {db: database{rooms: []string{`{"free":90000000000,"total":100000000000}`, `{"free":4000000000,"total":100000000000}`}, openErr: slices.Repeat([]error{boom}, 10000)}, reason: drill.ReasonNoRoom, words: "only 3.7 GiB were left"},
 		"no room is told":              {db: database{rooms: []string{"what?"}}, words: "look at the room on the disk"},
@@ -285,7 +280,7 @@ func TestRun(t *testing.T) {
 				db.image = "img"
 			}
 			r, err := drill.Run(t.Context(), drill.Work{
-				Run: "r1", Snapshot: ref, Key: key, Engine: &db, Spec: source.Spec{Drill: tc.drill, Dump: source.Dump{NoData: make([]source.Pattern, 1)}}, Images: []string{"old", "img"}, Other: 1,
+				Run: "r1", Snapshot: ref, Key: key, Engine: &db, Spec: source.Spec{Drill: tc.drill, Dump: source.Dump{NoData: make([]source.Pattern, 1)}}, Images: []string{"old", "img"}, Other: 1, Pause: time.Millisecond,
 			}, &db, st, &phases{}, clock.System{}, slog.New(slog.DiscardHandler))
 			text := ""
 			if err != nil {
@@ -308,7 +303,7 @@ func TestRun(t *testing.T) {
 				!strings.Contains(report, "Counted 4 objects with 6 rows") || !strings.Contains(report, "not the image") || !strings.Contains(report, "A note.")) {
 				t.Errorf("%+v", r)
 			}
-			if tc.reason == drill.ReasonNotReady && !strings.Contains(text, "out of luck") {
+			if tc.reason == fresh.ReasonNotReady && !strings.Contains(text, "out of luck") {
 				t.Errorf("the container's log is not shown: %s", text)
 			}
 		})
@@ -322,7 +317,7 @@ func TestADrillThatIsCancelledComesToNoVerdict(t *testing.T) {
 	db := database{image: "img"}
 	db.restoreErr = []error{problem.New(problem.Failed, "the tool was killed")}
 	report := cancelling{cancel: func() { cancel(cancelled) }}
-	r, err := drill.Run(ctx, drill.Work{Snapshot: ref, Key: key, Engine: &db, Images: []string{"img"}, Other: 1}, &db, st, report, clock.System{}, slog.New(slog.DiscardHandler))
+	r, err := drill.Run(ctx, drill.Work{Snapshot: ref, Key: key, Engine: &db, Images: []string{"img"}, Other: 1, Pause: time.Millisecond}, &db, st, report, clock.System{}, slog.New(slog.DiscardHandler))
 	if !errors.Is(err, cancelled) || r.Verdict || db.removed != 1 {
 		t.Errorf("verdict %v, %v, removed %d times", r.Verdict, err, db.removed)
 	}
@@ -366,29 +361,6 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestImages(t *testing.T) {
-	const d1, d2 = "sha256:1", "sha256:2"
-	for name, tc := range map[string]struct {
-		asked, image, digest string
-		now                  engine.Facts
-		want                 string
-		other                int
-	}{
-		"asked for":          {asked: "mine:1", image: "db:1", digest: d1, want: "mine:1", other: 1},
-		"the same as now":    {image: "db:1", digest: d1, now: engine.Facts{Image: "db:1", ImageDigest: d1}, want: "db@sha256:1 sha256:1 db:1", other: 2},
-		"another one now":    {image: "db:1", digest: d1, now: engine.Facts{Image: "db:2", ImageDigest: d2}, want: "db@sha256:1 sha256:1 db@sha256:2 sha256:2 db:1 db:2", other: 2},
-		"an older snapshot":  {image: "db:1", now: engine.Facts{Image: "db:1", ImageDigest: d1}, want: "db@sha256:1 sha256:1 db:1", other: 2},
-		"the source is gone": {image: "host:5000/a/db:1", digest: d1, want: "host:5000/a/db@sha256:1 sha256:1 host:5000/a/db:1", other: 2},
-		"by its digest":      {image: "db@sha256:9", digest: d1, want: "db@sha256:1 sha256:1 db@sha256:9", other: 2},
-		"by its id":          {image: "sha256:9", digest: d1, want: "sha256:1 sha256:9", other: 1},
-	} {
-		list, other := drill.Images(tc.asked, tc.image, tc.digest, tc.now)
-		if got := strings.Join(list, " "); got != tc.want || other != tc.other {
-			t.Errorf("%s: %s, %d", name, got, other)
-		}
-	}
-}
-
 // TestToolsOfAnotherImage looks at the side-car of a drill: there is one, beside the
 // throwaway container, and it is gone in the end.
 func TestToolsOfAnotherImage(t *testing.T) {
@@ -400,14 +372,14 @@ func TestToolsOfAnotherImage(t *testing.T) {
 		"passes":                  {closed: 1},
 		"fails":                   {db: database{loses: "orders\n"}, reason: drill.ReasonMismatch, closed: 1},
 		"no tools":                {db: database{noTools: problem.New(problem.NotFound, "no image").WithReason(engine.ReasonNoImage)}, reason: engine.ReasonNoImage},
-		"no container to join it": {db: database{noTools: errors.New("what?"), failed: errors.New("ended")}, reason: drill.ReasonNotReady},
+		"no container to join it": {db: database{noTools: errors.New("what?"), failed: errors.New("ended")}, reason: fresh.ReasonNotReady},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st, ref := snapshot(t)
 			db := tc.db
 			db.image = "img"
 			r, err := drill.Run(t.Context(), drill.Work{
-				Run: "r1", Snapshot: ref, Key: key, Engine: &db, Spec: source.Spec{Tools: source.Tools{Image: "tools:1"}}, Images: []string{"img"},
+				Run: "r1", Snapshot: ref, Key: key, Engine: &db, Spec: source.Spec{Tools: source.Tools{Image: "tools:1"}}, Images: []string{"img"}, Pause: time.Millisecond,
 			}, &db, st, &phases{}, clock.System{}, slog.New(slog.DiscardHandler))
 			if problem.ReasonOf(err) != tc.reason || r.Verdict != (tc.closed > 0) {
 				t.Fatalf("verdict %v, %v", r.Verdict, err)

@@ -7,7 +7,8 @@ import (
 	"github.com/baktainer/baktainer/internal/engine"
 )
 
-// Sandbox says what a throwaway container is made of.
+// Sandbox says what a container of ours is made of, a throwaway one unless Keep
+// is set.
 type Sandbox struct {
 	// Run is what it is for.
 	Run string
@@ -15,11 +16,18 @@ type Sandbox struct {
 	// is taken. Nothing is pulled.
 	Images []string
 	Blank  engine.Blank
-	// Memory is how many bytes it may use.
+	// Memory is how many bytes it may use; 0: as many as there are.
 	Memory int64
+	// Keep is the name that it gets for good when it is settled: it has a network,
+	// then, and no bounds. Until then it is thrown away like any other. That the name
+	// is taken is a problem with code Conflict.
+	Keep string
+	// Look only finds out the image, and whether the name is free: the room that is
+	// given has nothing else.
+	Look bool
 }
 
-// Room is a throwaway container that has been started.
+// Room is a container of ours that has been started.
 type Room struct {
 	engine.Instance
 	// Image is the name in Sandbox.Images that it was made from, and ID the image's own.
@@ -28,6 +36,8 @@ type Room struct {
 	Failed func(context.Context) error
 	// Log is the end of what it has written.
 	Log func(context.Context) []string
+	// Settle gives it the name that it keeps: nothing removes it from then on.
+	Settle func(context.Context) error
 	// Remove ends it and removes it with its volumes. It may be called twice.
 	Remove func(context.Context) error
 }
@@ -35,8 +45,8 @@ type Room struct {
 // ErrNoImage says that none of the images is there.
 var ErrNoImage = errors.New("none of the images is there")
 
-// Sandboxes makes throwaway containers: without network, without anything of the
-// host, with bounds. What is left of them after a crash is removed when the
+// Sandboxes makes containers that have nothing of the host; those to be thrown
+// away are without network and with bounds. What is left of them after a crash is removed when the
 // provider is next connected.
 type Sandboxes interface {
 	Sandbox(ctx context.Context, s Sandbox) (*Room, error)

@@ -165,8 +165,8 @@ func (r *report) Watch(f func() (int64, int64)) { r.watch = f }
 func run(t *testing.T, d *target, st *mem.Store, ref repo.Ref, o engine.RestoreOptions, names ...string) ([]string, *report, error) {
 	t.Helper()
 	rep := &report{}
-	lines, err := restore.Run(t.Context(), restore.Work{
+	done, err := restore.Run(t.Context(), restore.Work{
 		Snapshot: ref, Key: key, Select: names, Options: o, Engine: d,
 	}, st, rep, slog.New(slog.DiscardHandler))
-	return lines, rep, err
+	return done.Report, rep, err
 }

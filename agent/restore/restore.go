@@ -52,34 +52,41 @@ type Reporter interface {
 
 var tracer = otel.Tracer("github.com/baktainer/baktainer/agent/restore")
 
-// Run restores and returns what was done, or with DryRun what would be, in
-// sentences. The report is there also when it fails half-way.
-func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter, log *slog.Logger) ([]string, error) {
+// Result is what came of a restore, in sentences.
+type Result struct {
+	// Report is what was done, or with DryRun would be.
+	Report []string
+	// Warnings tell what may be other than it was, found out before anything was touched.
+	Warnings []string
+}
+
+// Run restores. The result is there also when it fails half-way.
+func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter, log *slog.Logger) (r Result, err error) {
 	report.Phase("opening snapshot")
 	read := &meter{ObjectReader: objects}
 	objects = read
 	snapshot, err := repo.OpenSnapshot(ctx, objects, w.Key, w.Snapshot)
 	if err != nil {
-		return nil, fmt.Errorf("open snapshot %s: %w", w.Snapshot.Snapshot, err)
+		return r, fmt.Errorf("open snapshot %s: %w", w.Snapshot.Snapshot, err)
 	}
 	streams, err := Select(snapshot.Streams(), w.Select)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	report.Phase("looking at the target")
 	inst, release, err := engine.Equip(ctx, w.Instance, w.Spec)
 	if err != nil {
-		return nil, fmt.Errorf("find the tools: %w", err)
+		return r, fmt.Errorf("find the tools: %w", err)
 	}
 	defer release()
 	session, err := w.Engine.Open(ctx, inst, w.Spec)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", w.Engine.Name(), err)
+		return r, fmt.Errorf("open %s: %w", w.Engine.Name(), err)
 	}
 	var part engine.Part
 	if len(w.Tables) > 0 {
 		if streams, part, err = onePart(streams, w.Tables); err != nil {
-			return nil, err
+			return r, err
 		}
 		for _, o := range part.Objects {
 			w.Options.Only = append(w.Options.Only, o.Name)
@@ -87,7 +94,7 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 	}
 	if w.As != "" {
 		if err := mayRename(session, w.Engine.Name(), streams, w.As); err != nil {
-			return nil, err
+			return r, err
 		}
 		w.Options.As = w.As
 	}
@@ -97,6 +104,7 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 	}
 	var dumps []dump
 	var metas []engine.Stream
+	var dumped []engine.Dumped
 	var total int64
 	for _, s := range streams {
 		d := dump{snapshot, session, s.StreamMeta, s.Size, part}
@@ -104,33 +112,45 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 			d.size = part.Bytes
 		}
 		dumps, metas, total = append(dumps, d), append(metas, d.meta), total+d.size
+		dumped = append(dumped, engine.Dumped{Stream: d.meta, Size: d.size, Contents: s.Contents})
+	}
+	survey, err := look(ctx, session, dumped, w.Options)
+	if err != nil {
+		return r, err
+	}
+	r.Warnings = survey.Warnings
+	for _, line := range survey.Warnings {
+		log.Warn("the target differs", "what", line)
+	}
+	if len(survey.Missing) > 0 {
+		return r, unfit(ctx, session, metas, w.Options, survey.Missing)
 	}
 	if w.Options.Overwrite && !w.Options.DryRun && !w.Scratch {
 		// Prepare may drop what is there: not before it is certain that the whole of
 		// what shall take its place can be read.
 		report.Phase("checking the snapshot")
 		if err := check(ctx, dumps); err != nil {
-			return nil, fmt.Errorf("check the snapshot before anything is overwritten: %w", err)
+			return r, fmt.Errorf("check the snapshot before anything is overwritten: %w", err)
 		}
 	}
 	plan, err := session.Prepare(ctx, metas, w.Options)
 	if err != nil {
-		return nil, fmt.Errorf("prepare the target: %w", err)
+		return r, fmt.Errorf("prepare the target: %w", err)
 	}
-	lines := append(describe(plan), without...)
+	r.Report = append(describe(plan), without...)
 	if w.Options.DryRun {
-		return lines, nil
+		return r, nil
 	}
 	var done atomic.Int64
 	report.Watch(func() (int64, int64) { return done.Load(), total })
 	for i, d := range dumps {
 		report.Phase("restoring " + d.meta.Name)
 		if err := d.feed(ctx, w.Options, &done); err != nil {
-			return lines, fmt.Errorf("restore %s: %w", d.meta.Name, err)
+			return r, fmt.Errorf("restore %s: %w", d.meta.Name, err)
 		}
 		log.Info("restored", "stream", d.meta.Name, "bytes", d.size, "tables", len(part.Objects))
 		if len(part.Objects) == 0 {
-			lines = append(lines, fmt.Sprintf("Restored %s: %d bytes, SHA-256 %s.", d.meta.Name, d.size, streams[i].SHA256))
+			r.Report = append(r.Report, fmt.Sprintf("Restored %s: %d bytes, SHA-256 %s.", d.meta.Name, d.size, streams[i].SHA256))
 		}
 	}
 	for _, o := range part.Objects {
@@ -138,12 +158,43 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 		if o.Rows >= 0 {
 			counted = fmt.Sprintf(", %d rows, as many as were seen in the backup.", o.Rows)
 		}
-		lines = append(lines, fmt.Sprintf("Restored %s %s: %d bytes%s", o.Kind, o.Name, o.Bytes(), counted))
+		r.Report = append(r.Report, fmt.Sprintf("Restored %s %s: %d bytes%s", o.Kind, o.Name, o.Bytes(), counted))
 	}
 	if len(part.Objects) > 0 {
-		lines = append(lines, fmt.Sprintf("Of the store %d bytes were read for it, of a dump of %d bytes.", read.n.Load(), streams[0].Size))
+		r.Report = append(r.Report, fmt.Sprintf("Of the store %d bytes were read for it, of a dump of %d bytes.", read.n.Load(), streams[0].Size))
 	}
-	return lines, nil
+	return r, nil
+}
+
+// look has the session say what the target lacks, if it can.
+func look(ctx context.Context, session engine.Session, dumped []engine.Dumped, o engine.RestoreOptions) (engine.Survey, error) {
+	surveyor, can := session.(engine.Surveyor)
+	if !can {
+		return engine.Survey{}, nil
+	}
+	found, err := surveyor.Survey(ctx, dumped, o)
+	if err != nil && ctx.Err() != nil {
+		return found, ctx.Err()
+	}
+	if err != nil { // a restore may do all the same
+		found.Warn("It was not found out whether the target lacks anything: %s", err)
+	}
+	slices.Sort(found.Warnings)
+	found.Warnings = slices.Compact(found.Warnings) // several streams may tell the same
+	return found, nil
+}
+
+// unfit is the failure for want of something, with whatever else stands in the way.
+func unfit(ctx context.Context, session engine.Session, metas []engine.Stream, o engine.RestoreOptions, missing []string) error {
+	o.DryRun = true
+	if _, err := session.Prepare(ctx, metas, o); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		missing = append(missing, "Besides, "+strings.Join(strings.Fields(problem.Text(err)), " "))
+	}
+	p := problem.New(problem.Conflict, "the snapshot cannot be restored there as things are, and nothing was touched").WithReason(engine.ReasonTargetUnfit)
+	return p.WithDetails(missing...)
 }
 
 // leftOut tells what the backups in streams are without: by stream, and in sentences.

@@ -90,9 +90,10 @@ const shopLines = "begin\npublic.a:1\npublic.a:2\npublic.b:1\npublic.c:1\nother.
 
 func restoreTables(t *testing.T, st *mem.Store, ref repo.Ref, d engine.Engine, o engine.RestoreOptions, chosen []string, tables ...string) ([]string, error) {
 	t.Helper()
-	return restore.Run(t.Context(), restore.Work{
+	done, err := restore.Run(t.Context(), restore.Work{
 		Snapshot: ref, Key: key, Select: chosen, Tables: tables, Options: o, Engine: d,
 	}, st, &report{}, slog.New(slog.DiscardHandler))
+	return done.Report, err
 }
 
 func TestSingleTables(t *testing.T) {

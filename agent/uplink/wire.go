@@ -41,6 +41,8 @@ func assignmentFromWire(a *pb.Assignment) (Assignment, error) {
 		out.Restore = restoreFromWire(w.Restore)
 	case *pb.Assignment_RestoreOtherwise:
 		out.Restore = restoreFromWire(w.RestoreOtherwise)
+	case *pb.Assignment_RestoreNew:
+		out.Restore = restoreFromWire(w.RestoreNew)
 	case *pb.Assignment_Drill:
 		out.Drill = &DrillWork{
 			Snapshot: refFromWire(w.Drill.GetSnapshotSource(), w.Drill.GetSnapshot()),
@@ -60,6 +62,7 @@ func restoreFromWire(w *pb.RestoreWork) *RestoreWork {
 		Engine:    w.GetEngine(),
 		Container: q.GetTargetContainer(), Select: q.GetSelect(), Tables: q.GetTables(), As: q.GetAs(),
 		Overwrite: q.GetOverwrite(), DryRun: q.GetDryRun(), NoOwner: q.GetNoOwner(),
+		New: q.GetNewContainer(), AskedImage: q.GetImage(), Image: w.GetImage(), ImageDigest: w.GetImageDigest(),
 	}
 }
 

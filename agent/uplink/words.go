@@ -68,6 +68,10 @@ type RestoreWork struct {
 	Engine string
 	// Container names the target by container instead of by source.
 	Container string
+	// New is the name of a container to make, from AskedImage, or else from the image
+	// that the source had: Image, and its digest.
+	New, AskedImage, Image, ImageDigest string
+
 	Select    []string
 	Tables    []string
 	As        string
@@ -106,6 +110,7 @@ type Outcome struct {
 	Err       error // nil: it succeeded
 	Cancelled bool
 	Report    []string
+	Warnings  []string
 	Logs      []LogLine
 	// Drill is nil for other runs, and for a drill without a verdict.
 	Drill *Drilled

@@ -204,11 +204,11 @@ func (s *Server) status(view *state.View, hold *scheduler.Holding, src *pb.Sourc
 
 // brief leaves out of a run what a listing has no room for.
 func brief(r *pb.Run) *pb.Run {
-	if len(r.GetLogs()) == 0 && len(r.GetReport()) == 0 {
+	if len(r.GetLogs()) == 0 && len(r.GetReport()) == 0 && len(r.GetWarnings()) == 0 {
 		return r
 	}
 	short := proto.CloneOf(r)
-	short.Logs, short.Report = nil, nil
+	short.Logs, short.Report, short.Warnings = nil, nil, nil
 	return short
 }
 

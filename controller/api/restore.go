@@ -12,6 +12,7 @@ import (
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/source"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -73,6 +74,10 @@ func (s *Server) findSnapshot(view *state.View, ref string) (*pb.Snapshot, error
 // checkTarget checks where a restore goes; snapshot is nil when it is not known.
 func (s *Server) checkTarget(req *pb.RestoreRequest, snapshot *pb.Snapshot) error {
 	switch {
+	case req.GetNewContainer() != "":
+		return s.checkNew(req, snapshot)
+	case req.GetImage() != "":
+		return problem.New(problem.InvalidInput, "an image goes with a new container").WithHint("Restore into one (--to new:NAME), or leave the image out.")
 	case req.GetTargetContainer() != "" && req.GetTargetSource() != "":
 		return problem.New(problem.InvalidInput, "the target is either a source or a container, not both")
 	case req.GetTargetContainer() != "":
@@ -98,6 +103,29 @@ func (s *Server) checkTarget(req *pb.RestoreRequest, snapshot *pb.Snapshot) erro
 			WithHint("Choose a target of the same kind, or restore to a file.")
 	}
 	return nil
+}
+
+// maxImage bounds the name of an image.
+const maxImage = 512
+
+// checkNew checks where a container is to be made.
+func (s *Server) checkNew(req *pb.RestoreRequest, snapshot *pb.Snapshot) error {
+	switch err := source.CheckContainer(req.GetNewContainer()); {
+	case err != nil:
+		return problem.Wrap(problem.InvalidInput, err, "make the container %.80q", req.GetNewContainer())
+	case req.GetTargetContainer() != "" || req.GetTargetSource() != "":
+		return problem.New(problem.InvalidInput, "the target is either there or made, not both")
+	case len(req.GetImage()) > maxImage:
+		return problem.New(problem.InvalidInput, "the name of the image is longer than %d bytes", maxImage)
+	case req.GetOverwrite():
+		return problem.New(problem.InvalidInput, "there is nothing to overwrite in a container that is made").WithHint("Leave --overwrite out.")
+	}
+	agent := req.GetTargetAgent()
+	if agent == "" {
+		src, _ := s.Node.View().Source(snapshot.GetSource())
+		agent = src.GetAgent()
+	}
+	return s.checkTargetAgent(agent)
 }
 
 // checkTargetAgent checks that it is clear, and connected, which agent has the

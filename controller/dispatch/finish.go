@@ -49,7 +49,7 @@ func (d *Dispatcher) FinishRun(ctx context.Context, req *pb.FinishRunRequest) (*
 	}
 	c := &pb.EndRun{
 		Run: r.GetId(), Epoch: req.GetLease().GetEpoch(), Agent: r.GetAgent(), State: pb.RunState_RUN_STATE_SUCCEEDED,
-		Failure: bounded(req.GetFailure()), Report: cut(req.GetReport(), maxReport), Logs: state.BoundedLogs(req.GetLogs()),
+		Failure: bounded(req.GetFailure()), Report: cut(req.GetReport(), maxReport), Warnings: cut(req.GetWarnings(), maxReport), Logs: state.BoundedLogs(req.GetLogs()),
 	}
 	if len(c.Logs) == 0 {
 		c.Logs = state.BoundedLogs(d.LogsOf(req.GetLease()))

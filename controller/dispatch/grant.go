@@ -154,8 +154,10 @@ func (d *Dispatcher) assignment(view *state.View, r *pb.Run) *pb.Assignment {
 		}}
 		return a
 	}
-	w := &pb.RestoreWork{Snapshot: ref(s), SnapshotSource: r.GetSource(), Request: r.GetRestore(), Engine: s.GetEngine()}
-	if q := r.GetRestore(); len(q.GetTables()) > 0 || q.GetAs() != "" {
+	w := &pb.RestoreWork{Snapshot: ref(s), SnapshotSource: r.GetSource(), Request: r.GetRestore(), Engine: s.GetEngine(), Image: s.GetImage(), ImageDigest: s.GetImageDigest()}
+	if q := r.GetRestore(); q.GetNewContainer() != "" {
+		a.Work = &pb.Assignment_RestoreNew{RestoreNew: w}
+	} else if len(q.GetTables()) > 0 || q.GetAs() != "" {
 		a.Work = &pb.Assignment_RestoreOtherwise{RestoreOtherwise: w}
 	} else {
 		a.Work = &pb.Assignment_Restore{Restore: w}

@@ -80,6 +80,9 @@ func (d *Dispatcher) release(ctx context.Context, r *pb.Run, why string) error {
 			Message: "the agent " + r.GetAgent() + " was lost during the restore: " + why,
 			Hint:    "The target may hold part of the data. Look at it, then restore again with overwriting allowed.",
 		}
+		if r.GetRestore().GetNewContainer() != "" {
+			c.Failure.Hint = "What there is of the new container is removed when the agent is back. If it has its name already, all is in it; else restore again."
+		}
 	case r.GetEpoch() >= MaxAttempts+uint64(max(r.GetFailedAttempts(), 0)):
 		c.Failure = &pb.Failure{
 			Code: string(problem.Failed), Reason: string(ReasonAgentLost), Source: r.GetSource(),

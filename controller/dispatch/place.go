@@ -117,9 +117,12 @@ const anyAgent = "of the target's host"
 
 // agentFor says whose run it is, and which source it works on, if any.
 func (h *hall) agentFor(r *pb.Run) (string, *pb.Source, *problem.Problem) {
-	if r.GetRestore().GetTargetContainer() != "" {
+	if elsewhere(r) {
 		if a := r.GetRestore().GetTargetAgent(); a != "" {
 			return a, nil, nil
+		}
+		if src, ok := h.view.Source(r.GetSource()); ok && r.GetRestore().GetNewContainer() != "" {
+			return src.GetAgent(), nil, nil
 		}
 		var connected []string
 		for id, s := range h.seats {
@@ -155,10 +158,15 @@ func (h *hall) check(r *pb.Run, src *pb.Source) *problem.Problem {
 	if r.GetKind() == pb.RunKind_RUN_KIND_DRILL {
 		return nil // it needs the source's host, and not the source
 	}
-	if r.GetRestore().GetTargetContainer() != "" {
+	if elsewhere(r) {
 		return nil
 	}
 	return Unready(src)
+}
+
+// elsewhere says that a run works on a container that is no source.
+func elsewhere(r *pb.Run) bool {
+	return r.GetRestore().GetTargetContainer() != "" || r.GetRestore().GetNewContainer() != ""
 }
 
 // Unready says why a source can be neither backed up nor restored into now; nil

@@ -93,6 +93,8 @@ func TestPlace(t *testing.T) {
 		{"an agent that is drained", backup("shop"), drained, "", 2 * time.Hour, "wait"},
 		{"a stopped container of a drained agent", backup("off"), drained, "", 0, "wait"},
 		{"a drained agent that stays away", backup("far"), drained, "", 2 * time.Hour, "fail no-agent"},
+		{"a new container, where the source is", restore("shop", &pb.RestoreRequest{NewContainer: "xy"}), both, "", 0, "lease a1"},
+		{"a new container elsewhere", restore("shop", &pb.RestoreRequest{NewContainer: "xy", TargetAgent: "a2"}), both, "", 0, "lease a2"},
 		{"a container and no agent yet", restore("shop", &pb.RestoreRequest{TargetContainer: "x"}), nil, "", 0, "wait"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -25,6 +25,9 @@ func Fit(cmd *pb.Command, level uint32) error {
 	if slices.ContainsFunc(cmd.GetQueueRuns().GetRuns(), func(r *pb.Run) bool { return len(r.GetRestore().GetTables()) > 0 || r.GetRestore().GetAs() != "" }) {
 		return mixed("restores of single tables, or under another name") // without that it would be one of everything over what is there
 	}
+	if slices.ContainsFunc(cmd.GetQueueRuns().GetRuns(), func(r *pb.Run) bool { return r.GetRestore().GetNewContainer() != "" }) {
+		return mixed("restores into new containers")
+	}
 	m := cmd.ProtoReflect()
 	if kind := m.WhichOneof(m.Descriptor().Oneofs().ByName("command")); kind != nil && since(kind) > level {
 		return mixed(string(kind.Message().Name()))

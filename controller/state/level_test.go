@@ -27,7 +27,7 @@ func TestFit(t *testing.T) {
 	if err := state.Fit(queueDrill("d1", "shop", 1), 1); problem.ReasonOf(err) != state.ReasonMixed {
 		t.Errorf("a drill among old members: %v", err)
 	}
-	for _, request := range []*pb.RestoreRequest{{Tables: []string{"orders"}}, {As: "shop_before"}} {
+	for _, request := range []*pb.RestoreRequest{{Tables: []string{"orders"}}, {As: "shop_before"}, {NewContainer: "shop-again"}} {
 		restore := &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{
 			{Kind: pb.RunKind_RUN_KIND_RESTORE, Restore: request},
 		}}}}

@@ -147,6 +147,9 @@ func (w *writer) queueRun(r *pb.Run, schedule string) error {
 		if r.GetRestore() == nil || target != "" && source.CheckName(target) != nil {
 			return bad("run %s: it does not say what to restore where", r.GetId())
 		}
+		if made := r.GetRestore().GetNewContainer(); made != "" && source.CheckContainer(made) != nil {
+			return bad("run %s: it is no name of a container", r.GetId())
+		}
 		queued.Restore, queued.Snapshot = r.GetRestore(), r.GetRestore().GetSnapshot()
 	case pb.RunKind_RUN_KIND_DRILL:
 		s, ok := first[*pb.Snapshot](w.table, tableSnapshots, indexID, r.GetDrill().GetSnapshot())
@@ -316,6 +319,9 @@ func (w *writer) endRun(c *pb.EndRun) error {
 		return err
 	}
 	ended.Report = c.GetReport()
+	if w.version >= 2 {
+		ended.Warnings = c.GetWarnings()
+	}
 	if r.GetKind() == pb.RunKind_RUN_KIND_DRILL && w.version >= 2 {
 		w.drilled(ended, c.GetDrill())
 	}

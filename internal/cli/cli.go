@@ -32,9 +32,9 @@ type Roof struct {
 	Up, Controller, Agent func(ctx context.Context, c config.Config, warnings []string) error
 	// OpenStore opens the store at a location, for rescue.
 	OpenStore func(location string) (store.Store, error)
-	// RestoreInto restores into a container without a controller, for rescue. The
-	// report is in sentences.
-	RestoreInto func(ctx context.Context, r Rescue) (report []string, err error)
+	// RestoreInto restores into a container without a controller, for rescue. Report
+	// and warnings are in sentences.
+	RestoreInto func(ctx context.Context, r Rescue) (report, warnings []string, err error)
 	// Login exchanges a token for an operator's certificate, and keeps in r.Dir what
 	// DialController needs of it.
 	Login func(ctx context.Context, r LoginRequest) (Login, error)

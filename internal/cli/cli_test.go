@@ -168,7 +168,7 @@ func TestGolden(t *testing.T) {
 		{"drill-ls", &fake{}, "drill ls"},
 		{"drill-ls-json", &fake{}, "drill ls -o json"},
 		{"drill-ls-none", &fake{}, "drill ls none"},
-		{"restore", &fake{ends: map[string]*pb.Run{"shop/db": {Report: []string{"created database shop", "restored shop.sql"}}}}, "restore shop/db --overwrite"},
+		{"restore", &fake{ends: map[string]*pb.Run{"shop/db": {Report: []string{"created database shop", "restored shop.sql"}, Warnings: []string{"the server is older"}}}}, "restore shop/db --overwrite"},
 		{"restore-backup-first", &fake{}, "restore shop/db --overwrite --backup-first"},
 		{"restore-backup-first-failed", &fake{ends: map[string]*pb.Run{"shop/db": {State: pb.RunState_RUN_STATE_FAILED, Failure: wrongPassword("")}}}, "restore shop/db --overwrite --backup-first"},
 		{"restore-backup-first-what", &fake{}, "restore shop/db --to container:x --backup-first"},

@@ -216,7 +216,7 @@ func (f *fake) WatchRun(req *pb.WatchRunRequest, s grpc.ServerStreamingServer[pb
 	}
 	end := &pb.Run{
 		Id: req.GetId(), Source: name, State: pb.RunState_RUN_STATE_SUCCEEDED, StartedAt: ago(10 * time.Second), EndedAt: ago(6 * time.Second),
-		Snapshot: snapshots()[0].GetId(), Report: f.ends[name].GetReport(), Logs: run.GetLogs(), DrillResult: f.ends[name].GetDrillResult(),
+		Snapshot: snapshots()[0].GetId(), Report: f.ends[name].GetReport(), Warnings: f.ends[name].GetWarnings(), Logs: run.GetLogs(), DrillResult: f.ends[name].GetDrillResult(),
 	}
 	if e := f.ends[name]; e != nil && e.GetState() != pb.RunState_RUN_STATE_UNSPECIFIED {
 		end.State, end.Failure, end.Snapshot = e.GetState(), e.GetFailure(), ""

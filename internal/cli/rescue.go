@@ -203,6 +203,9 @@ func (a *app) rescueRestore(l *lifeline) *cobra.Command {
 			switch {
 			case err != nil:
 				return err
+			case to.made != "":
+				return problem.New(problem.InvalidInput, "--to new:%s: without a controller no container is made", to.made).
+					WithHint("Start one from the image that the source had, and restore with --to container:NAME.")
 			case to.file == "" && to.container == "":
 				return problem.New(problem.InvalidInput, "say where to restore").WithHint("Want --to file:PATH, --to - for stdout, or --to container:NAME.")
 			}
@@ -236,15 +239,13 @@ func (a *app) rescueInto(cmd *cobra.Command, r opened, found rescue.Found, conta
 		return err
 	}
 	show := a.board(container)
-	report, err := a.roof.RestoreInto(cmd.Context(), Rescue{
+	report, warnings, err := a.roof.RestoreInto(cmd.Context(), Rescue{
 		Config: c, Store: r.store, Key: r.key, Snapshot: found, Container: container, Select: f.selected, Tables: f.tables, As: f.as,
 		Options: engine.RestoreOptions{Overwrite: f.overwrite, DryRun: f.dry, NoOwner: f.noOwner},
 		Phase:   func(phase string) { show.update(0, boardRow{phase: phase}) },
 	})
 	show.clear()
-	for _, line := range report {
-		fmt.Fprintln(a.out, printable(line))
-	}
+	a.showReport(report, warnings, "")
 	if err == nil && !f.dry {
 		a.say("Restored snapshot %s into container %s.", found.Snapshot, container)
 	}

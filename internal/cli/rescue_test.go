@@ -79,10 +79,10 @@ func TestRescueFromAStoreAndAKey(t *testing.T) {
 	var asked Rescue
 	roof := Roof{
 		OpenStore: func(dir string) (store.Store, error) { return fs.Open(dir) },
-		RestoreInto: func(_ context.Context, r Rescue) ([]string, error) {
+		RestoreInto: func(_ context.Context, r Rescue) ([]string, []string, error) {
 			asked = r
 			r.Phase("restoring")
-			return []string{"restored shop.sql"}, nil
+			return []string{"restored shop.sql"}, []string{"it is older"}, nil
 		},
 	}
 	rescue := func(args ...string) result {
@@ -106,7 +106,7 @@ func TestRescueFromAStoreAndAKey(t *testing.T) {
 		t.Errorf("restore into a folder: %+v", r)
 	}
 	r := rescue("restore", "shop/db", "--to", "container:new", "--overwrite", "--select", "shop")
-	if r.status != 0 || r.out != "restored shop.sql\n" || asked.Container != "new" || asked.Snapshot.Source != "shop/db" ||
+	if r.status != 0 || r.out != "Warning: it is older\nrestored shop.sql\n" || asked.Container != "new" || asked.Snapshot.Source != "shop/db" ||
 		!asked.Options.Overwrite || strings.Join(asked.Select, " ") != "shop" || asked.Store == nil {
 		t.Errorf("restore into a container: %+v, %+v", r, asked)
 	}

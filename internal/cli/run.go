@@ -103,12 +103,13 @@ func (a *app) showRun(r *runView) {
 		if q.TargetContainer != "" {
 			target = "container " + q.TargetContainer
 		}
+		if q.NewContainer != "" {
+			target = "new container " + q.NewContainer
+		}
 		facts = append(facts, "target", target)
 	}
 	a.facts(facts...)
-	for _, line := range r.Report {
-		fmt.Fprintln(a.out, "  "+printable(line))
-	}
+	a.showReport(r.Report, r.Warnings, "  ")
 	a.showFailure(r.Failure)
 }
 

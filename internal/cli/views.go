@@ -59,9 +59,10 @@ type runView struct {
 	Snapshot        string       `json:"snapshot" doc:"the snapshot made, restored or drilled"`
 	CancelRequested bool         `json:"cancel_requested" doc:"somebody asked for it to be cancelled"`
 	Failure         *failureView `json:"failure,omitempty" doc:"why it failed: code, reason, message, hint, details, source"`
-	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, tables, as, overwrite, dry_run, no_owner"`
+	Restore         *restoreView `json:"restore,omitempty" doc:"what is restored where: target_source, target_container, target_agent, select, tables, as, overwrite, dry_run, no_owner, new_container, image"`
 	DrillResult     *drillView   `json:"drill_result,omitempty" doc:"what came of a drill: passed, ready_seconds (until the server answered), restored_seconds (after that), objects, rows, assertions, image"`
 	Report          []string     `json:"report" doc:"what a restore or a drill did, or would do, in sentences"`
+	Warnings        []string     `json:"warnings,omitempty" doc:"what a restore found in its target, before it touched it, that may make the data other than it was"`
 	BytesDone       int64        `json:"bytes_done" doc:"bytes of dumps so far"`
 	BytesTotal      int64        `json:"bytes_total" doc:"bytes of dumps in all, 0 when not known"`
 	BytesSent       int64        `json:"bytes_sent" doc:"bytes sent to the store so far"`
@@ -87,6 +88,8 @@ type restoreView struct {
 	Overwrite       bool     `json:"overwrite"`
 	DryRun          bool     `json:"dry_run"`
 	NoOwner         bool     `json:"no_owner"`
+	NewContainer    string   `json:"new_container"`
+	Image           string   `json:"image"`
 }
 
 type snapshotView struct {
@@ -165,13 +168,13 @@ func viewRun(r *pb.Run) *runView {
 		ID: r.GetId(), Kind: word(r.GetKind().String(), "RUN_KIND_"), State: word(r.GetState().String(), "RUN_STATE_"),
 		Source: r.GetSource(), Trigger: r.GetTrigger(), Agent: r.GetAgent(), FireTime: moment(r.GetFireTime()),
 		QueuedAt: moment(r.GetQueuedAt()), StartedAt: moment(r.GetStartedAt()), EndedAt: moment(r.GetEndedAt()), Epoch: r.GetEpoch(),
-		Snapshot: r.GetSnapshot(), CancelRequested: r.GetCancelRequested(), Failure: viewFailure(r.GetFailure()), Report: list(r.GetReport()),
+		Snapshot: r.GetSnapshot(), CancelRequested: r.GetCancelRequested(), Failure: viewFailure(r.GetFailure()), Report: list(r.GetReport()), Warnings: r.GetWarnings(),
 		BytesDone: r.GetProgress().GetBytesDone(), BytesTotal: r.GetProgress().GetBytesTotal(), BytesSent: r.GetProgress().GetBytesSent(),
 		Phase: r.GetProgress().GetPhase(),
 	}
 	v.DrillResult = viewDrill(r.GetDrillResult())
 	if q := r.GetRestore(); q != nil {
-		v.Restore = &restoreView{q.GetTargetSource(), q.GetTargetContainer(), q.GetTargetAgent(), list(q.GetSelect()), list(q.GetTables()), q.GetAs(), q.GetOverwrite(), q.GetDryRun(), q.GetNoOwner()}
+		v.Restore = &restoreView{q.GetTargetSource(), q.GetTargetContainer(), q.GetTargetAgent(), list(q.GetSelect()), list(q.GetTables()), q.GetAs(), q.GetOverwrite(), q.GetDryRun(), q.GetNoOwner(), q.GetNewContainer(), q.GetImage()}
 	}
 	return v
 }

@@ -130,12 +130,13 @@ func (p *Proxy) mustCarry(ctx context.Context, container string, want check) err
 		return nil // Docker says so itself, in its own words
 	}
 	var c struct {
+		Name   string
 		Config struct{ Labels map[string]string }
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 16*maxBody)).Decode(&c); err != nil {
 		return fmt.Errorf("read the container's labels: %w", err)
 	}
-	switch labels := c.Config.Labels; {
+	switch labels := label.Of(c.Config.Labels, c.Name); {
 	case labels[label.KeyHelper] != "":
 		return nil
 	case want == helper:

@@ -11,13 +11,14 @@ import (
 	"testing"
 )
 
-// fakeDocker has four containers: shop (labelled), web (not), ours (a helper)
-// and off (labelled false). It answers everything that reaches it.
+// fakeDocker has these containers: shop (labelled), web (not), ours (a helper), off
+// (labelled false), one that a restore is making, and new, which one has made. It answers everything that reaches it.
 type fakeDocker struct{ reached []string }
 
 func (d *fakeDocker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	labels := map[string]map[string]string{
 		"shop": {"baktainer.backup": "true"}, "web": {}, "ours": {"baktainer.helper": "1"}, "off": {"baktainer.backup": "false"},
+		"new.baktainer-restore": {"baktainer.helper": "restore a1 r1"}, "new": {"baktainer.helper": "restore a1 r1"},
 	}
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	if len(parts) == 3 && parts[0] == "containers" && parts[2] == "json" {
@@ -26,7 +27,7 @@ func (d *fakeDocker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, `{"message":"No such container"}`, http.StatusNotFound)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"Config": map[string]any{"Labels": l}})
+		_ = json.NewEncoder(w).Encode(map[string]any{"Name": "/" + parts[1], "Config": map[string]any{"Labels": l}})
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
@@ -74,6 +75,7 @@ func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 	const helperOK = `{"Image":"baktainer-helper:x","Labels":{"baktainer.helper":"1"},"HostConfig":{"NetworkMode":"none","VolumesFrom":["shop"]}}`
 	const drillOK = `{"Image":"sha256:1234","Labels":{"baktainer.helper":"drill a1 r1"},"Volumes":{"/data":{}},"HostConfig":{"NetworkMode":"none","LogConfig":{"Type":"json-file"},"Memory":1}}`
 	const toolsOK = `{"Image":"sha256:1234","Labels":{"baktainer.helper":"tools"},"Entrypoint":["cat"],"HostConfig":{"NetworkMode":"container:shop","AutoRemove":true,"Tmpfs":{"/tmp":"size=64m"},"LogConfig":{"Type":"none"}}}`
+	const keepOK = `{"Image":"sha256:1234","Labels":{"baktainer.helper":"restore a1 r1"},"HostConfig":{"NetworkMode":"default","LogConfig":{}}}`
 	for _, tc := range []struct {
 		method, path, body string
 		allowed            bool
@@ -142,6 +144,18 @@ func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"none"`, `"container:shop"`, 1), false}, // the volumes, too
 		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"NetworkMode":"none","VolumesFrom":["shop"]`, `"NetworkMode":"container:shop"`, 1), true},
 		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"NetworkMode":"none","VolumesFrom":["shop"]`, `"NetworkMode":"container:web"`, 1), false},
+		{"POST", "/v1.41/containers/create?name=new.baktainer-restore", keepOK, true},
+		{"POST", "/v1.41/containers/create", strings.Replace(keepOK, `"default"`, `"host"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(keepOK, `"LogConfig"`, `"PortBindings":{"5432/tcp":[{"HostPort":"1"}]},"LogConfig"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(keepOK, `"LogConfig"`, `"Binds":["/:/host"],"LogConfig"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(keepOK, `"LogConfig"`, `"VolumesFrom":["shop"],"LogConfig"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(keepOK, `"LogConfig"`, `"CapAdd":["KILL"],"LogConfig"`, 1), false},
+		{"POST", "/v1.41/containers/new.baktainer-restore/rename?name=new", "", true},
+		{"DELETE", "/v1.41/containers/new.baktainer-restore", "", true},
+		{"DELETE", "/v1.41/containers/new", "", false}, // it is the user's by then
+		{"POST", "/v1.41/containers/new/exec", `{}`, false},
+		{"POST", "/v1.41/containers/new/rename?name=old", "", false},
+		{"POST", "/v1.41/containers/shop/rename?name=x", "", false},
 		{"GET", "/v1.41/containers/ours/logs?stdout=1", "", true},
 		{"GET", "/v1.41/containers/shop/logs?stdout=1", "", false},
 		{"POST", "/v1.41/build", "", false},

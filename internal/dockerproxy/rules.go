@@ -63,7 +63,7 @@ var rules = []rule{
 	{methods: "POST", path: path(`/images/create`), kind: free, query: importsHelper},
 	{methods: "POST", path: path(`/containers/create`), kind: creation},
 	{methods: "POST", path: path(`/containers/` + id + `/(?:start|stop|pause|unpause)`), kind: companion},
-	{methods: "POST", path: path(`/containers/` + id + `/(?:attach|wait|kill)`), kind: helper},
+	{methods: "POST", path: path(`/containers/` + id + `/(?:attach|wait|kill|rename)`), kind: helper},
 	{methods: "GET", path: path(`/containers/` + id + `/logs`), kind: helper},
 	{methods: "DELETE", path: path(`/containers/` + id), kind: helper},
 }
@@ -132,7 +132,8 @@ var harmless = map[string]func(any) bool{
 }
 
 // ofDrills are the fields in which a container for a drill differs from other
-// helpers, and ofTools those in which a side-car does.
+// helpers, ofTools those in which a side-car does, and ofRestores those in which one
+// does that a restore makes to stay.
 var (
 	ofDrills = map[string]func(any) bool{
 		"VolumesFrom": isEmpty,
@@ -151,6 +152,14 @@ var (
 		"CapAdd":      isEmpty,
 		"NetworkMode": func(v any) bool { s, _ := v.(string); return strings.HasPrefix(s, ofContainer) },
 	}
+	// It may be reached, on the network that every container is on.
+	ofRestores = map[string]func(any) bool{
+		"VolumesFrom": isEmpty,
+		"PidMode":     isEmpty,
+		"CapAdd":      isEmpty,
+		"NetworkMode": func(v any) bool { s, _ := v.(string); return s == "default" },
+		"LogConfig":   func(v any) bool { m, _ := v.(map[string]any); t, _ := m["Type"].(string); return t == "" },
+	}
 )
 
 // ofContainer begins the name of a namespace that is another container's.
@@ -158,8 +167,8 @@ const ofContainer = "container:"
 
 // helperBody checks the body of a container's creation. It returns the ids or
 // names of the containers whose volumes, processes or network the helper will see.
-// One for a drill may be of any image that is there, and sees nobody's; so may be
-// a side-car, which sees a network alone.
+// One for a drill, or to stay, may be of any image that is there, and sees nobody's;
+// so may be a side-car, which sees a network alone.
 func helperBody(body []byte) (sees []string, err error) {
 	var c struct {
 		Image      string
@@ -176,21 +185,27 @@ func helperBody(body []byte) (sees []string, err error) {
 	if label.Concerns(without(c.Labels, label.KeyHelper)) {
 		return nil, fmt.Errorf("a helper may carry no other label of ours")
 	}
+	var own map[string]func(any) bool
 	mark := c.Labels[label.KeyHelper]
-	drill, tools := strings.HasPrefix(mark, label.DrillMark), mark == label.ToolsMark
-	if name, _, _ := strings.Cut(c.Image, ":"); name != label.HelperImage && !drill && !tools {
+	tools := mark == label.ToolsMark
+	switch {
+	case tools:
+		own = ofTools
+	case strings.HasPrefix(mark, label.DrillMark):
+		own = ofDrills
+	case strings.HasPrefix(mark, label.KeepMark):
+		own = ofRestores
+	}
+	if name, _, _ := strings.Cut(c.Image, ":"); name != label.HelperImage && own == nil {
 		return nil, fmt.Errorf("a helper may only be made from the image %s", label.HelperImage)
 	}
-	if len(c.Volumes) > 0 && !drill {
+	if len(c.Volumes) > 0 && (own == nil || tools) {
 		return nil, fmt.Errorf("a helper may have no volumes of its own")
 	}
 	for name, value := range c.HostConfig {
 		allowed := harmless[name]
-		if own, ok := ofDrills[name]; ok && drill {
-			allowed = own
-		}
-		if own, ok := ofTools[name]; ok && tools {
-			allowed = own
+		if differs, ok := own[name]; ok {
+			allowed = differs
 		}
 		if allowed == nil {
 			allowed = isEmpty

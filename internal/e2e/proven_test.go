@@ -104,6 +104,7 @@ exit $status`,
 }
 
 var mongoProof = proof{
+	question: `shop: count items {"_id": {"$gte": 1}}`, answer: "4999",
 	clients: []string{"mongorestore"},
 	forget: `real=/usr/local/bin/mongorestore.real
 exec "$real" --nsExclude=second.items "$@"`,

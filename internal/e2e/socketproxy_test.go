@@ -31,6 +31,14 @@ func TestTheSocketProxyIsEnough(t *testing.T) {
 			// What is drilled is the snapshot, not what the source has become.
 			t.Log(u.ok(t, "drill", "run", s.ID))
 			u.ok(t, "restore", s.ID, "--overwrite")
+			if name == "redis" {
+				made := uniqueName("made")
+				removeLater(t, made)
+				u.ok(t, "restore", s.ID, "--to", "new:"+made)
+				if left := named(t, made); len(left) != 1 || left[0] != made {
+					t.Errorf("there is %q", left)
+				}
+			}
 			if after := d.fingerprint(t, c); after != before {
 				t.Errorf("it is not what was backed up:\n%s\nit was:\n%s", after, before)
 			}

@@ -109,6 +109,9 @@ func TestSingleTables(t *testing.T) {
 			if name == "postgres" {
 				u.besides(t, c, s, want)
 			}
+			if name == "mariadb" {
+				u.besidesMariaDB(t, c, want)
+			}
 		})
 	}
 	t.Run("redis", func(t *testing.T) {
@@ -205,5 +208,32 @@ func (u *up) besides(t *testing.T, c *container, s snapshot, want string) {
 		if r := u.cli(t, append([]string{"restore", s.ID}, argv...)...); r.status == fine {
 			t.Errorf("%s:\n%s", what, r.text())
 		}
+	}
+}
+
+// besidesMariaDB does so where the dump itself has to be changed on the way.
+func (u *up) besidesMariaDB(t *testing.T, c *container, want string) {
+	t.Helper()
+	s := u.backup(t, c)
+	t.Logf("under another name:\n%s", u.ok(t, "restore", s.ID, "--select", "shop", "--as", "shop_before"))
+	t.Logf("one table of it:\n%s", u.ok(t, "restore", s.ID, "--as", "shop_some", "--table", "customers"))
+	if got := strings.ReplaceAll(mysqlFingerprint(t, c, "mariadb", "shop_before"), "`shop_before`", "`shop`"); got != want {
+		t.Errorf("beside it is\n%s\nand what was backed up is\n%s", got, want)
+	}
+	if got := mysqlFingerprint(t, c, "mariadb", "shop"); got != want {
+		t.Errorf("a restore beside it changed the database:\n%s\nit was\n%s", got, want)
+	}
+	if n := strings.TrimSpace(mysqlQuery(t, c, "mariadb", "shop_some", "SELECT COUNT(*) FROM customers")); n == "0" {
+		t.Error("the table alone is empty")
+	}
+	mysqlQuery(t, c, "mariadb", "shop", "CREATE PROCEDURE whole() SELECT COUNT(*) FROM shop.customers")
+	itself := u.backup(t, c)
+	r := u.cli(t, "restore", itself.ID, "--as", "shop_itself")
+	t.Logf("what names itself:\n%s", r.text())
+	if r.status != failedStatus || !strings.Contains(r.text(), "shop.customers") {
+		t.Errorf("it ends with %d, want %d and what names it", r.status, failedStatus)
+	}
+	if n := strings.TrimSpace(mysqlQuery(t, c, "mariadb", "shop", "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'shop_itself'")); n != "0" {
+		t.Error("something of it is there")
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/baktainer/baktainer/internal/source"
 )
 
-// Blank is how an empty instance of a database is run in a throwaway container,
-// for a drill. It has no network, and none of the source's volumes.
+// Blank is how an empty instance of a database is run in a container of ours, for a
+// drill or to stay. It has none of the source's volumes, and in a drill no network.
 type Blank struct {
 	// Env are the container's variables.
 	Env map[string]string
@@ -20,6 +20,8 @@ type Blank struct {
 	// Idle: nothing has to run in it. It is made from this program's own image
 	// rather than the source's, and only has the Volumes.
 	Idle bool
+	// Fleeting: it is good for a drill alone, since nobody outside could use its server.
+	Fleeting bool
 	// Volumes are paths inside that are empty volumes.
 	Volumes []string
 	// Spec is what to open a session on it with.

@@ -17,6 +17,7 @@ const (
 	ReasonStreamLost     problem.Reason = "stream-lost"      // the connection to the exec'd tool broke
 	ReasonNotRunning     problem.Reason = "not-running"      // the container is stopped or gone
 	ReasonTargetNotEmpty problem.Reason = "target-not-empty" // a restore would overwrite data
+	ReasonTargetUnfit    problem.Reason = "target-unfit"     // the target lacks what a restore needs
 	ReasonUnsupported    problem.Reason = "unsupported"      // this engine cannot do that
 	ReasonPluginFailed   problem.Reason = "plugin-failed"    // an engine that is a plugin did not do its part
 )

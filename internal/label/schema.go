@@ -1,6 +1,7 @@
 package label
 
 import (
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -117,6 +118,25 @@ const DrillMark = "drill "
 // ToolsMark is the value of KeyHelper on a side-car, which has the tools of an image
 // of the user's.
 const ToolsMark = "tools"
+
+// KeepMark begins that of a container that a restore makes to stay; its maker's id
+// and the run follow. The label stays on it, as labels cannot be changed: it is
+// one of ours for as long as it has the name of one that is being made.
+const (
+	KeepMark   = "restore "
+	Unfinished = ".baktainer-restore"
+)
+
+// Of gives the labels that count of the container with that name: one that we made
+// to stay, and that has its name, is no helper any more.
+func Of(labels map[string]string, name string) map[string]string {
+	if !strings.HasPrefix(labels[KeyHelper], KeepMark) || strings.HasSuffix(name, Unfinished) {
+		return labels
+	}
+	labels = maps.Clone(labels)
+	delete(labels, KeyHelper)
+	return labels
+}
 
 // HelperImage is the repository name of the image that such containers are made
 // from: an agent's own program.
@@ -404,7 +424,7 @@ var schema = []Label{
 	},
 	{
 		Key: KeyHelper, Kind: Internal, Example: "1",
-		Doc: "Marks the short-lived containers that Baktainer makes. A container that carries it is never backed up.",
+		Doc: "Marks the containers that Baktainer makes. A container that carries it is never backed up.",
 		set: func(*source.Spec, value) {},
 	},
 }

@@ -34,6 +34,19 @@ func CheckName(name string) error {
 	return nil
 }
 
+var containerPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]+$`)
+
+// maxContainer leaves room for what is put behind the name while it is being made.
+const maxContainer = 100
+
+// CheckContainer says whether a container that is made may have that name.
+func CheckContainer(name string) error {
+	if len(name) > maxContainer || !containerPattern.MatchString(name) {
+		return fmt.Errorf("the name of a container has letters, digits, '_', '.' and '-', begins with a letter or digit, and is of 2 to %d", maxContainer)
+	}
+	return nil
+}
+
 // PathKey is the source's name as one component of an object's name: the slash
 // becomes '~', which no name contains, so different names never meet.
 func PathKey(name string) string { return strings.ReplaceAll(name, "/", "~") }

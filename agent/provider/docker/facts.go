@@ -8,6 +8,7 @@ import (
 
 	"github.com/baktainer/baktainer/agent/provider"
 	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/label"
 )
 
 // maxDigests bounds the cache of digests.
@@ -22,7 +23,7 @@ func (p *Provider) inspect(ctx context.Context, nameOrID string) (provider.Conta
 	facts := factsOf(c)
 	facts.ImageDigest = p.digest(ctx, c.Image)
 	return provider.Container{
-		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), Labels: c.Config.Labels, Facts: facts,
+		ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), Labels: label.Of(c.Config.Labels, c.Name), Facts: facts,
 	}, nil
 }
 

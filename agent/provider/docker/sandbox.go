@@ -40,36 +40,66 @@ var _ provider.Sandboxes = (*Provider)(nil)
 // Sandbox implements provider.Sandboxes.
 func (p *Provider) Sandbox(ctx context.Context, s provider.Sandbox) (*provider.Room, error) {
 	room := &provider.Room{}
+	if s.Keep != "" {
+		if err := p.nameIsFree(ctx, s.Keep, s.Keep+label.Unfinished); err != nil {
+			return nil, err
+		}
+	}
 	config, err := p.sandboxConfig(ctx, s, room)
+	if err != nil || s.Look {
+		return room, err
+	}
+	host, name := bounded(s), ""
+	if s.Keep != "" {
+		config.Labels[label.KeyHelper] = label.KeepMark + p.owner + " " + s.Run
+		config.Healthcheck = nil // the image's own
+		host, name = &container.HostConfig{NetworkMode: "default"}, s.Keep+label.Unfinished
+	}
+	created, err := p.client.ContainerCreate(ctx, config, host, nil, nil, name)
 	if err != nil {
-		return nil, err
+		return nil, failure(err, "make a container")
 	}
-	pids := int64(sandboxPids)
-	host := &container.HostConfig{
-		// It has a loopback then, and knows its own name: servers want both.
-		NetworkMode: "none", SecurityOpt: []string{"no-new-privileges"}, CapDrop: []string{"NET_RAW", "MKNOD"},
-		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "1"}},
-		ShmSize:   min(sandboxShared, s.Memory/2),
-		Resources: container.Resources{Memory: s.Memory, MemorySwap: s.Memory, PidsLimit: &pids},
-	}
-	created, err := p.client.ContainerCreate(ctx, config, host, nil, nil, "")
-	if err != nil {
-		return nil, startFailure(err, "make a throwaway container")
-	}
-	b := &sandbox{p: p, id: created.ID, idle: s.Blank.Idle, memory: s.Memory}
+	b := &sandbox{p: p, id: created.ID, idle: s.Blank.Idle, memory: s.Memory, keep: s.Keep}
 	p.mu.Lock()
 	p.rooms[b.id] = true
 	p.mu.Unlock()
-	room.Instance, room.Failed, room.Log, room.Remove = p.Instance(b.id), b.failed, b.log, b.remove
+	room.Instance, room.Failed, room.Log, room.Settle, room.Remove = p.Instance(b.id), b.failed, b.log, b.settle, b.remove
 	if s.Blank.Idle {
 		return room, nil // its volumes are there from now on
 	}
 	if err := p.client.ContainerStart(ctx, b.id, container.StartOptions{}); err != nil {
 		rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), callPatience)
 		defer cancel()
-		return nil, errors.Join(startFailure(err, "start the throwaway container"), b.remove(rest))
+		return nil, errors.Join(startFailure(err, "start the container"), b.remove(rest))
 	}
 	return room, nil
+}
+
+// nameIsFree looks whether no container has one of the names.
+func (p *Provider) nameIsFree(ctx context.Context, names ...string) error {
+	all, err := p.client.ContainerList(ctx, container.ListOptions{All: true})
+	if err != nil {
+		return failure(err, "list containers")
+	}
+	for _, c := range all {
+		if slices.ContainsFunc(c.Names, func(n string) bool { return slices.Contains(names, strings.TrimPrefix(n, "/")) }) {
+			return problem.New(problem.Conflict, "there is a container %s already", strings.TrimPrefix(c.Names[0], "/")).
+				WithHint("Choose another name, or remove that container yourself. One that ends in %s is of a restore that is at work, or has just broken off and is being removed.", label.Unfinished)
+		}
+	}
+	return nil
+}
+
+// bounded is how a throwaway container is kept.
+func bounded(s provider.Sandbox) *container.HostConfig {
+	pids := int64(sandboxPids)
+	return &container.HostConfig{
+		// It has a loopback then, and knows its own name: servers want both.
+		NetworkMode: "none", SecurityOpt: []string{"no-new-privileges"}, CapDrop: []string{"NET_RAW", "MKNOD"},
+		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m", "max-file": "1"}},
+		ShmSize:   min(sandboxShared, s.Memory/2),
+		Resources: container.Resources{Memory: s.Memory, MemorySwap: s.Memory, PidsLimit: &pids},
+	}
 }
 
 func (p *Provider) sandboxConfig(ctx context.Context, s provider.Sandbox, room *provider.Room) (*container.Config, error) {
@@ -113,6 +143,17 @@ type sandbox struct {
 	id     string
 	idle   bool
 	memory int64
+	keep   string
+}
+
+func (b *sandbox) settle(ctx context.Context) error {
+	if err := b.p.client.ContainerRename(ctx, b.id, b.keep); err != nil {
+		return failure(err, "name the container %s", b.keep)
+	}
+	b.p.mu.Lock()
+	defer b.p.mu.Unlock()
+	delete(b.p.rooms, b.id)
+	return nil
 }
 
 func (b *sandbox) failed(ctx context.Context) error {
@@ -121,9 +162,11 @@ func (b *sandbox) failed(ctx context.Context) error {
 	case errdefs.IsNotFound(err):
 		return problem.New(problem.Failed, "somebody has removed it").WithReason(engine.ReasonNotRunning)
 	case err != nil:
-		return failure(err, "look at the throwaway container")
+		return failure(err, "look at the container")
 	case b.idle || c.State.Running:
 		return nil
+	case c.State.OOMKilled && b.memory == 0:
+		return problem.New(problem.Failed, "the kernel has killed it for want of memory").WithReason(engine.ReasonNotRunning)
 	case c.State.OOMKilled:
 		return problem.New(problem.Failed, "it needed more than %d MiB of memory", b.memory>>20).WithReason(engine.ReasonNotRunning).
 			WithHint("Give it more with the label baktainer.drill.memory.")
@@ -159,7 +202,7 @@ func (b *sandbox) remove(ctx context.Context) error {
 	defer b.p.mu.Unlock()
 	if err != nil && !errdefs.IsNotFound(err) {
 		b.p.rooms[b.id] = false
-		return failure(err, "remove the throwaway container %.12s", b.id)
+		return failure(err, "remove the container %.12s", b.id)
 	}
 	delete(b.p.rooms, b.id)
 	return nil
@@ -177,8 +220,7 @@ func (p *Provider) removeRooms(ctx context.Context) {
 		return
 	}
 	for _, c := range all {
-		mark, is := strings.CutPrefix(c.Labels[label.KeyHelper], label.DrillMark)
-		owner, run, _ := strings.Cut(mark, " ")
+		owner, run, is := roomMark(c)
 		made := time.Unix(c.Created, 0)
 		p.mu.Lock()
 		used, known := p.rooms[c.ID]
@@ -192,6 +234,19 @@ func (p *Provider) removeRooms(ctx context.Context) {
 			p.log.Warn("a left-over throwaway container could not be removed", "container", c.ID, "error", err)
 			continue
 		}
-		p.log.Info("removed the throwaway container of a drill that broke off", "run", run)
+		p.log.Info("removed the container of a drill or a restore that broke off", "run", run)
 	}
+}
+
+// roomMark says whose container one of ours for drills and restores is, and for
+// which run. One that was made to stay is none any more once it has its name.
+func roomMark(c container.Summary) (owner, run string, is bool) {
+	value := label.Of(c.Labels, nameOf(c))[label.KeyHelper]
+	for _, begin := range []string{label.DrillMark, label.KeepMark} {
+		if mark, ok := strings.CutPrefix(value, begin); ok {
+			owner, run, _ = strings.Cut(mark, " ")
+			return owner, run, true
+		}
+	}
+	return "", "", false
 }

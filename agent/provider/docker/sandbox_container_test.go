@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -136,5 +137,53 @@ func TestLeftOverThrowawayContainers(t *testing.T) {
 	fresh.removeRooms(t.Context())
 	if there(unheard.ID) || !there(theirs.ID) || !there(used.ID) {
 		t.Errorf("later, one that nobody knows of: %v, somebody else's: %v, in use: %v", there(unheard.ID), there(theirs.ID), there(used.ID))
+	}
+}
+
+// A container that is made to stay has a network, is swept away until it has its
+// name, and is nobody's but the user's from then on.
+func TestAContainerThatStays(t *testing.T) {
+	p := newProvider(t, owned("me"))
+	name := "bt-provider-stays-" + strings.ToLower(rand.Text())
+	keep := provider.Sandbox{Run: "r1", Keep: name, Images: []string{probeImage}, Blank: engine.Blank{Args: []string{"/probe", "wait"}}}
+	look := keep
+	look.Look = true
+	if r, err := p.Sandbox(t.Context(), look); err != nil || r.Image != probeImage || r.Instance != nil {
+		t.Errorf("only looking gives %+v, %v", r, err)
+	}
+	_, broken := room(t, p, keep)
+	if broken.Name != "/"+name+label.Unfinished || broken.HostConfig.NetworkMode.IsNone() || broken.HostConfig.Memory != 0 || broken.Config.Labels[label.KeyHelper] != "restore me r1" {
+		t.Errorf("%s, %+v, %v", broken.Name, broken.HostConfig, broken.Config.Labels)
+	}
+	if _, err := p.Sandbox(t.Context(), keep); problem.CodeOf(err) != problem.Conflict {
+		t.Errorf("while one is being made: %v", err)
+	}
+	// Its maker is gone, and is there again.
+	until(t, "a second has passed", func() bool {
+		at, err := time.Parse(time.RFC3339Nano, broken.Created)
+		return err == nil && time.Since(at) > 1100*time.Millisecond
+	})
+	newProvider(t, owned("me")).removeRooms(t.Context())
+	if _, err := p.client.ContainerInspect(t.Context(), broken.ID); !errdefs.IsNotFound(err) {
+		t.Errorf("what broke off is there: %v", err)
+	}
+	r, whole := room(t, p, keep)
+	if err := r.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a second has passed", func() bool {
+		at, err := time.Parse(time.RFC3339Nano, whole.Created)
+		return err == nil && time.Since(at) > 1100*time.Millisecond
+	})
+	again := newProvider(t, owned("me"))
+	again.removeRooms(t.Context())
+	again.removeOrphans(t.Context())
+	found, err := again.list(t.Context())
+	i := slices.IndexFunc(found, func(c provider.Container) bool { return c.ID == whole.ID })
+	if err != nil || i < 0 || found[i].Name != name || label.Concerns(found[i].Labels) {
+		t.Errorf("it is no container like others: %+v, %v", found, err)
+	}
+	if _, err := p.Sandbox(t.Context(), keep); problem.CodeOf(err) != problem.Conflict {
+		t.Errorf("a name that is taken: %v", err)
 	}
 }

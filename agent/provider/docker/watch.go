@@ -166,6 +166,7 @@ func (p *Provider) list(ctx context.Context) ([]provider.Container, error) {
 	}
 	var found []provider.Container
 	for _, summary := range all {
+		summary.Labels = label.Of(summary.Labels, nameOf(summary))
 		if _, ours := summary.Labels[label.KeyHelper]; ours || !carries(summary.Labels, p.only) {
 			continue
 		}
@@ -208,11 +209,14 @@ func carries(labels map[string]string, wanted []string) bool {
 
 // fromSummary is what the list alone tells of a container.
 func fromSummary(s container.Summary) provider.Container {
-	c := provider.Container{ID: s.ID, Labels: s.Labels, Facts: engine.Facts{Image: s.Image, Running: s.State == "running"}}
-	if len(s.Names) > 0 {
-		c.Name = strings.TrimPrefix(s.Names[0], "/")
+	return provider.Container{ID: s.ID, Name: nameOf(s), Labels: s.Labels, Facts: engine.Facts{Image: s.Image, Running: s.State == "running"}}
+}
+
+func nameOf(s container.Summary) string {
+	if len(s.Names) == 0 {
+		return ""
 	}
-	return c
+	return strings.TrimPrefix(s.Names[0], "/")
 }
 
 func (p *Provider) healthy(found []provider.Container) {
@@ -255,7 +259,7 @@ func (p *Provider) removeOrphans(ctx context.Context) {
 		return
 	}
 	for _, o := range orphans {
-		if strings.HasPrefix(o.Labels[label.KeyHelper], label.DrillMark) || p.clock.Now().Sub(time.Unix(o.Created, 0)) < orphanAge {
+		if _, _, room := roomMark(o); room || p.clock.Now().Sub(time.Unix(o.Created, 0)) < orphanAge {
 			continue
 		}
 		(&helper{p: p, id: o.ID}).close(ctx)

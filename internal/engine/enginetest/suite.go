@@ -75,6 +75,8 @@ func Run(t *testing.T, f Fixture) {
 			t.Fatalf("dry run: plan %+v, error %v", plan, err)
 		}
 		f.unchanged(t, wrecked)
+		f.lacksNothing(t, dumps)
+		f.unchanged(t, wrecked)
 	})
 	step("restore that breaks half-way", func(t *testing.T) { f.halfWay(t, dumps) })
 	step("restore", func(t *testing.T) {
@@ -103,6 +105,23 @@ func (f Fixture) recognised(t *testing.T) {
 	if server := f.open(t).Server(); strings.TrimSpace(server) == "" {
 		t.Error("Server is empty")
 	}
+}
+
+// lacksNothing says that what is about to be restored is not refused before.
+func (f Fixture) lacksNothing(t *testing.T, dumps []dumped) {
+	surveyor, can := f.open(t).(engine.Surveyor)
+	if !can {
+		return
+	}
+	var all []engine.Dumped
+	for _, d := range dumps {
+		all = append(all, engine.Dumped{Stream: d.stream, Size: int64(len(d.data)), Contents: d.contents})
+	}
+	found, err := surveyor.Survey(t.Context(), all, engine.RestoreOptions{})
+	if err != nil || len(found.Missing) > 0 {
+		t.Fatalf("what was dumped here cannot be restored here: %+v, error %v", found, err)
+	}
+	t.Logf("warnings: %q", found.Warnings)
 }
 
 func checkNames(t *testing.T, dumps []dumped) {

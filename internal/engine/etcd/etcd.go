@@ -79,7 +79,7 @@ func (etcdEngine) Blank(f engine.Facts, spec source.Spec, _ source.Secret) engin
 		}
 	}
 	spec.User, spec.Password, spec.PasswordFile, spec.PasswordEnv = "", "", "", ""
-	return engine.Blank{Env: env, Args: []string{"etcd"}, Spec: spec, Notes: []string{
+	return engine.Blank{Env: env, Args: []string{"etcd"}, Spec: spec, Fleeting: true, Notes: []string{
 		"etcd was run as a member by itself, without authentication.",
 	}}
 }

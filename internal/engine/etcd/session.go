@@ -97,3 +97,12 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 	}
 	return plan, nil
 }
+
+// Survey implements engine.Surveyor.
+func (s *session) Survey(_ context.Context, dumps []engine.Dumped, _ engine.RestoreOptions) (found engine.Survey, err error) {
+	const parts = 2
+	for _, d := range dumps {
+		found.WarnOlder("etcdctl", s.tool, d.Contents.Noted("dumped by etcdctl "), parts)
+	}
+	return found, nil
+}

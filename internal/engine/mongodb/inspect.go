@@ -8,6 +8,9 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
+// fromNote begins the note that tells the server's version.
+const fromNote = "dumped from server version "
+
 type inspector struct {
 	parser   *archive.Parser
 	database string
@@ -54,7 +57,7 @@ func (i *inspector) Finish() (engine.Contents, error) {
 			WithReason(engine.ReasonNoDatabase).WithHint("See the label baktainer.db.name.")
 	}
 	if i.parser.Server != "" {
-		i.contents.Notes = append(i.contents.Notes, "dumped from server version "+i.parser.Server)
+		i.contents.Notes = append(i.contents.Notes, fromNote+i.parser.Server)
 	}
 	if i.parser.Tool != "" {
 		i.contents.Notes = append(i.contents.Notes, "dumped by mongodump version "+i.parser.Tool)

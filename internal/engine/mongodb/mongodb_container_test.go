@@ -141,6 +141,20 @@ func TestContainerWithoutPassword(t *testing.T) {
 	if got := s.fingerprint(t); got != want {
 		t.Fatalf("got\n%s\nwant\n%s", got, want)
 	}
+	s.load(t, "asked", "we ird-näme", `{"_id": 1, "name": "Zoë, \"Z\"", "sub": {"n": 5}}`+"\n"+`{"_id": 2, "name": "Ann"}`+"\n")
+	for query, want := range map[string]string{
+		"count we ird-näme":                          "2",
+		`count we ird-näme {"_id": {"$gt": 1}}`:      "1",
+		"count nothing":                              "0",
+		`exists we ird-näme {"name": "Ann"}`:         "true",
+		`exists we ird-näme {"name": "Bob"}`:         "false",
+		`find we ird-näme {"_id": 1} name sub.n _id`: "Zoë, \"Z\"\t5\t1\n",
+	} {
+		got, err := session.(engine.Asker).Ask(t.Context(), "asked", query)
+		if err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", query, got, err, want)
+		}
+	}
 }
 
 func dumpOf(t *testing.T, s server, spec source.Spec) (engine.Session, engine.Stream, []byte, engine.Contents, error) {

@@ -275,3 +275,40 @@ func TestInspector(t *testing.T) {
 		}
 	}
 }
+
+func TestSurvey(t *testing.T) {
+	older := archiveOf()
+	for name, tt := range map[string]struct {
+		dumped, df, want string
+		args             []string
+	}{
+		"newer than the target": {dumped: "99.0.1", want: "the snapshot is of 99.0.1"},
+		"older":                 {dumped: "3.0.1"},
+		"not known":             {},
+		"no room":               {df: "x\n/dev/sda1 10 9 1 90% /\n", want: "/elsewhere has only", args: []string{"mongod", "--dbpath", "/elsewhere"}},
+	} {
+		inst := enginetest.NewScript(engine.Facts{Args: tt.args}).
+			On("mongodump", func(c enginetest.Call) enginetest.Answer {
+				if strings.Contains(c.Args(), "--version") {
+					return enginetest.Answer{Stdout: version}
+				}
+				return enginetest.Answer{Stdout: string(older)}
+			}).
+			On("df", func(c enginetest.Call) enginetest.Answer {
+				return enginetest.Answer{Stdout: strings.ReplaceAll(tt.df, "/ ", c.Argv[2])}
+			})
+		d := engine.Dumped{Size: 4096}
+		if tt.dumped != "" {
+			d.Contents.Notes = []string{fromNote + tt.dumped}
+		}
+		found, err := open(t, inst, source.Spec{}).Survey(t.Context(), []engine.Dumped{d}, engine.RestoreOptions{})
+		if got := strings.Join(found.Warnings, "\n"); err != nil || len(found.Missing) > 0 || !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") {
+			t.Errorf("%s: %+v, %v", name, found, err)
+		}
+	}
+	for want, args := range map[string][]string{"/data/db": {"mongod"}, "/x": {"mongod", "--dbpath=/x"}, "/y": {"mongod", "--dbpath", "/y"}} {
+		if got := dataFolder(args); got != want {
+			t.Errorf("%q: %s", args, got)
+		}
+	}
+}

@@ -190,13 +190,23 @@ func (s *session) holds(ctx context.Context, database string, among, but []strin
 }
 
 // announced tells the collections of a database, or of all. The tools have no
-// listing, but a dump begins with one: it is read that far.
+// listing, but a dump begins with one.
 func (s *session) announced(ctx context.Context, database string, tell func(db, collection string)) error {
 	parser := archive.New()
 	parser.Announced = tell
-	p, err := s.Dump(ctx, engine.Stream{Database: database})
+	listed, err := s.beginning(ctx, engine.Stream{Database: database}, parser)
+	if err == nil && !listed {
+		err = problem.New(problem.Failed, "mongodump gave no list of collections").WithReason(engine.ReasonMalformed)
+	}
+	return err
+}
+
+// beginning has a dump begun and read as far as its list of collections, and says
+// whether there was one.
+func (s *session) beginning(ctx context.Context, stream engine.Stream, parser *archive.Parser) (listed bool, err error) {
+	p, err := s.Dump(ctx, stream)
 	if err != nil {
-		return err
+		return false, err
 	}
 	buffer := make([]byte, 32<<10)
 	for err == nil && !parser.PreludeRead() {
@@ -204,22 +214,49 @@ func (s *session) announced(ctx context.Context, database string, tell func(db, 
 		n, err = p.Read(buffer)
 		_, _ = parser.Write(buffer[:n]) // never fails
 	}
-	listed := parser.PreludeRead()
-	if listed {
+	if listed = parser.PreludeRead(); listed {
 		p.Kill()
 	}
 	exit, err := p.Wait()
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return false, ctx.Err()
 	case listed:
-		return nil
+		return true, nil
 	case err != nil:
-		return err
+		return false, err
 	case exit.Status != 0:
-		return s.Explain(exit)
+		return false, s.Explain(exit)
 	}
-	return problem.New(problem.Failed, "mongodump gave no list of collections").WithReason(engine.ReasonMalformed)
+	return false, nil
+}
+
+// Survey implements engine.Surveyor. The tools ask a server for its version when
+// they dump it, and say it where the dump begins.
+func (s *session) Survey(ctx context.Context, dumps []engine.Dumped, _ engine.RestoreOptions) (found engine.Survey, err error) {
+	parser := archive.New()
+	if _, err := s.beginning(ctx, engine.Stream{}, parser); err != nil {
+		return found, fmt.Errorf("look at the target: %w", err)
+	}
+	const parts = 2 // from one to the next of these, features come that older servers do not know
+	for _, d := range dumps {
+		found.WarnOlder("MongoDB", parser.Server, d.Contents.Noted(fromNote), parts)
+	}
+	found.WarnRoom(ctx, s.inst, dataFolder(s.inst.Facts().Args), dumps)
+	return found, nil
+}
+
+// dataFolder is where a server with these arguments keeps its data.
+func dataFolder(args []string) string {
+	for i, arg := range args {
+		if dir, ok := strings.CutPrefix(arg, "--dbpath="); ok {
+			return dir
+		}
+		if arg == "--dbpath" && i+1 < len(args) {
+			return args[i+1]
+		}
+	}
+	return "/data/db"
 }
 
 func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader, o engine.RestoreOptions) error {

@@ -31,6 +31,10 @@ type inspector struct {
 	ended    bool
 	after    bool // something follows the end
 	lastByte byte
+	definers engine.Names
+	engines  engine.Names
+	database string
+	itself   engine.Names // what it names with its own name before it
 }
 
 func newInspector() *inspector {
@@ -64,7 +68,7 @@ func (i *inspector) comment(line []byte) {
 			i.note(title[len("-- "):])
 		}
 	case bytes.HasPrefix(line, []byte("-- Server version")):
-		i.note("server version " + strings.TrimSpace(string(line[len("-- Server version"):])))
+		i.note(serverNote + strings.TrimSpace(string(line[len("-- Server version"):])))
 	case i.footer && endMark.Match(line):
 		i.ended = true
 	}
@@ -81,8 +85,14 @@ func (i *inspector) statement(head []byte, rows int64) {
 	i.after = i.after || i.ended
 	i.sections.statement(head)
 	i.footer = bytes.Contains(head, []byte("SET SQL_NOTES=@OLD_SQL_NOTES"))
+	i.definers.Add(definerOf(head))
+	if i.database == "" && bytes.HasPrefix(head, []byte(ofDatabase[0])) {
+		i.database, _, _ = databaseOf(head)
+	}
+	i.itself.Add(qualified(head, i.database))
 	switch {
 	case bytes.HasPrefix(head, []byte("CREATE TABLE `")):
+		i.engines.Add(storageOf(head))
 		if len(i.contents.Objects) < engine.MaxObjects {
 			table := identAt(head[len("CREATE TABLE "):])
 			i.contents.Objects = append(i.contents.Objects, engine.Object{Kind: "table", Name: table})
@@ -124,6 +134,9 @@ func (i *inspector) Finish() (engine.Contents, error) {
 	case !i.ended || !i.titled || i.lastByte != '\n' || i.lexer.mode != between || i.lexer.double:
 		return fail(engine.ReasonTruncated, "the dump is cut short, its end mark is missing")
 	}
+	i.definers.Note(&i.contents, definersNote)
+	i.engines.Note(&i.contents, enginesNote)
+	i.itself.Note(&i.contents, itselfNote)
 	i.sections.finish(&i.contents, i.seen)
 	return i.contents, nil
 }

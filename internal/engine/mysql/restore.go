@@ -49,7 +49,7 @@ FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %[1]s;
 func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine.RestoreOptions) (engine.RestorePlan, error) {
 	var plan engine.RestorePlan
 	if len(o.Only) > 0 {
-		return s.prepareTables(ctx, streams[0].Database, o)
+		return s.prepareTables(ctx, target(streams[0], o), o)
 	}
 	var drop, full []string
 	for _, stream := range streams {
@@ -61,20 +61,21 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 			plan.Steps = append(plan.Steps, step)
 			continue
 		}
-		now, err := s.look(ctx, stream.Database)
+		database := target(stream, o)
+		now, err := s.look(ctx, database)
 		switch {
 		case err != nil:
 			return plan, err
 		case !now.there:
-			plan.Steps = append(plan.Steps, fmt.Sprintf("create database %q and fill it", stream.Database))
+			plan.Steps = append(plan.Steps, fmt.Sprintf("create database %q and fill it", database))
 		case now.objects == 0:
-			plan.Steps = append(plan.Steps, fmt.Sprintf("fill database %q, which is there and empty", stream.Database))
+			plan.Steps = append(plan.Steps, fmt.Sprintf("fill database %q, which is there and empty", database))
 		case !o.Overwrite:
-			full = append(full, fmt.Sprintf("%q has %d tables and other objects", stream.Database, now.objects))
+			full = append(full, fmt.Sprintf("%q has %d tables and other objects", database, now.objects))
 		default:
-			drop = append(drop, stream.Database)
-			plan.Steps = append(plan.Steps, fmt.Sprintf("drop database %q, create it anew and fill it", stream.Database))
-			plan.Replaces = append(plan.Replaces, fmt.Sprintf("database %q with %d tables and other objects", stream.Database, now.objects))
+			drop = append(drop, database)
+			plan.Steps = append(plan.Steps, fmt.Sprintf("drop database %q, create it anew and fill it", database))
+			plan.Replaces = append(plan.Replaces, fmt.Sprintf("database %q with %d tables and other objects", database, now.objects))
 			plan.Replaces = append(plan.Replaces, o.Lost(stream)...)
 		}
 	}
@@ -106,22 +107,23 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 		return s.feed(ctx, strings.NewReader("SET NAMES utf8mb4;\nSET SESSION sql_mode = '';\n"+sql))
 	}
 	if len(o.Only) > 0 {
-		return s.restoreTables(ctx, stream.Database, r, o)
+		return s.restoreTables(ctx, stream, r, o)
 	}
-	before, err := s.look(ctx, stream.Database)
+	database := target(stream, o)
+	before, err := s.look(ctx, database)
 	if err != nil {
 		return err
 	}
 	if before.objects > 0 {
 		// Prepare has seen to it; something may have filled it since.
-		return problem.New(problem.Conflict, "database %q is not empty any more", stream.Database).WithReason(engine.ReasonTargetNotEmpty).
+		return problem.New(problem.Conflict, "database %q is not empty any more", database).WithReason(engine.ReasonTargetNotEmpty).
 			WithHint("Stop the applications that use it and restore again.")
 	}
-	if err := s.feed(ctx, newWhole(r)); err != nil {
-		if undone := s.undo(context.WithoutCancel(ctx), stream.Database, before); undone != nil {
-			return fmt.Errorf("restore database %q: %w (and half of it is there still: %w)", stream.Database, err, undone)
+	if err := s.feed(ctx, dumpFor(stream, r, o)); err != nil {
+		if undone := s.undo(context.WithoutCancel(ctx), database, before); undone != nil {
+			return fmt.Errorf("restore database %q: %w (and half of it is there still: %w)", database, err, undone)
 		}
-		return fmt.Errorf("restore database %q: %w", stream.Database, err)
+		return fmt.Errorf("restore database %q: %w", database, err)
 	}
 	return nil
 }

@@ -70,11 +70,12 @@ func (s *session) prepareTables(ctx context.Context, database string, o engine.R
 }
 
 // restoreTables carries out the dump of single tables.
-func (s *session) restoreTables(ctx context.Context, database string, r io.Reader, o engine.RestoreOptions) error {
+func (s *session) restoreTables(ctx context.Context, stream engine.Stream, r io.Reader, o engine.RestoreOptions) error {
+	database := target(stream, o)
 	if _, err := s.prepareTables(ctx, database, o); err != nil { // one may have come since
 		return err
 	}
-	if err := s.feed(ctx, newWhole(r)); err != nil {
+	if err := s.feed(ctx, dumpFor(stream, r, o)); err != nil {
 		return fmt.Errorf("restore %s of database %q, of which there may be a part now: %w", strings.Join(o.Only, ", "), database, err)
 	}
 	return nil

@@ -38,6 +38,8 @@ type inspector struct {
 	sections   sections
 	table      string // the table that rows are being read of
 	large      int64  // large objects
+	roles      engine.Names
+	locales    engine.Names
 }
 
 func newInspector(m marks) *inspector {
@@ -100,6 +102,12 @@ func (i *inspector) statement(head []byte) {
 	case bytes.HasPrefix(head, []byte(createExtension)):
 		w := words{head[len(createExtension):]}
 		i.add("extension", w.next(), -1)
+	case bytes.HasPrefix(head, []byte("CREATE DATABASE ")):
+		for _, l := range localesOf(head) {
+			i.locales.Add(l)
+		}
+	default:
+		i.roles.Add(roleOf(head))
 	}
 }
 
@@ -131,6 +139,10 @@ func (i *inspector) Finish() (engine.Contents, error) {
 	}
 	if i.large > 0 {
 		i.add("large objects", "pg_largeobject", i.large)
+	}
+	if i.marks == databaseMarks {
+		i.roles.Note(&i.contents, rolesNote)
+		i.locales.Note(&i.contents, localesNote)
 	}
 	i.sections.finish(&i.contents)
 	return i.contents, nil

@@ -10,6 +10,9 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
+// byNote begins the note that tells the version of the server.
+const byNote = "dumped by server version "
+
 type inspector struct{ parser *rdb.Parser }
 
 func newInspector() *inspector { return &inspector{rdb.New(nil)} }
@@ -39,7 +42,7 @@ func (i *inspector) Finish() (engine.Contents, error) {
 	}
 	c.Notes = append(c.Notes, fmt.Sprintf("RDB version %d", summary.Version))
 	if summary.Server != "" {
-		c.Notes = append(c.Notes, "dumped by server version "+summary.Server)
+		c.Notes = append(c.Notes, byNote+summary.Server)
 	}
 	if summary.Unknown != 0 {
 		c.Notes = append(c.Notes, fmt.Sprintf("checked by checksum only: holds values of the unknown kind %d, keys are counted up to the first", summary.Unknown))

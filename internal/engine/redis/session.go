@@ -190,3 +190,13 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 	}
 	return nil
 }
+
+// Survey implements engine.Surveyor.
+func (s *session) Survey(_ context.Context, dumps []engine.Dumped, _ engine.RestoreOptions) (found engine.Survey, err error) {
+	const parts = 2 // the format of values changes from one to the next of these
+	name, version, _ := strings.Cut(s.server, " ")
+	for _, d := range dumps {
+		found.WarnOlder(name, version, d.Contents.Noted(byNote), parts)
+	}
+	return found, nil
+}

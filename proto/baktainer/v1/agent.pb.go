@@ -563,6 +563,7 @@ type Assignment struct {
 	//	*Assignment_Restore
 	//	*Assignment_Drill
 	//	*Assignment_RestoreOtherwise
+	//	*Assignment_RestoreNew
 	Work isAssignment_Work `protobuf_oneof:"work"`
 	// Generation of source_key; 0 means 1.
 	KeyGeneration uint32 `protobuf:"varint,8,opt,name=key_generation,json=keyGeneration,proto3" json:"key_generation,omitempty"`
@@ -682,6 +683,15 @@ func (x *Assignment) GetRestoreOtherwise() *RestoreWork {
 	return nil
 }
 
+func (x *Assignment) GetRestoreNew() *RestoreWork {
+	if x != nil {
+		if x, ok := x.Work.(*Assignment_RestoreNew); ok {
+			return x.RestoreNew
+		}
+	}
+	return nil
+}
+
 func (x *Assignment) GetKeyGeneration() uint32 {
 	if x != nil {
 		return x.KeyGeneration
@@ -725,6 +735,11 @@ type Assignment_RestoreOtherwise struct {
 	RestoreOtherwise *RestoreWork `protobuf:"bytes,12,opt,name=restore_otherwise,json=restoreOtherwise,proto3,oneof"`
 }
 
+type Assignment_RestoreNew struct {
+	// A restore into a container that the agent makes: likewise.
+	RestoreNew *RestoreWork `protobuf:"bytes,13,opt,name=restore_new,json=restoreNew,proto3,oneof"`
+}
+
 func (*Assignment_Backup) isAssignment_Work() {}
 
 func (*Assignment_Restore) isAssignment_Work() {}
@@ -732,6 +747,8 @@ func (*Assignment_Restore) isAssignment_Work() {}
 func (*Assignment_Drill) isAssignment_Work() {}
 
 func (*Assignment_RestoreOtherwise) isAssignment_Work() {}
+
+func (*Assignment_RestoreNew) isAssignment_Work() {}
 
 type BackupWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -820,7 +837,10 @@ type RestoreWork struct {
 	SnapshotSource string          `protobuf:"bytes,2,opt,name=snapshot_source,json=snapshotSource,proto3" json:"snapshot_source,omitempty"`
 	Request        *RestoreRequest `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
 	// The engine that made the snapshot: the target must be of the same kind.
-	Engine        string `protobuf:"bytes,4,opt,name=engine,proto3" json:"engine,omitempty"`
+	Engine string `protobuf:"bytes,4,opt,name=engine,proto3" json:"engine,omitempty"`
+	// The image that the source had then, for a new container: name, and digest or id.
+	Image         string `protobuf:"bytes,5,opt,name=image,proto3" json:"image,omitempty"`
+	ImageDigest   string `protobuf:"bytes,6,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -879,6 +899,20 @@ func (x *RestoreWork) GetRequest() *RestoreRequest {
 func (x *RestoreWork) GetEngine() string {
 	if x != nil {
 		return x.Engine
+	}
+	return ""
+}
+
+func (x *RestoreWork) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *RestoreWork) GetImageDigest() string {
+	if x != nil {
+		return x.ImageDigest
 	}
 	return ""
 }
@@ -1744,7 +1778,9 @@ type FinishRunRequest struct {
 	Report    []string   `protobuf:"bytes,4,rep,name=report,proto3" json:"report,omitempty"`
 	Logs      []*LogLine `protobuf:"bytes,5,rep,name=logs,proto3" json:"logs,omitempty"`
 	// Of a drill that came to a verdict.
-	Drill         *DrillResult `protobuf:"bytes,6,opt,name=drill,proto3" json:"drill,omitempty"`
+	Drill *DrillResult `protobuf:"bytes,6,opt,name=drill,proto3" json:"drill,omitempty"`
+	// What a restore found in its target, before it touched it, that may make the data other than it was.
+	Warnings      []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1817,6 +1853,13 @@ func (x *FinishRunRequest) GetLogs() []*LogLine {
 func (x *FinishRunRequest) GetDrill() *DrillResult {
 	if x != nil {
 		return x.Drill
+	}
+	return nil
+}
+
+func (x *FinishRunRequest) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -2011,7 +2054,7 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12)\n" +
 	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\x12\n" +
-	"\x10SendLogsResponse\"\xc3\x04\n" +
+	"\x10SendLogsResponse\"\x81\x05\n" +
 	"\n" +
 	"Assignment\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x16\n" +
@@ -2023,7 +2066,9 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x06backup\x18\x06 \x01(\v2\x18.baktainer.v1.BackupWorkH\x00R\x06backup\x125\n" +
 	"\arestore\x18\a \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\arestore\x12/\n" +
 	"\x05drill\x18\v \x01(\v2\x17.baktainer.v1.DrillWorkH\x00R\x05drill\x12H\n" +
-	"\x11restore_otherwise\x18\f \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\x10restoreOtherwise\x12%\n" +
+	"\x11restore_otherwise\x18\f \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\x10restoreOtherwise\x12<\n" +
+	"\vrestore_new\x18\r \x01(\v2\x19.baktainer.v1.RestoreWorkH\x00R\n" +
+	"restoreNew\x12%\n" +
 	"\x0ekey_generation\x18\b \x01(\rR\rkeyGeneration\x12 \n" +
 	"\vcontrollers\x18\t \x03(\tR\vcontrollers\x128\n" +
 	"\n" +
@@ -2037,12 +2082,14 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x04base\x18\x03 \x03(\v2\x19.baktainer.v1.SnapshotRefR\x04base\x12\x1f\n" +
 	"\vavoid_packs\x18\x04 \x03(\tR\n" +
 	"avoidPacks\x12)\n" +
-	"\x10manifest_version\x18\x05 \x01(\rR\x0fmanifestVersion\"\xbd\x01\n" +
+	"\x10manifest_version\x18\x05 \x01(\rR\x0fmanifestVersion\"\xf6\x01\n" +
 	"\vRestoreWork\x125\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\x19.baktainer.v1.SnapshotRefR\bsnapshot\x12'\n" +
 	"\x0fsnapshot_source\x18\x02 \x01(\tR\x0esnapshotSource\x126\n" +
 	"\arequest\x18\x03 \x01(\v2\x1c.baktainer.v1.RestoreRequestR\arequest\x12\x16\n" +
-	"\x06engine\x18\x04 \x01(\tR\x06engine\"\xbc\x01\n" +
+	"\x06engine\x18\x04 \x01(\tR\x06engine\x12\x14\n" +
+	"\x05image\x18\x05 \x01(\tR\x05image\x12!\n" +
+	"\fimage_digest\x18\x06 \x01(\tR\vimageDigest\"\xbc\x01\n" +
 	"\tDrillWork\x125\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\x19.baktainer.v1.SnapshotRefR\bsnapshot\x12'\n" +
 	"\x0fsnapshot_source\x18\x02 \x01(\tR\x0esnapshotSource\x12\x16\n" +
@@ -2100,14 +2147,15 @@ const file_baktainer_v1_agent_proto_rawDesc = "" +
 	"\x04logs\x18\x03 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x121\n" +
 	"\breceipts\x18\x04 \x03(\v2\x15.baktainer.v1.ReceiptR\breceipts\";\n" +
 	"\x16CommitSnapshotResponse\x12!\n" +
-	"\fledger_index\x18\x01 \x01(\x04R\vledgerIndex\"\x80\x02\n" +
+	"\fledger_index\x18\x01 \x01(\x04R\vledgerIndex\"\x9c\x02\n" +
 	"\x10FinishRunRequest\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x15.baktainer.v1.FailureR\afailure\x12\x1c\n" +
 	"\tcancelled\x18\x03 \x01(\bR\tcancelled\x12\x16\n" +
 	"\x06report\x18\x04 \x03(\tR\x06report\x12)\n" +
 	"\x04logs\x18\x05 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x12/\n" +
-	"\x05drill\x18\x06 \x01(\v2\x19.baktainer.v1.DrillResultR\x05drill\"\x13\n" +
+	"\x05drill\x18\x06 \x01(\v2\x19.baktainer.v1.DrillResultR\x05drill\x12\x1a\n" +
+	"\bwarnings\x18\a \x03(\tR\bwarnings\"\x13\n" +
 	"\x11FinishRunResponse\"\x82\x01\n" +
 	"\x11ReadObjectRequest\x12)\n" +
 	"\x05lease\x18\x01 \x01(\v2\x13.baktainer.v1.LeaseR\x05lease\x12\x12\n" +
@@ -2209,57 +2257,58 @@ var file_baktainer_v1_agent_proto_depIdxs = []int32{
 	11, // 11: baktainer.v1.Assignment.restore:type_name -> baktainer.v1.RestoreWork
 	12, // 12: baktainer.v1.Assignment.drill:type_name -> baktainer.v1.DrillWork
 	11, // 13: baktainer.v1.Assignment.restore_otherwise:type_name -> baktainer.v1.RestoreWork
-	31, // 14: baktainer.v1.Assignment.time_limit:type_name -> google.protobuf.Duration
-	32, // 15: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
-	13, // 16: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
-	13, // 17: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
-	33, // 18: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
-	13, // 19: baktainer.v1.DrillWork.snapshot:type_name -> baktainer.v1.SnapshotRef
-	15, // 20: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
-	34, // 21: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
-	3,  // 22: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
-	35, // 23: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
-	30, // 24: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
-	31, // 25: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
-	3,  // 26: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
-	3,  // 27: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
-	36, // 28: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
-	37, // 29: baktainer.v1.ReportInventoryRequest.unlabelled:type_name -> baktainer.v1.Unlabelled
-	20, // 30: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
-	3,  // 31: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
-	22, // 32: baktainer.v1.UploadObjectResponse.receipt:type_name -> baktainer.v1.Receipt
-	3,  // 33: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
-	38, // 34: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
-	30, // 35: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
-	22, // 36: baktainer.v1.CommitSnapshotRequest.receipts:type_name -> baktainer.v1.Receipt
-	3,  // 37: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
-	39, // 38: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
-	30, // 39: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
-	40, // 40: baktainer.v1.FinishRunRequest.drill:type_name -> baktainer.v1.DrillResult
-	3,  // 41: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
-	1,  // 42: baktainer.v1.AgentService.Locate:input_type -> baktainer.v1.LocateRequest
-	4,  // 43: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
-	14, // 44: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
-	17, // 45: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
-	19, // 46: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
-	23, // 47: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
-	25, // 48: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
-	7,  // 49: baktainer.v1.AgentService.SendLogs:input_type -> baktainer.v1.SendLogsRequest
-	27, // 50: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
-	2,  // 51: baktainer.v1.AgentService.Locate:output_type -> baktainer.v1.LocateResponse
-	5,  // 52: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
-	16, // 53: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
-	18, // 54: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
-	21, // 55: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
-	24, // 56: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
-	26, // 57: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
-	8,  // 58: baktainer.v1.AgentService.SendLogs:output_type -> baktainer.v1.SendLogsResponse
-	28, // 59: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
-	51, // [51:60] is the sub-list for method output_type
-	42, // [42:51] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	11, // 14: baktainer.v1.Assignment.restore_new:type_name -> baktainer.v1.RestoreWork
+	31, // 15: baktainer.v1.Assignment.time_limit:type_name -> google.protobuf.Duration
+	32, // 16: baktainer.v1.BackupWork.fire_time:type_name -> google.protobuf.Timestamp
+	13, // 17: baktainer.v1.BackupWork.base:type_name -> baktainer.v1.SnapshotRef
+	13, // 18: baktainer.v1.RestoreWork.snapshot:type_name -> baktainer.v1.SnapshotRef
+	33, // 19: baktainer.v1.RestoreWork.request:type_name -> baktainer.v1.RestoreRequest
+	13, // 20: baktainer.v1.DrillWork.snapshot:type_name -> baktainer.v1.SnapshotRef
+	15, // 21: baktainer.v1.HeartbeatRequest.runs:type_name -> baktainer.v1.RunProgress
+	34, // 22: baktainer.v1.HeartbeatRequest.providers:type_name -> baktainer.v1.ProviderHealth
+	3,  // 23: baktainer.v1.RunProgress.lease:type_name -> baktainer.v1.Lease
+	35, // 24: baktainer.v1.RunProgress.progress:type_name -> baktainer.v1.Progress
+	30, // 25: baktainer.v1.RunProgress.logs:type_name -> baktainer.v1.LogLine
+	31, // 26: baktainer.v1.HeartbeatResponse.period:type_name -> google.protobuf.Duration
+	3,  // 27: baktainer.v1.HeartbeatResponse.renewed:type_name -> baktainer.v1.Lease
+	3,  // 28: baktainer.v1.HeartbeatResponse.lost:type_name -> baktainer.v1.Lease
+	36, // 29: baktainer.v1.ReportInventoryRequest.sources:type_name -> baktainer.v1.Source
+	37, // 30: baktainer.v1.ReportInventoryRequest.unlabelled:type_name -> baktainer.v1.Unlabelled
+	20, // 31: baktainer.v1.UploadObjectRequest.header:type_name -> baktainer.v1.ObjectHeader
+	3,  // 32: baktainer.v1.ObjectHeader.lease:type_name -> baktainer.v1.Lease
+	22, // 33: baktainer.v1.UploadObjectResponse.receipt:type_name -> baktainer.v1.Receipt
+	3,  // 34: baktainer.v1.CommitSnapshotRequest.lease:type_name -> baktainer.v1.Lease
+	38, // 35: baktainer.v1.CommitSnapshotRequest.snapshot:type_name -> baktainer.v1.Snapshot
+	30, // 36: baktainer.v1.CommitSnapshotRequest.logs:type_name -> baktainer.v1.LogLine
+	22, // 37: baktainer.v1.CommitSnapshotRequest.receipts:type_name -> baktainer.v1.Receipt
+	3,  // 38: baktainer.v1.FinishRunRequest.lease:type_name -> baktainer.v1.Lease
+	39, // 39: baktainer.v1.FinishRunRequest.failure:type_name -> baktainer.v1.Failure
+	30, // 40: baktainer.v1.FinishRunRequest.logs:type_name -> baktainer.v1.LogLine
+	40, // 41: baktainer.v1.FinishRunRequest.drill:type_name -> baktainer.v1.DrillResult
+	3,  // 42: baktainer.v1.ReadObjectRequest.lease:type_name -> baktainer.v1.Lease
+	1,  // 43: baktainer.v1.AgentService.Locate:input_type -> baktainer.v1.LocateRequest
+	4,  // 44: baktainer.v1.AgentService.Session:input_type -> baktainer.v1.SessionRequest
+	14, // 45: baktainer.v1.AgentService.Heartbeat:input_type -> baktainer.v1.HeartbeatRequest
+	17, // 46: baktainer.v1.AgentService.ReportInventory:input_type -> baktainer.v1.ReportInventoryRequest
+	19, // 47: baktainer.v1.AgentService.UploadObject:input_type -> baktainer.v1.UploadObjectRequest
+	23, // 48: baktainer.v1.AgentService.CommitSnapshot:input_type -> baktainer.v1.CommitSnapshotRequest
+	25, // 49: baktainer.v1.AgentService.FinishRun:input_type -> baktainer.v1.FinishRunRequest
+	7,  // 50: baktainer.v1.AgentService.SendLogs:input_type -> baktainer.v1.SendLogsRequest
+	27, // 51: baktainer.v1.AgentService.ReadObject:input_type -> baktainer.v1.ReadObjectRequest
+	2,  // 52: baktainer.v1.AgentService.Locate:output_type -> baktainer.v1.LocateResponse
+	5,  // 53: baktainer.v1.AgentService.Session:output_type -> baktainer.v1.SessionResponse
+	16, // 54: baktainer.v1.AgentService.Heartbeat:output_type -> baktainer.v1.HeartbeatResponse
+	18, // 55: baktainer.v1.AgentService.ReportInventory:output_type -> baktainer.v1.ReportInventoryResponse
+	21, // 56: baktainer.v1.AgentService.UploadObject:output_type -> baktainer.v1.UploadObjectResponse
+	24, // 57: baktainer.v1.AgentService.CommitSnapshot:output_type -> baktainer.v1.CommitSnapshotResponse
+	26, // 58: baktainer.v1.AgentService.FinishRun:output_type -> baktainer.v1.FinishRunResponse
+	8,  // 59: baktainer.v1.AgentService.SendLogs:output_type -> baktainer.v1.SendLogsResponse
+	28, // 60: baktainer.v1.AgentService.ReadObject:output_type -> baktainer.v1.ReadObjectResponse
+	52, // [52:61] is the sub-list for method output_type
+	43, // [43:52] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_baktainer_v1_agent_proto_init() }
@@ -2275,6 +2324,7 @@ func file_baktainer_v1_agent_proto_init() {
 		(*Assignment_Restore)(nil),
 		(*Assignment_Drill)(nil),
 		(*Assignment_RestoreOtherwise)(nil),
+		(*Assignment_RestoreNew)(nil),
 	}
 	file_baktainer_v1_agent_proto_msgTypes[18].OneofWrappers = []any{
 		(*UploadObjectRequest_Header)(nil),

@@ -2006,7 +2006,9 @@ type EndRun struct {
 	// is still the same while the run waits to be leased again.
 	Agent string `protobuf:"bytes,7,opt,name=agent,proto3" json:"agent,omitempty"`
 	// Of a drill that came to a verdict, which its snapshot is marked with.
-	Drill         *DrillResult `protobuf:"bytes,8,opt,name=drill,proto3" json:"drill,omitempty"`
+	Drill *DrillResult `protobuf:"bytes,8,opt,name=drill,proto3" json:"drill,omitempty"`
+	// Of a restore: see Run.warnings.
+	Warnings      []string `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2093,6 +2095,13 @@ func (x *EndRun) GetAgent() string {
 func (x *EndRun) GetDrill() *DrillResult {
 	if x != nil {
 		return x.Drill
+	}
+	return nil
+}
+
+func (x *EndRun) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -4693,7 +4702,7 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x122\n" +
 	"\bsnapshot\x18\x03 \x01(\v2\x16.baktainer.v1.SnapshotR\bsnapshot\x12)\n" +
-	"\x04logs\x18\x04 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\xa5\x02\n" +
+	"\x04logs\x18\x04 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\"\xc7\x02\n" +
 	"\x06EndRun\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12,\n" +
@@ -4702,7 +4711,8 @@ const file_baktainer_v1_state_proto_rawDesc = "" +
 	"\x06report\x18\x05 \x03(\tR\x06report\x12)\n" +
 	"\x04logs\x18\x06 \x03(\v2\x15.baktainer.v1.LogLineR\x04logs\x12\x1a\n" +
 	"\x05agent\x18\a \x01(\tB\x04\x90\xe8\x18\x02R\x05agent\x125\n" +
-	"\x05drill\x18\b \x01(\v2\x19.baktainer.v1.DrillResultB\x04\x90\xe8\x18\x02R\x05drill\"\xdf\x01\n" +
+	"\x05drill\x18\b \x01(\v2\x19.baktainer.v1.DrillResultB\x04\x90\xe8\x18\x02R\x05drill\x12 \n" +
+	"\bwarnings\x18\t \x03(\tB\x04\x90\xe8\x18\x02R\bwarnings\"\xdf\x01\n" +
 	"\bRetryRun\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +

@@ -865,7 +865,9 @@ type Run struct {
 	FailedAttempts int32         `protobuf:"varint,40,opt,name=failed_attempts,json=failedAttempts,proto3" json:"failed_attempts,omitempty"`
 	Drill          *DrillRequest `protobuf:"bytes,41,opt,name=drill,proto3" json:"drill,omitempty"`
 	// Of a drill that came to a verdict.
-	DrillResult   *DrillResult `protobuf:"bytes,42,opt,name=drill_result,json=drillResult,proto3" json:"drill_result,omitempty"`
+	DrillResult *DrillResult `protobuf:"bytes,42,opt,name=drill_result,json=drillResult,proto3" json:"drill_result,omitempty"`
+	// What a restore found in its target, before it touched it, that may make the data other than it was.
+	Warnings      []string `protobuf:"bytes,43,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1085,6 +1087,13 @@ func (x *Run) GetDrill() *DrillRequest {
 func (x *Run) GetDrillResult() *DrillResult {
 	if x != nil {
 		return x.DrillResult
+	}
+	return nil
+}
+
+func (x *Run) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -1333,12 +1342,18 @@ type RestoreRequest struct {
 	NoOwner   bool     `protobuf:"varint,6,opt,name=no_owner,json=noOwner,proto3" json:"no_owner,omitempty"`
 	// Name or id of a container without a label that is the target; excludes target_source.
 	TargetContainer string `protobuf:"bytes,7,opt,name=target_container,json=targetContainer,proto3" json:"target_container,omitempty"`
-	// The agent whose host has target_container; empty when there is only one agent.
+	// The agent whose host has target_container, empty when there is only one agent; or on whose host new_container is
+	// made, empty for the source's own.
 	TargetAgent string `protobuf:"bytes,8,opt,name=target_agent,json=targetAgent,proto3" json:"target_agent,omitempty"`
 	// Names of tables or collections of one database, of which everything else stays as it is; empty: whole streams.
 	Tables []string `protobuf:"bytes,9,rep,name=tables,proto3" json:"tables,omitempty"`
 	// Another name for the one database that is restored; empty: its own.
-	As            string `protobuf:"bytes,10,opt,name=as,proto3" json:"as,omitempty"`
+	As string `protobuf:"bytes,10,opt,name=as,proto3" json:"as,omitempty"`
+	// Name of a container that is made for it, from the snapshot's own image; excludes the other targets. It is there
+	// once the restore has succeeded, and nothing of it otherwise.
+	NewContainer string `protobuf:"bytes,11,opt,name=new_container,json=newContainer,proto3" json:"new_container,omitempty"`
+	// Another image for it; empty: the one that the source had.
+	Image         string `protobuf:"bytes,12,opt,name=image,proto3" json:"image,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1439,6 +1454,20 @@ func (x *RestoreRequest) GetTables() []string {
 func (x *RestoreRequest) GetAs() string {
 	if x != nil {
 		return x.As
+	}
+	return ""
+}
+
+func (x *RestoreRequest) GetNewContainer() string {
+	if x != nil {
+		return x.NewContainer
+	}
+	return ""
+}
+
+func (x *RestoreRequest) GetImage() string {
+	if x != nil {
+		return x.Image
 	}
 	return ""
 }
@@ -2669,7 +2698,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"suggestion\x18\x04 \x01(\tR\n" +
 	"suggestion\x12\x18\n" +
-	"\awarning\x18\x05 \x01(\bR\awarning\"\xc4\t\n" +
+	"\awarning\x18\x05 \x01(\bR\awarning\"\xe6\t\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.baktainer.v1.RunKindR\x04kind\x12,\n" +
@@ -2700,7 +2729,8 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\bpriority\x18! \x01(\x0e2\x16.baktainer.v1.PriorityB\x04\x90\xe8\x18\x02R\bpriority\x12-\n" +
 	"\x0ffailed_attempts\x18( \x01(\x05B\x04\x90\xe8\x18\x02R\x0efailedAttempts\x126\n" +
 	"\x05drill\x18) \x01(\v2\x1a.baktainer.v1.DrillRequestB\x04\x90\xe8\x18\x02R\x05drill\x12B\n" +
-	"\fdrill_result\x18* \x01(\v2\x19.baktainer.v1.DrillResultB\x04\x90\xe8\x18\x02R\vdrillResult\"\x95\x01\n" +
+	"\fdrill_result\x18* \x01(\v2\x19.baktainer.v1.DrillResultB\x04\x90\xe8\x18\x02R\vdrillResult\x12 \n" +
+	"\bwarnings\x18+ \x03(\tB\x04\x90\xe8\x18\x02R\bwarnings\"\x95\x01\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2721,7 +2751,7 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"bytes_sent\x18\x04 \x01(\x03R\tbytesSent\x12;\n" +
 	"\vreported_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"reportedAt\"\xbd\x02\n" +
+	"reportedAt\"\x84\x03\n" +
 	"\x0eRestoreRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12#\n" +
 	"\rtarget_source\x18\x02 \x01(\tR\ftargetSource\x12\x16\n" +
@@ -2733,7 +2763,9 @@ const file_baktainer_v1_types_proto_rawDesc = "" +
 	"\ftarget_agent\x18\b \x01(\tR\vtargetAgent\x12\x1c\n" +
 	"\x06tables\x18\t \x03(\tB\x04\x90\xe8\x18\x02R\x06tables\x12\x14\n" +
 	"\x02as\x18\n" +
-	" \x01(\tB\x04\x90\xe8\x18\x02R\x02as\"@\n" +
+	" \x01(\tB\x04\x90\xe8\x18\x02R\x02as\x12)\n" +
+	"\rnew_container\x18\v \x01(\tB\x04\x90\xe8\x18\x02R\fnewContainer\x12\x1a\n" +
+	"\x05image\x18\f \x01(\tB\x04\x90\xe8\x18\x02R\x05image\"@\n" +
 	"\fDrillRequest\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\"\xf1\x01\n" +

@@ -1,4 +1,0 @@
-package drill
-
-// Pause is the time between two looks at whether a server answers.
-var Pause = &pause
