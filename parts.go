@@ -4,6 +4,7 @@ import (
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/engine/custom"
 	"github.com/baktainer/baktainer/internal/engine/etcd"
+	"github.com/baktainer/baktainer/internal/engine/influxdb"
 	"github.com/baktainer/baktainer/internal/engine/mongodb"
 	"github.com/baktainer/baktainer/internal/engine/mysql"
 	"github.com/baktainer/baktainer/internal/engine/openldap"
@@ -23,6 +24,7 @@ func engines() []engine.Engine {
 		redis.New(),
 		openldap.New(),
 		etcd.New(),
+		influxdb.New(),
 		custom.New(),
 	}
 }
