@@ -88,7 +88,7 @@ func (s *session) write(ctx context.Context, out *bufio.Writer, database string)
 		if len(list) == 0 {
 			continue
 		}
-		if p.ends, err = s.shards(ctx, database, in.name); err != nil {
+		if p.shards, err = s.shards(ctx, database, in.name); err != nil {
 			return fmt.Errorf("list the shards of %s.%s: %w", database, in.name, err)
 		}
 		fmt.Fprintf(out, "%s%s\n", linePolicy, in.name)
@@ -107,9 +107,9 @@ type pager struct {
 	s        *session
 	out      *bufio.Writer
 	database string
-	ends     []int64 // of shards
-	limit    int     // rows of the next page
-	points   int64   // written so far
+	shards   []span
+	limit    int   // rows of the next page
+	points   int64 // written so far
 
 	m       *measurement
 	escaped string // its name in a line
@@ -132,22 +132,21 @@ type page struct {
 func (p *pager) dump(ctx context.Context, m *measurement) error {
 	p.m, p.escaped = m, inMeasurement.Replace(m.name)
 	mixed := m.mixed()
-	columns, known := m.columns(nil), int64(0)
+	columns, known := m.columns(nil), m.first-1
 	full := false
 	for from := m.first; from <= m.last; {
 		until := m.last
 		// A question for all shards costs InfluxDB more than one for the next. One
 		// that has few points may have them all over.
-		end := p.shardEnd(from)
 		if full || len(mixed) > 0 {
-			until = min(until, end)
+			from, until = p.window(from)
 		}
-		if len(mixed) > 0 && (from == m.first || end != known) {
+		if len(mixed) > 0 && until != known {
 			numbers, err := p.numbers(ctx, mixed, from, until)
 			if err != nil {
 				return err
 			}
-			columns, known = m.columns(numbers), end
+			columns, known = m.columns(numbers), until
 		}
 		limit := p.limit
 		got, err := p.page(ctx, columns, from, until, limit)
@@ -176,13 +175,15 @@ func (p *pager) dump(ctx context.Context, m *measurement) error {
 	return nil
 }
 
-// shardEnd is the last time of the shard that holds one, or of the gap.
-func (p *pager) shardEnd(at int64) int64 {
-	i, _ := slices.BinarySearch(p.ends, at+1)
-	if i == len(p.ends) {
-		return p.m.last
+// window is where to go on from a time, and the last time of the shard there: what is
+// between two shards holds no points.
+func (p *pager) window(from int64) (start, until int64) {
+	for _, one := range p.shards {
+		if from < one.end {
+			return max(from, one.start), min(p.m.last, one.end-1)
+		}
 	}
-	return p.ends[i] - 1
+	return from, p.m.last
 }
 
 // question asks for points within a span of time.

@@ -337,6 +337,10 @@ func (p *replay) halve(ctx context.Context, lines []byte, count int) error {
 // would double the line ends in them, and cannot be told every name. Everything is
 // in the configuration that it reads from its stdin.
 func (p *replay) post(ctx context.Context, lines []byte, count int) error {
+	if bytes.IndexByte(lines, 0) >= 0 {
+		return problem.New(problem.Failed, "a point of %s.%s holds a zero byte beside a line end, or in a database whose name has a colon: curl cannot be given that", p.database, p.policy).
+			WithReason(engine.ReasonUnsupported)
+	}
 	where := url.URL{Scheme: "http", Host: p.s.host(), Path: "/write", RawQuery: url.Values{
 		"db": {p.database}, "rp": {p.policy}, "precision": {"ns"},
 	}.Encode()}

@@ -269,37 +269,39 @@ func (m *measurement) columns(numbers map[string]string) []column {
 	return list
 }
 
-// shards are the spans of time that the shards of a retention policy have: the
-// times at which they end, in order.
-func (s *session) shards(ctx context.Context, database, in string) ([]int64, error) {
-	var ends []int64
+// span is the time that a shard holds the points of: from its start to before its end.
+type span struct{ start, end int64 }
+
+// shards are those of a retention policy, in their order.
+func (s *session) shards(ctx context.Context, database, in string) ([]span, error) {
+	var spans []span
 	err := s.ask(ctx, "SHOW SHARDS", func(of *series, row []any) error {
 		if of.name != database {
 			return nil
 		}
+		var one span
 		var mine bool
 		for i, column := range of.columns {
+			var err error
 			switch column {
 			case "retention_policy":
 				mine = row[i] == in
-			case "start_time", "end_time":
-				said, err := text(row, i)
-				if err != nil {
-					return err
-				}
-				at, err := time.Parse(time.RFC3339, said)
-				if err != nil {
-					return errAnswer
-				}
-				if mine { // a shard's beginning ends what is before it
-					ends = append(ends, nanoseconds(at))
-				}
+			case "start_time":
+				one.start, err = nanoseconds(row[i])
+			case "end_time":
+				one.end, err = nanoseconds(row[i])
 			}
+			if err != nil {
+				return err
+			}
+		}
+		if mine {
+			spans = append(spans, one)
 		}
 		return nil
 	})
-	slices.Sort(ends)
-	return slices.Compact(ends), err
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.start, b.start) })
+	return spans, err
 }
 
 // InfluxDB has no other times than these.
@@ -308,12 +310,16 @@ var (
 	maxTime = time.Unix(0, 1<<63-2)
 )
 
-func nanoseconds(t time.Time) int64 {
+func nanoseconds(value any) (int64, error) {
+	said, _ := value.(string)
+	t, err := time.Parse(time.RFC3339, said)
 	switch {
+	case err != nil:
+		return 0, errAnswer
 	case t.Before(minTime):
-		return minTime.UnixNano()
+		return minTime.UnixNano(), nil
 	case t.After(maxTime):
-		return maxTime.UnixNano()
+		return maxTime.UnixNano(), nil
 	}
-	return t.UnixNano()
+	return t.UnixNano(), nil
 }
