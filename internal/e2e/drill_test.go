@@ -92,7 +92,7 @@ func TestDrills(t *testing.T) {
 		u.sees(t, c, "stopped")
 		passes(t, c, s.ID)
 	})
-	for name, d := range map[string]database{"sqlite": sqlite, "mariadb": mariadb, "custom": custom, "openldap": openldap} {
+	for name, d := range map[string]database{"sqlite": sqlite, "mariadb": mariadb, "custom": custom, "openldap": openldap, "influxdb": influxdb} {
 		t.Run(name+" is asked", func(t *testing.T) {
 			t.Parallel()
 			query := map[string]string{
@@ -100,6 +100,7 @@ func TestDrills(t *testing.T) {
 				"mariadb":  "shop: SELECT count(*) > 0 FROM orders",
 				"custom":   "wc -l /srv/numbers => 200000 /srv/numbers",
 				"openldap": "(&(objectClass=inetOrgPerson)(memberOf=cn=all," + ldapSuffix + ")) => 2",
+				"influxdb": "SELECT count(n), max(n) FROM sold WHERE paid = true => 1500 2998",
 			}[name]
 			c := d.start(t, "baktainer.drill.assert.rows="+query)
 			d.seed(t, c, 0)

@@ -36,6 +36,8 @@ func readAnswer(r io.Reader, each func(*series, []any) error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, io.EOF) && a.InputOffset() == 0:
+		return problem.New(problem.Failed, "influx answered nothing").WithReason(engine.ReasonEmpty)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return problem.New(problem.Failed, "influx ended in the middle of an answer").WithReason(engine.ReasonTruncated)
 	case errors.Is(err, errAnswer), errors.As(err, &syntax):

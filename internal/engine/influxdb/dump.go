@@ -200,7 +200,7 @@ func (p *pager) question(columns []column, from, until int64, rest string) strin
 func (p *pager) page(ctx context.Context, columns []column, from, until int64, limit int) (page, error) {
 	got := page{last: from - 1}
 	question := p.question(columns, from, until, fmt.Sprintf("ORDER BY time LIMIT %d", limit))
-	err := p.s.ask(ctx, question, func(_ *series, row []any) error {
+	err := p.s.points(ctx, question, func(_ *series, row []any) error {
 		at, err := p.point(columns, row)
 		if err != nil {
 			return err
@@ -230,7 +230,7 @@ func (p *pager) instant(ctx context.Context, columns []column, at int64) error {
 	for offset := 0; ; offset += p.limit {
 		rows := 0
 		question := p.question(columns, at, at, fmt.Sprintf("GROUP BY * SLIMIT %d SOFFSET %d", p.limit, offset))
-		err := p.s.ask(ctx, question, func(_ *series, row []any) error {
+		err := p.s.points(ctx, question, func(_ *series, row []any) error {
 			of, err := p.point(columns, row)
 			if err == nil && of != at {
 				err = errAnswer

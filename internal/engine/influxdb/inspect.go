@@ -24,6 +24,8 @@ type inspector struct {
 	size int64  // of that line
 	last byte   // of that line
 	any  bool   // there were bytes
+	// doubtful: there is U+FFFD, as far as it is not cut by the writes.
+	doubtful bool
 
 	lines   int64
 	about   string // the first line
@@ -41,6 +43,7 @@ type inspector struct {
 
 func (i *inspector) Write(p []byte) (int, error) {
 	i.any = i.any || len(p) > 0
+	i.doubtful = i.doubtful || bytes.Contains(p, []byte(replacement))
 	for rest := p; len(rest) > 0 && !i.wrong; {
 		n := bytes.IndexByte(rest, '\n')
 		if n < 0 {
@@ -154,6 +157,9 @@ func (i *inspector) Finish() (engine.Contents, error) {
 	notes := []string{
 		"dumped by influx " + strings.TrimPrefix(i.about, firstLine),
 		"without users, their grants, and subscriptions",
+	}
+	if i.doubtful {
+		notes = append(notes, "text that is not UTF-8 in the database, if there was any, has U+FFFD in its place, which was seen")
 	}
 	if i.escaped > 0 {
 		notes = append(notes, fmt.Sprintf("%d points have line ends in their text: a restore needs curl in the container", i.escaped))

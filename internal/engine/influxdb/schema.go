@@ -211,7 +211,7 @@ func (s *session) extents(ctx context.Context, database string, byName map[strin
 			fmt.Fprintf(&question, "SELECT %s FROM %s ORDER BY time %s LIMIT 1;", strings.Join(fields, ","), m.source(database), order)
 		}
 	}
-	return s.ask(ctx, question.String(), func(of *series, row []any) error {
+	return s.points(ctx, question.String(), func(of *series, row []any) error {
 		m := byName[of.name]
 		if m == nil || len(row) == 0 {
 			return errAnswer

@@ -43,17 +43,14 @@ func (s *session) command(stdin io.Reader, args ...string) engine.Command {
 	return cmd
 }
 
-// ask has statements answered, a call of each for each row.
-func (s *session) ask(ctx context.Context, statements string, each func(*series, []any) error) error {
-	return s.askIn(ctx, "", statements, each)
+// points asks for points, with their times in nanoseconds.
+func (s *session) points(ctx context.Context, statements string, each func(*series, []any) error) error {
+	return s.ask(ctx, statements, each, "-precision=ns")
 }
 
-func (s *session) askIn(ctx context.Context, database, statements string, each func(*series, []any) error) error {
-	args := []string{"-format=json", "-precision=ns"}
-	if database != "" {
-		args = append(args, "-database="+database)
-	}
-	p, err := s.inst.Exec(ctx, s.command(strings.NewReader(statements), args...))
+// ask has statements answered, a call of each for each row.
+func (s *session) ask(ctx context.Context, statements string, each func(*series, []any) error, args ...string) error {
+	p, err := s.inst.Exec(ctx, s.command(strings.NewReader(statements), append([]string{"-format=json"}, args...)...))
 	if err != nil {
 		return fmt.Errorf("start influx: %w", err)
 	}
@@ -124,8 +121,12 @@ func (s *session) Ask(ctx context.Context, database, query string) (string, erro
 	if database == "" && len(s.databases) == 1 {
 		database = s.databases[0]
 	}
+	var args []string
+	if database != "" {
+		args = append(args, "-database="+database)
+	}
 	var answer strings.Builder
-	err := s.askIn(ctx, database, query, func(in *series, row []any) error {
+	err := s.ask(ctx, query, func(in *series, row []any) error {
 		if len(in.columns) > 1 && in.columns[0] == "time" && len(row) > 0 {
 			row = row[1:]
 		}
@@ -140,7 +141,7 @@ func (s *session) Ask(ctx context.Context, database, query string) (string, erro
 			return problem.New(problem.Failed, "influx wrote more than %d bytes", engine.AnswerLimit).WithReason(engine.ReasonMalformed)
 		}
 		return nil
-	})
+	}, args...)
 	return answer.String(), err
 }
 
