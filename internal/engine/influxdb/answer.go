@@ -33,6 +33,7 @@ func readAnswer(r io.Reader, each func(*series, []any) error) error {
 		},
 	})
 	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
 	switch {
 	case err == nil:
 		return nil
@@ -40,7 +41,7 @@ func readAnswer(r io.Reader, each func(*series, []any) error) error {
 		return problem.New(problem.Failed, "influx answered nothing").WithReason(engine.ReasonEmpty)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return problem.New(problem.Failed, "influx ended in the middle of an answer").WithReason(engine.ReasonTruncated)
-	case errors.Is(err, errAnswer), errors.As(err, &syntax):
+	case errors.Is(err, errAnswer), errors.As(err, &syntax), errors.As(err, &kind):
 		return problem.Wrap(problem.Failed, err, "read an answer of influx").WithReason(engine.ReasonMalformed)
 	}
 	return err

@@ -54,7 +54,7 @@ func (influxEngine) Check(s source.Spec, f engine.Facts) []engine.Complaint {
 	return list
 }
 
-const instead = "until there is an engine for it set baktainer.db.engine=custom, with baktainer.cmd that runs its own tool (`influx backup`) and writes the result to stdout"
+const instead = "until there is an engine for it set baktainer.db.engine=custom, with baktainer.command that runs its own tool (`influx backup`) and writes the result to stdout"
 
 var laterTag = regexp.MustCompile(`^(v?[23]([.-]|$)|(core|enterprise)($|-))`)
 
@@ -90,7 +90,9 @@ func (influxEngine) Blank(f engine.Facts, spec source.Spec, secret source.Secret
 	b := engine.Like(f, spec, variables, secret)
 	b.Env["INFLUXDB_HTTP_AUTH_ENABLED"] = "false"
 	b.Env["INFLUXDB_HTTP_HTTPS_ENABLED"] = "false"
-	b.Notes = append(b.Notes, "InfluxDB was run without authentication.")
+	b.Env["INFLUXDB_RETENTION_ENABLED"] = "false" // what is old stays to be counted
+	b.Env["INFLUXDB_CONTINUOUS_QUERIES_ENABLED"] = "false"
+	b.Notes = append(b.Notes, "InfluxDB was run without authentication, and without the work of its retention policies and continuous queries.")
 	return b
 }
 
@@ -118,6 +120,10 @@ func (e influxEngine) Open(ctx context.Context, inst engine.Instance, spec sourc
 		}
 	}
 	_, version, err := engine.FirstTool(ctx, inst, tool)
+	if problem.ReasonOf(err) == engine.ReasonToolMissing {
+		return nil, problem.New(problem.Failed, "the container has no influx").WithReason(engine.ReasonToolMissing).
+			WithHint("The influxdb engine knows version 1 alone, whose images have it. If this is another version: %s.", instead)
+	}
 	if err != nil {
 		return nil, err
 	}
