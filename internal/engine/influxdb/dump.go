@@ -71,20 +71,31 @@ func (s *session) write(ctx context.Context, out *bufio.Writer, database string)
 	if err != nil {
 		return fmt.Errorf("read the definition of the database %s: %w", database, err)
 	}
+	listed, err := s.list(ctx, "SHOW MEASUREMENTS ON "+ident(database))
+	if err != nil {
+		return fmt.Errorf("list the measurements of %s: %w", database, err)
+	}
+	all := make([][]*measurement, len(policies))
+	for i, in := range policies {
+		if all[i], err = s.measurements(ctx, database, in.name); err != nil {
+			return fmt.Errorf("read the schema of %s.%s: %w", database, in.name, err)
+		}
+	}
 	fmt.Fprintf(out, "%s%s\n%s\n", firstLine, s.version, lineDDL)
 	for _, statement := range first {
 		fmt.Fprintln(out, statement)
+	}
+	const named = 5
+	if lost := unreadable(listed, all); len(lost) > 0 {
+		fmt.Fprintf(out, "%sInfluxDB lists measurements that it cannot be asked for, which are not in the dump: %.100q\n", lineNote, lost[:min(len(lost), named)])
 	}
 	for _, statement := range then {
 		fmt.Fprintln(out, lineThen+statement)
 	}
 	fmt.Fprintf(out, "%s\n%s%s\n", lineDML, lineDB, database)
 	p := &pager{s: s, out: out, database: database, limit: firstPage}
-	for _, in := range policies {
-		list, err := s.measurements(ctx, database, in.name)
-		if err != nil {
-			return fmt.Errorf("read the schema of %s.%s: %w", database, in.name, err)
-		}
+	for i, in := range policies {
+		list := slices.DeleteFunc(all[i], func(m *measurement) bool { return !m.points })
 		if len(list) == 0 {
 			continue
 		}
@@ -100,6 +111,16 @@ func (s *session) write(ctx context.Context, out *bufio.Writer, database string)
 	}
 	fmt.Fprintf(out, "%s%d points\n", lastLine, p.points)
 	return nil
+}
+
+// unreadable are measurements without fields: InfluxDB mistakes names that have a
+// backslash before a comma or a blank, and finds what they hold by no query.
+func unreadable(listed []string, all [][]*measurement) []string {
+	known := map[string]bool{}
+	for _, m := range slices.Concat(all...) {
+		known[m.name] = true
+	}
+	return slices.DeleteFunc(listed, func(name string) bool { return known[name] })
 }
 
 // pager reads measurements page by page.

@@ -258,7 +258,7 @@ func TestContainerDumpUnderWrites(t *testing.T) {
 	for i := range 3000 {
 		fmt.Fprintf(&lines, "old,host=h%d n=%di %d\n", i%5, i, 1_000_000_000+i/5)
 	}
-	s.put(t, "shop", "autogen", lines.String())
+	s.put(t, "shop", "autogen", lines.String()+"lost\\\\,name n=1 1\n")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int)
 	go func() {
@@ -272,9 +272,12 @@ func TestContainerDumpUnderWrites(t *testing.T) {
 		done <- n
 	}()
 	for range 2 {
-		data, _, err := dumpOf(t, open(t, s, source.Spec{}), "shop")
+		data, contents, err := dumpOf(t, open(t, s, source.Spec{}), "shop")
 		if err != nil {
 			t.Fatal(problem.Text(err))
+		}
+		if notes := strings.Join(contents.Notes, "\n"); !strings.Contains(notes, "lost,name") {
+			t.Errorf("of what InfluxDB itself has lost, nothing is said: %s", notes)
 		}
 		for line := range strings.Lines(lines.String()) {
 			if strings.Count(string(data), "\n"+line) != 1 {

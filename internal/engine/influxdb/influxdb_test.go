@@ -749,6 +749,10 @@ func TestInspector(t *testing.T) {
 			t.Errorf("cut at %d: %v", n, err)
 		}
 	}
+	noted := strings.Replace(whole1, "# THEN", "# NOTE that\n# THEN", 1)
+	if contents, err := inspect(noted); err != nil || contents.Notes[2] != "that" {
+		t.Errorf("%v %v", contents, err)
+	}
 	several := head + "# CONTEXT-RETENTION-POLICY:autogen\na\\ b\\,c,x=y n=1 1\na\\ b\\,c n=1 2\na n=1 2\nab n=1 2\n# CONTEXT-RETENTION-POLICY:the other\n# POINT a\\ %25,x=y s=\"%0A\" 1\na\\ % n=1 1\nb s=\"" + replacement + "\" 5\n# end of 7 points\n"
 	contents, err := inspect(several)
 	if got := fmt.Sprint(contents.Objects); err != nil || got != "[{measurement autogen.a b,c 2 []} {measurement autogen.a 1 []} {measurement autogen.ab 1 []} {measurement the other.a % 2 []} {measurement the other.b 1 []}]" {

@@ -15,6 +15,7 @@ const (
 	// headSize is how much of a line is looked at: enough for a measurement's name.
 	headSize = 1 << 10
 	maxName  = 256
+	maxNotes = 10
 )
 
 // inspector looks at the beginning of each line and at its last byte, and counts
@@ -29,7 +30,8 @@ type inspector struct {
 
 	lines   int64
 	about   string // the first line
-	points  bool   // it is where points are
+	notes   []string
+	points  bool // it is where points are
 	ended   bool
 	wrong   bool
 	policy  string
@@ -82,6 +84,9 @@ func (i *inspector) line(head []byte, last byte) {
 		i.about = string(head)
 	case i.lines == 2:
 		i.wrong = string(head) != lineDDL
+	case !i.points && bytes.HasPrefix(head, []byte(lineNote)):
+		i.notes = append(i.notes, string(bytes.ToValidUTF8(head[len(lineNote):], []byte("?"))))
+		i.wrong = len(i.notes) > maxNotes
 	case !i.points:
 		i.points = string(head) == lineDML
 		i.wrong = !i.points && !bytes.HasPrefix(head, []byte("CREATE ")) && !bytes.HasPrefix(head, []byte(lineThen))
@@ -158,6 +163,7 @@ func (i *inspector) Finish() (engine.Contents, error) {
 		"dumped by influx " + strings.TrimPrefix(i.about, firstLine),
 		"without users, their grants, and subscriptions",
 	}
+	notes = append(notes, i.notes...)
 	if i.doubtful {
 		notes = append(notes, "text that is not UTF-8 in the database, if there was any, has U+FFFD in its place, which was seen")
 	}

@@ -27,7 +27,7 @@ import (
 //	# POINT log,host=a text="two%0Alines" 1700000000000000000
 //	# end of 2 points
 //
-// Statements behind THEN are for when the points are there: before, the server
+// Lines behind NOTE are for people. Statements behind THEN are for when the points are there: before, the server
 // would refuse points that are older than their retention policy allows. A point
 // with a line end in it is written so that it is one line, since `influx -import` would
 // double that.
@@ -35,6 +35,7 @@ const (
 	firstLine   = "# dump of an InfluxDB database, influx "
 	lineDDL     = "# DDL"
 	lineThen    = "# THEN "
+	lineNote    = "# NOTE "
 	lineDML     = "# DML"
 	lineDB      = "# CONTEXT-DATABASE:"
 	linePolicy  = "# CONTEXT-RETENTION-POLICY:"
@@ -74,6 +75,8 @@ func checkKey(what, name string) error {
 		why = "ends with a backslash"
 	case name[0] == comment && what == "measurement":
 		why = "begins with #"
+	case what == "field" && (strings.Contains(name, "\\,") || strings.Contains(name, "\\=") || strings.Contains(name, "\\ ")):
+		why = "has a backslash before a comma, a blank, or an equals sign"
 	default:
 		return nil
 	}

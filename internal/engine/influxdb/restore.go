@@ -116,6 +116,7 @@ func (p *replay) head() error {
 			return errLine
 		case said == lineDML:
 			return nil
+		case strings.HasPrefix(said, lineNote):
 		case then:
 			p.then = append(p.then, statement)
 		case strings.HasPrefix(said, "CREATE "):

@@ -147,7 +147,7 @@ func (s *session) definitions(ctx context.Context, database string) (first, then
 	return first, then, list, nil
 }
 
-// measurements are those of a retention policy that have points, by name.
+// measurements are those of a retention policy in their order.
 func (s *session) measurements(ctx context.Context, database, in string) ([]*measurement, error) {
 	byName := map[string]*measurement{}
 	everything := " ON " + ident(database) + " FROM " + ident(in) + "./.*/"
@@ -193,7 +193,7 @@ func (s *session) measurements(ctx context.Context, database, in string) ([]*mea
 			return nil, err
 		}
 	}
-	return slices.DeleteFunc(list, func(m *measurement) bool { return !m.points }), nil
+	return list, nil
 }
 
 // extents asks for the times of the first and the last points: what is written
