@@ -87,7 +87,7 @@ func (s *session) write(ctx context.Context, out *bufio.Writer, database string)
 	}
 	const named = 5
 	if lost := unreadable(listed, all); len(lost) > 0 {
-		fmt.Fprintf(out, "%sInfluxDB lists measurements that it cannot be asked for, which are not in the dump: %.100q\n", lineNote, lost[:min(len(lost), named)])
+		fmt.Fprintf(out, "%sInfluxDB lists measurements without fields, which are not in the dump: either they were dropped, or their names have a backslash before a comma or a blank, and no query finds them: %.100q\n", lineNote, lost[:min(len(lost), named)])
 	}
 	for _, statement := range then {
 		fmt.Fprintln(out, lineThen+statement)
@@ -113,14 +113,15 @@ func (s *session) write(ctx context.Context, out *bufio.Writer, database string)
 	return nil
 }
 
-// unreadable are measurements without fields: InfluxDB mistakes names that have a
-// backslash before a comma or a blank, and finds what they hold by no query.
+// unreadable are measurements without fields. InfluxDB may just list them for too
+// long after they were dropped; but it mistakes names that have a backslash before a
+// comma or a blank, which it lists without that, and finds what they hold by no query.
 func unreadable(listed []string, all [][]*measurement) []string {
 	known := map[string]bool{}
 	for _, m := range slices.Concat(all...) {
 		known[m.name] = true
 	}
-	return slices.DeleteFunc(listed, func(name string) bool { return known[name] })
+	return slices.DeleteFunc(listed, func(name string) bool { return known[name] || !strings.ContainsAny(name, ", ") })
 }
 
 // pager reads measurements page by page.
@@ -141,11 +142,9 @@ type pager struct {
 type page struct {
 	rows  int
 	bytes int
-	kept  int64 // how many of the rows were written
-	last  int64 // the time of the last row
-	times int   // how many different times there were
-	held  []byte
-	holds int64 // points that are held
+	last  int64    // the time of the last row
+	times int      // how many different times there were
+	held  []string // lines of the last time
 }
 
 // dump writes the points of a measurement. As several may have the same time, in
@@ -176,10 +175,9 @@ func (p *pager) dump(ctx context.Context, m *measurement) error {
 		}
 		switch full = got.rows >= limit; {
 		case !full:
-			if _, err := p.out.Write(got.held); err != nil {
+			if err := p.flush(got.held); err != nil {
 				return err
 			}
-			p.points += got.holds
 			from = until + 1
 		case got.times == 1:
 			if err := p.instant(ctx, columns, got.last); err != nil {
@@ -230,20 +228,31 @@ func (p *pager) page(ctx context.Context, columns []column, from, until int64, l
 			return errAnswer // it might go on for ever
 		}
 		if at > got.last {
-			if _, err := p.out.Write(got.held); err != nil {
+			if err := p.flush(got.held); err != nil {
 				return err
 			}
-			p.points += got.holds
-			got.held, got.holds, got.last = got.held[:0], 0, at
+			got.held, got.last = got.held[:0], at
 			got.times++
 		}
-		got.held = append(got.held, p.line...)
-		got.holds++
+		got.held = append(got.held, string(p.line))
 		got.rows++
 		got.bytes += len(p.line)
 		return nil
 	})
 	return got, err
+}
+
+// flush writes the lines of one time, sorted: InfluxDB gives them in another order
+// each time, and the same data are to be the same dump.
+func (p *pager) flush(lines []string) error {
+	slices.Sort(lines)
+	for _, line := range lines {
+		if _, err := p.out.WriteString(line); err != nil {
+			return err
+		}
+	}
+	p.points += int64(len(lines))
+	return nil
 }
 
 // instant writes the points of one time, series by series: these have an order.

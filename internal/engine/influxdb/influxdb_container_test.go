@@ -93,12 +93,12 @@ func (s server) seed(t testing.TB) {
 		q := ident(db)
 		s.query(t, "CREATE DATABASE "+q+" WITH DURATION 8736h SHARD DURATION 72h NAME "+ident("auto gen"),
 			"CREATE RETENTION POLICY autogen ON "+q+" DURATION INF REPLICATION 1",
-			"CREATE RETENTION POLICY "+ident(`hour's "rp": x`)+" ON "+q+" DURATION 1h REPLICATION 1 SHARD DURATION 1h",
 			"CREATE CONTINUOUS QUERY "+ident(`c"q`)+" ON "+q+` RESAMPLE EVERY 1h FOR 2h BEGIN SELECT mean("v") AS "m", max("a b") INTO `+q+`."autogen"."down\"sampled" FROM "cpu" WHERE host =~ /a\/b/ AND x = 'it\'s' GROUP BY time(30m), * END`)
 	}
+	s.query(t, "CREATE RETENTION POLICY "+ident(`hour's "rp": x`)+" ON shop DURATION 1h REPLICATION 1 SHARD DURATION 1h")
 	s.put(t, "shop", "autogen", hostile)
 	s.put(t, weird, "autogen", "plain value=1\ntext s=\"\t\r\x07\n\\\\n\\\"@\"\n@file,t=\"v\" i=1i,s=\"#\" 5\n")
-	s.put(t, weird, `hour's "rp": x`, "plain value=1i\n")
+	s.put(t, weird, "auto gen", "plain value=1i\n")
 	s.query(t, "CREATE DATABASE empty")
 	var lines strings.Builder
 	for i := range 3000 { // several have the same time
@@ -153,10 +153,10 @@ func TestContainer(t *testing.T) {
 		Engine: New(), Instance: s.Instance, Secrets: []string{password}, KeepsHalf: true,
 		Seed: s.seed,
 		Bulk: func(t testing.TB) {
-			for i := range 17 {
+			for i := range 4 {
 				var lines strings.Builder
-				for j := range 64 {
-					fmt.Fprintf(&lines, "bulk s=\"%s\" %d\n", strings.Repeat("x", 64_000), i*64+j)
+				for j := range 34 {
+					fmt.Fprintf(&lines, "bulk s=\"%s\" %d\n", strings.Repeat("x", 500_000), i*34+j)
 				}
 				s.put(t, "shop", "autogen", lines.String())
 			}

@@ -147,10 +147,13 @@ func (s *session) definitions(ctx context.Context, database string) (first, then
 	return first, then, list, nil
 }
 
+// everyMeasurement stands behind a retention policy.
+const everyMeasurement = "./.*/"
+
 // measurements are those of a retention policy in their order.
 func (s *session) measurements(ctx context.Context, database, in string) ([]*measurement, error) {
 	byName := map[string]*measurement{}
-	everything := " ON " + ident(database) + " FROM " + ident(in) + "./.*/"
+	everything := " ON " + ident(database) + " FROM " + ident(in) + everyMeasurement
 	err := s.ask(ctx, "SHOW FIELD KEYS"+everything+"; SHOW TAG KEYS"+everything, func(of *series, row []any) error {
 		key, err := text(row, 0)
 		if err != nil || len(of.columns) == 0 {

@@ -150,16 +150,31 @@ func (s *session) held(ctx context.Context, database string) ([]string, error) {
 	if !slices.Contains(s.databases, database) {
 		return nil, nil
 	}
-	names, err := s.list(ctx, "SHOW MEASUREMENTS ON "+ident(database))
+	policies, err := s.policies(ctx, database)
 	if err != nil {
 		return nil, err
 	}
 	const named = 20
 	var held []string
-	for _, name := range names[:min(len(names), named)] {
-		held = append(held, database+"."+name)
+	more := 0
+	for _, in := range policies {
+		last := ""
+		err := s.ask(ctx, "SHOW FIELD KEYS ON "+ident(database)+" FROM "+ident(in.name)+everyMeasurement, func(of *series, _ []any) error {
+			switch {
+			case of.name == last: // another field of it
+			case len(held) < named:
+				held = append(held, database+"."+in.name+"."+of.name)
+			default:
+				more++
+			}
+			last = of.name
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	if more := len(names) - named; more > 0 {
+	if more > 0 {
 		held = append(held, fmt.Sprintf("%d more measurements of %s", more, database))
 	}
 	queries, err := s.continuousQueries(ctx, database)
