@@ -67,16 +67,20 @@ func (d *dump) Wait() (engine.Exit, error) {
 
 // write writes the dump of a database.
 func (s *session) write(ctx context.Context, out *bufio.Writer, database string) error {
-	first, then, policies, err := s.definitions(ctx, database)
+	how, err := s.made(ctx, database)
 	if err != nil {
 		return fmt.Errorf("read the definition of the database %s: %w", database, err)
+	}
+	first, then, err := how.definitions(database)
+	if err != nil {
+		return err
 	}
 	listed, err := s.list(ctx, "SHOW MEASUREMENTS ON "+ident(database))
 	if err != nil {
 		return fmt.Errorf("list the measurements of %s: %w", database, err)
 	}
-	all := make([][]*measurement, len(policies))
-	for i, in := range policies {
+	all := make([][]*measurement, len(how.policies))
+	for i, in := range how.policies {
 		if all[i], err = s.measurements(ctx, database, in.name); err != nil {
 			return fmt.Errorf("read the schema of %s.%s: %w", database, in.name, err)
 		}
@@ -89,12 +93,17 @@ func (s *session) write(ctx context.Context, out *bufio.Writer, database string)
 	if lost := unreadable(listed, all); len(lost) > 0 {
 		fmt.Fprintf(out, "%sInfluxDB lists measurements without fields, which are not in the dump: either they were dropped, or their names have a backslash before a comma or a blank, and no query finds them: %.100q\n", lineNote, lost[:min(len(lost), named)])
 	}
+	for _, in := range how.policies[:min(len(how.policies), named)] {
+		if len(in.more) > 0 {
+			fmt.Fprintf(out, "%sof the retention policy %q this is not in the dump: %.100q\n", lineNote, in.name, in.more)
+		}
+	}
 	for _, statement := range then {
 		fmt.Fprintln(out, lineThen+statement)
 	}
 	fmt.Fprintf(out, "%s\n%s%s\n", lineDML, lineDB, database)
 	p := &pager{s: s, out: out, database: database, limit: firstPage}
-	for i, in := range policies {
+	for i, in := range how.policies {
 		list := slices.DeleteFunc(all[i], func(m *measurement) bool { return !m.points })
 		if len(list) == 0 {
 			continue
@@ -257,8 +266,10 @@ func (p *pager) flush(lines []string) error {
 
 // instant writes the points of one time, series by series: these have an order.
 func (p *pager) instant(ctx context.Context, columns []column, at int64) error {
+	var before, now map[string]bool // lines: a new series meanwhile pushes others onto the next page
 	for offset := 0; ; offset += p.limit {
 		rows := 0
+		before, now = now, map[string]bool{}
 		question := p.question(columns, at, at, fmt.Sprintf("GROUP BY * SLIMIT %d SOFFSET %d", p.limit, offset))
 		err := p.s.points(ctx, question, func(_ *series, row []any) error {
 			of, err := p.point(columns, row)
@@ -269,6 +280,9 @@ func (p *pager) instant(ctx context.Context, columns []column, at int64) error {
 				return err
 			}
 			rows++
+			if now[string(p.line)] = true; before[string(p.line)] {
+				return nil
+			}
 			p.points++
 			_, err = p.out.Write(p.line)
 			return err

@@ -43,6 +43,8 @@ type fake struct {
 	queries   string // the rows of its continuous queries
 	schema    string // the answer to SHOW FIELD KEYS, if not the usual one
 	shards    string
+	columns   string // further ones of retention policies
+	values    string
 	// spoil changes the answer to a question for points, which is told by its number.
 	spoil    func(question int, a enginetest.Answer) enginetest.Answer
 	asked    int
@@ -83,9 +85,8 @@ func (f *fake) answer(call enginetest.Call) enginetest.Answer {
 		}
 		return good("measurements", `"name"`, `["cpu"]`)
 	case strings.HasPrefix(asked, "SHOW RETENTION"):
-		return good("", `"name","duration","shardGroupDuration","replicaN","default"`, `["autogen","0s","168h0m0s",1,true],["short","2h0m0s","1h0m0s",1,false]`)
-	case asked == "SHOW CONTINUOUS QUERIES":
-		return good("shop", `"name","query"`, f.queries)
+		return enginetest.Answer{Stdout: `{"results":[{"series":[{"columns":["name","duration","shardGroupDuration","replicaN","default"` + f.columns + `],"values":[["short","2h0m0s","1h0m0s",1,false` + f.values + `],["autogen","0s","168h0m0s",1,true` + f.values + `]]}]},` +
+			`{"series":[{"name":"another","columns":["name","query"],"values":[["no","no"]]},{"name":"shop","columns":["name","query"],"values":[` + f.queries + `]}]}]}`}
 	case asked == "SHOW SHARDS":
 		return good("shop", `"id","database","retention_policy","shard_group","start_time","end_time","expiry_time","owners"`, f.shards)
 	case asked == `SHOW FIELD KEYS ON "shop" FROM "autogen"./.*/` && len(f.points) > 0:
@@ -159,6 +160,16 @@ func (f *fake) find(asked string) enginetest.Answer {
 	return good("cpu", `"time","n","host"`, strings.Join(rows, ","))
 }
 
+func parsePoint(line string) (p point, ok bool) {
+	if _, err := fmt.Sscanf(line, "cpu,host=%s n=%di %d", &p.host, &p.n, &p.at); err != nil {
+		p.host = ""
+		if _, err := fmt.Sscanf(line, "cpu n=%di %d", &p.n, &p.at); err != nil {
+			return p, false
+		}
+	}
+	return p, true
+}
+
 func btoi(b bool) int64 {
 	if b {
 		return 1
@@ -177,7 +188,13 @@ func (f *fake) take(input string) enginetest.Answer {
 	if slices.Contains(taken, f.refuse) {
 		return enginetest.Answer{Status: 1, Stderr: fmt.Sprintf("2026/01/01 00:00:00 error writing batch: {\"error\":\"partial write: field type conflict\"}\n2026/01/01 00:00:00 %s\nERROR: %d points were not inserted\n", strings.Join(taken, "\n\n"), len(taken))}
 	}
+	taken = slices.DeleteFunc(taken, func(l string) bool { return l == "# CONTEXT-RETENTION-POLICY:autogen" })
 	f.imported = append(f.imported, taken...)
+	for _, line := range taken {
+		if p, ok := parsePoint(line); ok {
+			f.points = append(f.points, p)
+		}
+	}
 	return enginetest.Answer{Stdout: fmt.Sprintf("2026/01/01 00:00:00 Processed 0 commands\n2026/01/01 00:00:00 Processed %d inserts\n2026/01/01 00:00:00 Failed 0 inserts\n", len(taken))}
 }
 
@@ -390,6 +407,11 @@ func TestDump(t *testing.T) {
 	if err != nil || fmt.Sprint(contents.Objects) != "[{measurement autogen.cpu 5 []}]" || len(contents.Notes) != 2 {
 		t.Errorf("%+v %v", contents, err)
 	}
+	f.columns, f.values = ",\"futureWriteLimit\",\"pastWriteLimit\"", ",\"0s\",\"1h0m0s\""
+	if got, err := f.dumped(t); err != nil || !strings.Contains(got, "\n# NOTE of the retention policy \"autogen\" this is not in the dump: [\"pastWriteLimit 1h0m0s\"]\n") {
+		t.Errorf("a policy of a later version: %v: %s", err, got)
+	}
+	f.columns, f.values = "", ""
 	f.points = nil
 	if got, err := f.dumped(t); err != nil || got != head+"# CONTEXT-RETENTION-POLICY:autogen\n# end of 0 points\n" && got != head+"# end of 0 points\n" {
 		t.Errorf("without points: %v: %s", err, got)
@@ -598,6 +620,7 @@ func TestRestore(t *testing.T) {
 	posted := ""
 	f.On("curl", func(c enginetest.Call) enginetest.Answer {
 		posted += c.Input
+		f.points = append(f.points, point{1, "a", 2})
 		return enginetest.Answer{Stdout: "\n204"}
 	})
 	s := f.open(t, source.Spec{User: "ann", Password: "pass:word"})
@@ -628,6 +651,42 @@ func TestRestore(t *testing.T) {
 	for _, c := range f.Calls() {
 		if strings.Contains(c.Args(), "word") || strings.Contains(c.Args(), "YW5u") {
 			t.Errorf("a secret is in %q", c.Argv)
+		}
+	}
+}
+
+// Points of several shards are not written at once, and what InfluxDB then does not
+// find is told.
+func TestShards(t *testing.T) {
+	f := newFake(engine.Facts{})
+	const hour = 3_600_000_000_000
+	dump := strings.Replace(head, "604800s", "7200s", 1) + linePolicy + "autogen\n" +
+		fmt.Sprintf("cpu n=1i %d\ncpu n=2i -1\ncpu n=3i 0\ncpu n=4i %d\ncpu n=5i %d\n# end of 5 points\n", -2*hour, 2*hour-1, 2*hour)
+	restore := func() error {
+		return f.open(t, source.Spec{}).Restore(t.Context(), engine.Stream{Database: "shop", Format: format}, strings.NewReader(dump), engine.RestoreOptions{})
+	}
+	if err := restore(); err != nil {
+		t.Fatal(problem.Text(err))
+	}
+	for _, c := range f.Calls() {
+		const context = linePolicy + "autogen\n"
+		want := fmt.Sprintf("%scpu n=1i %d\ncpu n=2i -1\n%scpu n=3i 0\ncpu n=4i %d\n%scpu n=5i %d\n", context, -2*hour, context, 2*hour-1, context, 2*hour)
+		if slices.Contains(c.Argv, "-import") && !strings.HasSuffix(c.Input, want) {
+			t.Errorf("influx -import was given\n%s", c.Input)
+		}
+	}
+	f.spoil = func(question int, a enginetest.Answer) enginetest.Answer {
+		a.Stdout = regexp.MustCompile("\\[3600[0-9]*,[0-9]*,null\\],?").ReplaceAllString(a.Stdout, "")
+		a.Stdout = strings.ReplaceAll(a.Stdout, ",[7199999999999,4,null]", "")
+		return a
+	}
+	err := restore()
+	if text := problem.Text(err); problem.ReasonOf(err) != engine.ReasonToolFailed || !strings.Contains(text, "autogen.cpu: there are 4 points, and 5 were written") {
+		t.Errorf("a point that is not found: %v", err)
+	}
+	for policy, want := range map[string]string{"autogen": "168h0m0s", "short": "1h0m0s", "none": "1h0m0s", "x\" NAME \"y": "1h0m0s"} {
+		if got := spanOf(strings.Split(head, "\n")[2:4], policy).String(); got != want {
+			t.Errorf("%s: %s, want %s", policy, got, want)
 		}
 	}
 }

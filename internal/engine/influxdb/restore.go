@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -34,7 +35,8 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 	if stream.Format != format {
 		return problem.New(problem.InvalidInput, "the stream %s is no dump of a database of InfluxDB", stream.Name).WithReason(engine.ReasonUnsupported)
 	}
-	p := &replay{s: s, from: bufio.NewReaderSize(r, 64<<10), database: stream.Database}
+	p := &replay{s: s, database: stream.Database}
+	p.from = bufio.NewReaderSize(io.TeeReader(r, &p.given), 64<<10)
 	err := p.run(ctx)
 	if err == nil || !p.begun {
 		return err
@@ -56,9 +58,12 @@ func hintOf(err error, more string) string {
 type replay struct {
 	s        *session
 	from     *bufio.Reader
+	given    inspector // of all that is read
 	line     []byte
 	database string
 	policy   string
+	span     time.Duration // of its shards
+	shard    time.Time     // where that of the last point begins
 
 	first, then []string // statements
 	begun       bool     // something was changed
@@ -168,6 +173,7 @@ func (p *replay) add(ctx context.Context, line []byte) error {
 	if policy, is := bytes.CutPrefix(line, []byte(linePolicy)); is {
 		err := p.send(ctx)
 		p.policy = string(policy)
+		p.span, p.shard = spanOf(p.first, p.policy), time.Time{}
 		return err
 	}
 	if p.policy == "" {
@@ -182,6 +188,9 @@ func (p *replay) add(ctx context.Context, line []byte) error {
 			return err
 		}
 	}
+	if err := p.enter(ctx, line, isEscaped); err != nil {
+		return err
+	}
 	p.seen++
 	if isEscaped {
 		p.escaped = append(append(p.escaped, outOfOneLine.Replace(string(escaped))...), '\n')
@@ -191,6 +200,43 @@ func (p *replay) add(ctx context.Context, line []byte) error {
 	p.batch = append(append(p.batch, line...), '\n')
 	p.lines++
 	return nil
+}
+
+// enter sees to it that points of several shards are not written at once: of what
+// one request has for several new shards, InfluxDB may not find all by its queries,
+// before it is started anew.
+func (p *replay) enter(ctx context.Context, line []byte, escaped bool) error {
+	at, err := strconv.ParseInt(string(line[bytes.LastIndexByte(line, ' ')+1:]), 10, 64)
+	if err != nil {
+		return errLine
+	}
+	shard := time.Unix(0, at).UTC().Truncate(p.span)
+	if shard.Equal(p.shard) {
+		return nil
+	}
+	p.shard = shard
+	if escaped || p.odd > 0 || !p.importable() {
+		return p.send(ctx)
+	}
+	p.batch = append(append(append(p.batch, linePolicy...), p.policy...), '\n') // has influx send what it has
+	return nil
+}
+
+var shardDuration = regexp.MustCompile(` SHARD DURATION (\d+n?s)(?: NAME .*)?$`)
+
+// spanOf is how long a shard of a policy is, by the statement that makes it.
+func spanOf(statements []string, policy string) time.Duration {
+	for _, statement := range statements {
+		if !strings.HasSuffix(statement, " NAME "+ident(policy)) && !strings.HasPrefix(statement, "CREATE RETENTION POLICY "+ident(policy)+" ON ") {
+			continue
+		}
+		if found := shardDuration.FindStringSubmatch(statement); found != nil {
+			if d, err := time.ParseDuration(found[1]); err == nil && d > 0 {
+				return d
+			}
+		}
+	}
+	return time.Hour // the least that InfluxDB has
 }
 
 // finish reads to the end of the stream before it writes the last points, so that
@@ -209,7 +255,47 @@ func (p *replay) finish(ctx context.Context) error {
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
+	if err := p.compare(ctx); err != nil {
+		return err
+	}
 	return p.execute(ctx, p.then)
+}
+
+// compare counts the points of every measurement, by a dump of what is there now.
+func (p *replay) compare(ctx context.Context) error {
+	given, err := p.given.Finish()
+	if err != nil {
+		return err
+	}
+	process, err := p.s.Dump(ctx, engine.Stream{Database: p.database})
+	if err != nil {
+		return err
+	}
+	var seen inspector
+	_, _ = io.Copy(&seen, process) // Wait tells what went wrong
+	if _, err := process.Wait(); err != nil {
+		return fmt.Errorf("compare what was restored: %w", err)
+	}
+	there, err := seen.Finish()
+	if err != nil {
+		return fmt.Errorf("compare what was restored: %w", err)
+	}
+	have := map[string]int64{}
+	for _, o := range there.Objects {
+		have[o.Name] = o.Rows
+	}
+	const most = 20
+	var fewer []string
+	for _, o := range given.Objects {
+		if have[o.Name] < o.Rows && len(fewer) < most {
+			fewer = append(fewer, fmt.Sprintf("%s: there are %d points, and %d were written", o.Name, have[o.Name], o.Rows))
+		}
+	}
+	if len(fewer) == 0 {
+		return nil
+	}
+	return problem.New(problem.Failed, "InfluxDB does not find all points of %s that it has taken", p.database).WithReason(engine.ReasonToolFailed).
+		WithHint("Start InfluxDB anew and count them: its index may be wrong. If they are still not there: did somebody delete points meanwhile?").WithDetails(fewer...)
 }
 
 // begin empties the database and makes its retention policies. It is not dropped:
@@ -223,20 +309,16 @@ func (p *replay) begin(ctx context.Context) error {
 	if err := p.execute(ctx, []string{"CREATE DATABASE " + db}); err != nil {
 		return err
 	}
-	queries, err := p.s.continuousQueries(ctx, p.database)
-	if err != nil {
-		return err
-	}
-	policies, err := p.s.policies(ctx, p.database)
+	was, err := p.s.made(ctx, p.database)
 	if err != nil {
 		return err
 	}
 	var drop []string
-	for name := range queries {
+	for name := range was.queries {
 		drop = append(drop, "DROP CONTINUOUS QUERY "+ident(name)+" ON "+db)
 	}
-	for _, was := range policies {
-		drop = append(drop, "DROP RETENTION POLICY "+ident(was.name)+" ON "+db)
+	for _, in := range was.policies {
+		drop = append(drop, "DROP RETENTION POLICY "+ident(in.name)+" ON "+db)
 	}
 	return p.execute(ctx, slices.Concat(drop, p.first))
 }
@@ -261,7 +343,7 @@ func (p *replay) send(ctx context.Context) error {
 	}
 	if p.lines > 0 {
 		way := p.importLines
-		if !importable(p.database) || !importable(p.policy) {
+		if !p.importable() {
 			way = p.post
 		}
 		if err := way(ctx, p.batch, p.lines); err != nil {
@@ -278,9 +360,14 @@ func (p *replay) send(ctx context.Context) error {
 	return nil
 }
 
-// importable says whether `influx -import` can be told a name.
-func importable(name string) bool {
-	return !strings.Contains(name, ":") && strings.TrimSpace(name) == name
+// importable says whether `influx -import` can be told where points go.
+func (p *replay) importable() bool {
+	for _, name := range []string{p.database, p.policy} {
+		if strings.Contains(name, ":") || strings.TrimSpace(name) != name {
+			return false
+		}
+	}
+	return true
 }
 
 var processed = regexp.MustCompile(`Processed (\d+) inserts`)
@@ -325,7 +412,10 @@ func withoutPoints(exit engine.Exit) engine.Exit {
 // what stood in the way has gone.
 func (p *replay) halve(ctx context.Context, lines []byte, count int) error {
 	at, half := 0, count/2
-	for range half {
+	for n := 0; n < half; {
+		if lines[at] != comment {
+			n++
+		}
 		at += bytes.IndexByte(lines[at:], '\n') + 1
 	}
 	if err := p.importLines(ctx, lines[:at], half); err != nil {

@@ -17,7 +17,8 @@ type policy struct {
 	name            string
 	duration, shard time.Duration // duration 0: for ever
 	replication     int64
-	standard        bool // the database's default
+	standard        bool     // the database's default
+	more            []string // what else it has, which is not in a dump
 }
 
 // measurement is one within a retention policy.
@@ -36,36 +37,60 @@ func (m *measurement) source(database string) string {
 	return ident(database) + "." + ident(m.policy) + "." + ident(m.name)
 }
 
-func (s *session) policies(ctx context.Context, database string) ([]policy, error) {
-	var list []policy
-	err := s.ask(ctx, "SHOW RETENTION POLICIES ON "+ident(database), func(in *series, row []any) error {
-		var p policy
-		for i, column := range in.columns {
-			var err error
-			switch column {
-			case "name":
-				p.name, err = text(row, i)
-			case "duration":
-				p.duration, err = duration(row, i)
-			case "shardGroupDuration":
-				p.shard, err = duration(row, i)
-			case "replicaN":
-				p.replication, err = whole(row[i])
-			case "default":
-				p.standard, _ = row[i].(bool)
-			}
-			if err != nil {
-				return err
-			}
+// made is how a database was made.
+type made struct {
+	policies []policy
+	queries  map[string]string // the statements that make its continuous queries, by name
+}
+
+func (s *session) made(ctx context.Context, database string) (made, error) {
+	m := made{queries: map[string]string{}}
+	err := s.ask(ctx, "SHOW RETENTION POLICIES ON "+ident(database)+"; SHOW CONTINUOUS QUERIES", func(in *series, row []any) error {
+		if slices.Contains(in.columns, "duration") {
+			p, err := parsePolicy(in.columns, row)
+			m.policies = append(m.policies, p)
+			return err
 		}
-		if p.name == "" || p.shard <= 0 || p.replication <= 0 {
-			return errAnswer
+		if in.name != database {
+			return nil
 		}
-		list = append(list, p)
-		return nil
+		name, err := text(row, 0)
+		if err != nil {
+			return err
+		}
+		m.queries[name], err = text(row, 1)
+		return err
 	})
-	slices.SortFunc(list, func(a, b policy) int { return cmp.Compare(a.name, b.name) })
-	return list, err
+	slices.SortFunc(m.policies, func(a, b policy) int { return cmp.Compare(a.name, b.name) })
+	return m, err
+}
+
+func parsePolicy(columns []string, row []any) (p policy, err error) {
+	for i, column := range columns {
+		switch column {
+		case "name":
+			p.name, err = text(row, i)
+		case "duration":
+			p.duration, err = duration(row, i)
+		case "shardGroupDuration":
+			p.shard, err = duration(row, i)
+		case "replicaN":
+			p.replication, err = whole(row[i])
+		case "default":
+			p.standard, _ = row[i].(bool)
+		default: // a later version's
+			if value := row[i]; value != nil && value != "" && value != "0s" && value != false {
+				p.more = append(p.more, fmt.Sprintf("%s %v", column, value))
+			}
+		}
+		if err != nil {
+			return p, err
+		}
+	}
+	if p.name == "" || p.shard <= 0 || p.replication <= 0 {
+		return p, errAnswer
+	}
+	return p, nil
 }
 
 func duration(row []any, n int) (time.Duration, error) {
@@ -91,38 +116,12 @@ func inQL(d time.Duration) string {
 	return fmt.Sprintf("%dns", d)
 }
 
-// continuousQueries are the statements that make those of a database.
-func (s *session) continuousQueries(ctx context.Context, database string) (map[string]string, error) {
-	all := map[string]string{}
-	err := s.ask(ctx, "SHOW CONTINUOUS QUERIES", func(in *series, row []any) error {
-		if in.name != database {
-			return nil
-		}
-		name, err := text(row, 0)
-		if err != nil {
-			return err
-		}
-		query, err := text(row, 1)
-		all[name] = query
-		return err
-	})
-	return all, err
-}
-
 // definitions are the statements that make a database, before its points and behind
 // them. Until then its retention policies keep all, so that old points are taken.
-func (s *session) definitions(ctx context.Context, database string) (first, then []string, list []policy, err error) {
-	list, err = s.policies(ctx, database)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	queries, err := s.continuousQueries(ctx, database)
-	if err != nil {
-		return nil, nil, nil, err
-	}
+func (m made) definitions(database string) (first, then []string, err error) {
 	db := ident(database)
 	first = []string{"CREATE DATABASE " + db}
-	for _, p := range list {
+	for _, p := range m.policies {
 		how := fmt.Sprintf("DURATION INF REPLICATION %d SHARD DURATION %s", p.replication, inQL(p.shard))
 		if p.standard {
 			first[0] += " WITH " + how + " NAME " + ident(p.name)
@@ -134,17 +133,17 @@ func (s *session) definitions(ctx context.Context, database string) (first, then
 		}
 	}
 	var last []string
-	for _, query := range queries {
+	for _, query := range m.queries {
 		last = append(last, query)
 	}
 	slices.Sort(last)
 	then = append(then, last...)
 	for _, statement := range slices.Concat(first, then) {
 		if strings.ContainsAny(statement, "\n\r") || statement == "" || statement[0] == comment {
-			return nil, nil, nil, problem.New(problem.Failed, "a definition is not one line: %.200q", statement).WithReason(engine.ReasonUnsupported)
+			return nil, nil, problem.New(problem.Failed, "a definition is not one line: %.200q", statement).WithReason(engine.ReasonUnsupported)
 		}
 	}
-	return first, then, list, nil
+	return first, then, nil
 }
 
 // everyMeasurement stands behind a retention policy.

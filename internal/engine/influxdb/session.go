@@ -150,14 +150,14 @@ func (s *session) held(ctx context.Context, database string) ([]string, error) {
 	if !slices.Contains(s.databases, database) {
 		return nil, nil
 	}
-	policies, err := s.policies(ctx, database)
+	now, err := s.made(ctx, database)
 	if err != nil {
 		return nil, err
 	}
 	const named = 20
 	var held []string
 	more := 0
-	for _, in := range policies {
+	for _, in := range now.policies {
 		last := ""
 		err := s.ask(ctx, "SHOW FIELD KEYS ON "+ident(database)+" FROM "+ident(in.name)+everyMeasurement, func(of *series, _ []any) error {
 			switch {
@@ -177,11 +177,10 @@ func (s *session) held(ctx context.Context, database string) ([]string, error) {
 	if more > 0 {
 		held = append(held, fmt.Sprintf("%d more measurements of %s", more, database))
 	}
-	queries, err := s.continuousQueries(ctx, database)
-	if len(queries) > 0 {
-		held = append(held, fmt.Sprintf("%d continuous queries of %s", len(queries), database))
+	if len(now.queries) > 0 {
+		held = append(held, fmt.Sprintf("%d continuous queries of %s", len(now.queries), database))
 	}
-	return held, err
+	return held, nil
 }
 
 func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine.RestoreOptions) (engine.RestorePlan, error) {
