@@ -87,6 +87,12 @@ func (f *fake) answer(call enginetest.Call) enginetest.Answer {
 	case strings.HasPrefix(asked, "SHOW RETENTION"):
 		return enginetest.Answer{Stdout: `{"results":[{"series":[{"columns":["name","duration","shardGroupDuration","replicaN","default"` + f.columns + `],"values":[["short","2h0m0s","1h0m0s",1,false` + f.values + `],["autogen","0s","168h0m0s",1,true` + f.values + `]]}]},` +
 			`{"series":[{"name":"another","columns":["name","query"],"values":[["no","no"]]},{"name":"shop","columns":["name","query"],"values":[` + f.queries + `]}]}]}`}
+	case asked == "SHOW USERS":
+		return good("", "\"user\",\"admin\"", "[\"ann\",true],[\"bob\",false]")
+	case strings.HasPrefix(asked, "SHOW GRANTS FOR \"bob\""):
+		return good("", "\"database\",\"privilege\"", "[\"shop\",\"ALL PRIVILEGES\"],[\"another\",\"READ\"]")
+	case strings.HasPrefix(asked, "SHOW GRANTS"):
+		return good("", "", "")
 	case asked == "SHOW SHARDS":
 		return good("shop", `"id","database","retention_policy","shard_group","start_time","end_time","expiry_time","owners"`, f.shards)
 	case asked == `SHOW FIELD KEYS ON "shop" FROM "autogen"./.*/` && len(f.points) > 0:
@@ -107,7 +113,7 @@ func (f *fake) answer(call enginetest.Call) enginetest.Answer {
 		return a
 	}
 	f.said = append(f.said, asked)
-	if strings.HasPrefix(asked, "DROP RETENTION POLICY") {
+	if strings.HasPrefix(asked, "DROP DATABASE") {
 		f.points = nil
 	}
 	return good("", "", "")
@@ -634,8 +640,8 @@ func TestRestore(t *testing.T) {
 	}
 	lines := strings.Split(head, "\n")
 	statements := []string{
-		`CREATE DATABASE "shop"`, `DROP CONTINUOUS QUERY "old" ON "shop"`, `DROP RETENTION POLICY "autogen" ON "shop"`, `DROP RETENTION POLICY "short" ON "shop"`,
-		lines[2], lines[3], strings.TrimPrefix(lines[4], lineThen), strings.TrimPrefix(lines[5], lineThen),
+		`DROP DATABASE "shop"`, lines[2], lines[3], `GRANT ALL PRIVILEGES ON "shop" TO "bob"`,
+		strings.TrimPrefix(lines[4], lineThen), strings.TrimPrefix(lines[5], lineThen),
 	}
 	if !slices.Equal(f.said, statements) {
 		t.Errorf("statements\n%s\nwant\n%s", strings.Join(f.said, "\n"), strings.Join(statements, "\n"))

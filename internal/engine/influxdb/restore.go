@@ -298,29 +298,62 @@ func (p *replay) compare(ctx context.Context) error {
 		WithHint("Start InfluxDB anew and count them: its index may be wrong. If they are still not there: did somebody delete points meanwhile?").WithDetails(fewer...)
 }
 
-// begin empties the database and makes its retention policies. It is not dropped:
-// that would take the grants on it from its users.
+// begin makes the database anew, with its retention policies. It is dropped rather
+// than emptied, for the sake of InfluxDB's index (see enter); the grants on it that
+// its users lose by that are given to them again.
 func (p *replay) begin(ctx context.Context) error {
 	if p.begun {
 		return nil
 	}
+	if len(p.first) == 0 {
+		return errLine
+	}
+	grants, err := p.s.grants(ctx, p.database)
+	if err != nil {
+		return fmt.Errorf("read the grants on %s: %w", p.database, err)
+	}
 	p.begun = true
 	db := ident(p.database)
-	if err := p.execute(ctx, []string{"CREATE DATABASE " + db}); err != nil {
+	if err := p.execute(ctx, []string{"DROP DATABASE " + db, p.first[0]}); err != nil {
 		return err
 	}
-	was, err := p.s.made(ctx, p.database)
+	statements := p.first[1:]
+	if !strings.HasPrefix(p.first[0], "CREATE DATABASE "+db+" WITH ") { // InfluxDB may have made a policy of its own
+		now, err := p.s.made(ctx, p.database)
+		if err != nil {
+			return err
+		}
+		for _, in := range now.policies {
+			statements = append([]string{"DROP RETENTION POLICY " + ident(in.name) + " ON " + db}, statements...)
+		}
+	}
+	return p.execute(ctx, slices.Concat(statements, grants))
+}
+
+// grants are the statements that give users what they may do with a database.
+func (s *session) grants(ctx context.Context, database string) ([]string, error) {
+	users, err := s.list(ctx, "SHOW USERS")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var drop []string
-	for name := range was.queries {
-		drop = append(drop, "DROP CONTINUOUS QUERY "+ident(name)+" ON "+db)
+	var statements []string
+	for _, user := range users {
+		err := s.ask(ctx, "SHOW GRANTS FOR "+ident(user), func(_ *series, row []any) error {
+			on, err := text(row, 0)
+			if err != nil || on != database {
+				return err
+			}
+			privilege, err := text(row, 1)
+			if err == nil && slices.Contains([]string{"READ", "WRITE", "ALL PRIVILEGES"}, privilege) {
+				statements = append(statements, fmt.Sprintf("GRANT %s ON %s TO %s", privilege, ident(database), ident(user)))
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	for _, in := range was.policies {
-		drop = append(drop, "DROP RETENTION POLICY "+ident(in.name)+" ON "+db)
-	}
-	return p.execute(ctx, slices.Concat(drop, p.first))
+	return statements, nil
 }
 
 // execute has statements executed, one after the other.

@@ -195,20 +195,20 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 			return plan, fmt.Errorf("look into the database %s: %w", stream.Database, err)
 		}
 		if len(held) > 0 {
-			plan.Steps = append(plan.Steps, fmt.Sprintf("drop all retention policies of %s, with all of their points, and its continuous queries", stream.Database))
+			plan.Steps = append(plan.Steps, fmt.Sprintf("drop the database %s, with its subscriptions; users keep their grants on it", stream.Database))
 			plan.Replaces = append(plan.Replaces, held...)
 		}
 		plan.Steps = append(plan.Steps,
 			fmt.Sprintf("make the database %s with its retention policies, which keep everything as long as the restore goes on", stream.Database),
-			fmt.Sprintf("write the points of %s with influx -import", stream.Database),
+			fmt.Sprintf("write the points of %s with influx -import, and count what is then there", stream.Database),
 			fmt.Sprintf("have the retention policies of %s end when they should, and make its continuous queries", stream.Database))
 	}
 	if len(plan.Steps) > 0 {
-		plan.Steps = append(plan.Steps, "leave users and their grants, and subscriptions, as they are in the target: the snapshot holds none")
+		plan.Steps = append(plan.Steps, "leave users and their grants as they are in the target: the snapshot holds none, nor subscriptions")
 	}
 	if len(plan.Replaces) > 0 && !o.Overwrite {
 		return plan, problem.New(problem.Conflict, "the target is not empty: it has %s", strings.Join(plan.Replaces, ", ")).
-			WithReason(engine.ReasonTargetNotEmpty).WithHint("Permit overwriting (--overwrite): then all points of the databases in the snapshot are dropped first.")
+			WithReason(engine.ReasonTargetNotEmpty).WithHint("Permit overwriting (--overwrite): then the databases in the snapshot are dropped first.")
 	}
 	return plan, nil
 }
