@@ -203,12 +203,17 @@ func TestContainerAgain(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "influxdb-again")
 	s.query(t, "CREATE DATABASE shop WITH DURATION INF SHARD DURATION 1h NAME short", "CREATE USER reader WITH PASSWORD 'x'", "GRANT READ ON shop TO reader")
-	var lines strings.Builder
-	for i := range 1200 { // pages of several shards, with the same times
-		fmt.Fprintf(&lines, "cpu,host=h%d n=%di %d\n", i%21, i, 1_700_000_000_000_000_000+int64(i/21)*1_000_000_000_000)
+	var shards [4]strings.Builder // of an hour, written one by one: see replay.enter
+	for i := range 1200 {         // pages of several shards, with the same times
+		after := int64(i/21) * 200
+		fmt.Fprintf(&shards[after/3600], "cpu,host=h%d n=%di %d\n", i%21, i, (1_699_999_200+after)*1_000_000_000)
 	}
-	lines.WriteString("mixed f=1i 100\nmixed f=2 1600000000000000000\nmixed f=2.5 1600000000000000001\nmixed f=\"text\" 1500000000000000000\n")
-	s.put(t, "shop", "short", lines.String())
+	for i := range shards {
+		s.put(t, "shop", "short", shards[i].String())
+	}
+	for _, lines := range []string{"mixed f=1i 100\n", "mixed f=2 1600000000000000000\nmixed f=2.5 1600000000000000001\n", "mixed f=\"text\" 1500000000000000000\n"} {
+		s.put(t, "shop", "short", lines)
+	}
 	s.query(t, "ALTER RETENTION POLICY short ON shop DURATION 1h") // all is older
 	session := open(t, s, source.Spec{Database: "shop", Password: "unused"})
 	data, contents, err := dumpOf(t, session, "shop")
