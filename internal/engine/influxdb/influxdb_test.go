@@ -682,7 +682,7 @@ func TestShards(t *testing.T) {
 		}
 	}
 	f.spoil = func(question int, a enginetest.Answer) enginetest.Answer {
-		a.Stdout = regexp.MustCompile("\\[3600[0-9]*,[0-9]*,null\\],?").ReplaceAllString(a.Stdout, "")
+		a.Stdout = regexp.MustCompile(`\[3600[0-9]*,[0-9]*,null\],?`).ReplaceAllString(a.Stdout, "")
 		a.Stdout = strings.ReplaceAll(a.Stdout, ",[7199999999999,4,null]", "")
 		return a
 	}
