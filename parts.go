@@ -8,6 +8,7 @@ import (
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/engine/custom"
 	"github.com/baktainer/baktainer/internal/engine/etcd"
+	"github.com/baktainer/baktainer/internal/engine/influxdb"
 	"github.com/baktainer/baktainer/internal/engine/mongodb"
 	"github.com/baktainer/baktainer/internal/engine/mysql"
 	"github.com/baktainer/baktainer/internal/engine/openldap"
@@ -30,6 +31,7 @@ func engines() []engine.Engine {
 		redis.New(),
 		openldap.New(),
 		etcd.New(),
+		influxdb.New(),
 		victoriametrics.New(),
 		custom.New(),
 	}

@@ -16,8 +16,7 @@ root=$(cd "$samples/../.." && pwd)
 prefix=baktainer-sample
 # Not "baktainer.": a container inherits it, and it is no setting of a source.
 label=io.github.baktainer.sample
-all="postgres mariadb mariadb-new mysql redis sqlite sqlite-bare mongo openldap etcd"
-all="$all victoriametrics"
+all="postgres mariadb mariadb-new mysql redis sqlite sqlite-bare mongo openldap etcd influxdb victoriametrics"
 debian=debian:bookworm-slim
 
 # official NAME: the image to pull for it; nothing if it is always built.
@@ -30,6 +29,7 @@ official() {
 	mysql) echo mysql:8.4 ;;
 	mongo) echo mongo:7 ;;
 	redis) echo redis:7 ;;
+	influxdb) echo influxdb:1.8 ;;
 	esac
 }
 

@@ -85,7 +85,7 @@ func twin(name string) bool { return name == "mariadb-new" || name == "mysql" ||
 func everyDatabase() map[string]database {
 	return map[string]database{
 		"postgres": postgres, "mariadb": mariadb, "mariadb-new": mariadbNew, "mysql": mysql,
-		"mongo": mongo, "mongo-auth": mongoAuth, "redis": redis, "openldap": openldap, "etcd": etcd,
+		"mongo": mongo, "mongo-auth": mongoAuth, "redis": redis, "openldap": openldap, "etcd": etcd, "influxdb": influxdb,
 		"sqlite": sqlite, "sqlite-bare": sqliteBare, "custom": custom,
 		"victoriametrics": victoriametrics,
 	}

@@ -72,6 +72,12 @@ status=$?
 case " $* " in *" txn "*) "$real" del numbers >/dev/null 2>&1 ;; esac
 exit $status`,
 	},
+	"influxdb": {
+		question: "SELECT count(n), max(n) FROM sold WHERE paid = true", answer: "1500 2998",
+		clients: []string{"influx"},
+		forget: `real=/usr/bin/influx
+case " $* " in *" -import "*) grep -v "^lost " | "$real" "$@" ;; *) exec "$real" "$@" ;; esac`,
+	},
 	"sqlite": {
 		question: "SELECT count(*), min(id) FROM customers", answer: "20000 1", file: true,
 		real: func(t testing.TB, c *container, folder string) {

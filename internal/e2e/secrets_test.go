@@ -28,7 +28,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	u := startUp(t, upOptions{env: otlp.environment(), flags: []string{"--log-level", "debug"}})
 
 	secrets := &secrets{}
-	watched := map[string]database{"postgres": postgres, "mariadb": mariadb, "mongo-auth": mongoAuth, "redis": redis, "etcd": etcd, "victoriametrics": victoriametrics}
+	watched := map[string]database{"postgres": postgres, "mariadb": mariadb, "mongo-auth": mongoAuth, "redis": redis, "etcd": etcd, "influxdb": influxdb, "victoriametrics": victoriametrics}
 	running := map[string]*container{}
 	wrong := map[string]*container{}
 	for name, d := range watched {

@@ -12,7 +12,7 @@ import (
 var testSchema = Schema{Engines: map[string]string{
 	"postgres": "postgres", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql",
 	"mongodb": "mongodb", "mongo": "mongodb", "sqlite": "sqlite", "redis": "redis", "etcd": "etcd", "custom": "custom",
-	"victoriametrics": "victoriametrics",
+	"influxdb": "influxdb", "victoriametrics": "victoriametrics",
 }}
 
 func labels(pairs ...string) map[string]string {
@@ -76,7 +76,7 @@ func TestProblems(t *testing.T) {
 	}{
 		"misspelt engine":       {labels("backup=true", "db.engine=postgers"), []string{"error db.engine=postgers; did you mean postgres?"}},
 		"published misspelling": {labels("backup=true", "db.engine=posgres"), []string{"warning db.engine=posgres; write postgres"}},
-		"no such engine":        {labels("backup=true", "db.engine=oracle"), []string{"error db.engine=oracle; custom, etcd, mongodb, mysql, postgres"}},
+		"no such engine":        {labels("backup=true", "db.engine=oracle"), []string{"error db.engine=oracle; custom, etcd, influxdb, mongodb, mysql, postgres"}},
 		"misspelt key":          {labels("backup=true", "db.nmae=shop"), []string{"error db.nmae=[hidden]; did you mean baktainer.db.name?"}},
 		"misspelt secret":       {labels("backup=true", "db.pasword=hunter2"), []string{"error db.pasword=[hidden]; did you mean baktainer.db.password?"}},
 		"wrong place":           {labels("backup=true", "password=hunter2"), []string{"error password=[hidden]; did you mean baktainer.db.password?"}},
