@@ -324,12 +324,9 @@ func Select(all []repo.StreamInfo, names []string) ([]repo.StreamInfo, error) {
 	if len(names) == 0 {
 		return all, nil
 	}
-	matches := func(s repo.StreamInfo, name string) bool {
-		return s.Name == name || s.Database != "" && s.Database == name
-	}
 	var unknown []string
 	for _, n := range names {
-		if !slices.ContainsFunc(all, func(s repo.StreamInfo) bool { return matches(s, n) }) {
+		if !slices.ContainsFunc(all, func(s repo.StreamInfo) bool { return s.Called(n) }) {
 			unknown = append(unknown, fmt.Sprintf("%q", n))
 		}
 	}
@@ -343,7 +340,7 @@ func Select(all []repo.StreamInfo, names []string) ([]repo.StreamInfo, error) {
 	}
 	var out []repo.StreamInfo
 	for _, s := range all {
-		if slices.ContainsFunc(names, func(n string) bool { return matches(s, n) }) {
+		if slices.ContainsFunc(names, s.Called) {
 			out = append(out, s)
 		}
 	}

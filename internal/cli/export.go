@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/transport"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -82,7 +83,7 @@ func (d dumps) pick(names []string) ([]streamView, error) {
 	for _, n := range names {
 		found := false
 		for _, s := range d.streams {
-			if s.Name == n || s.Database == n {
+			if (engine.Stream{Name: s.Name, Database: s.Database}).Called(n) {
 				picked, found = append(picked, s), true
 			}
 		}

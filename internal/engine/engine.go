@@ -85,6 +85,12 @@ type Stream struct {
 	Format string
 }
 
+// Called says whether somebody who gives a name means the stream: by its own, or by
+// that of its database.
+func (s Stream) Called(name string) bool {
+	return name == s.Name || name != "" && name == s.Database
+}
+
 // RestoreOptions say how to restore.
 type RestoreOptions struct {
 	// Overwrite permits replacing data that is there.

@@ -17,7 +17,7 @@ func FindPart(streams []StreamInfo, chosen, names []string) (StreamInfo, engine.
 	var found []string
 	var why error // of the stream that comes nearest
 	for _, s := range streams {
-		if len(chosen) > 0 && !slices.Contains(chosen, s.Name) && !slices.Contains(chosen, s.Database) {
+		if len(chosen) > 0 && !slices.ContainsFunc(chosen, s.Called) {
 			continue
 		}
 		p, err := s.Contents.Part(names...)
