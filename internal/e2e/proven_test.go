@@ -184,6 +184,7 @@ func (p *proving) all(t *testing.T) {
 	}
 	before := p.fingerprint(t, c)
 	s := p.up.backup(t, c)
+	pack := p.firstPack(t) // before another backup makes more of them
 	p.up.verify(t, s)
 	p.passes(t, s)
 	if folder := dataOfOthers(); folder != "" {
@@ -208,7 +209,7 @@ func (p *proving) all(t *testing.T) {
 		}
 	}
 	p.now(t, p.image())
-	p.truncate(t)
+	halve(t, pack)
 	if d := p.fails(t, s, ""); d.Result == nil || p.up.marks(t, s.ID).DrillFailedAt == "" {
 		t.Errorf("it is no verdict: %s", sprintJSON(d))
 	}
@@ -314,8 +315,8 @@ func (p *proving) forgetful(t *testing.T) string {
 	return name
 }
 
-// truncate cuts the first pack of the source in half.
-func (p *proving) truncate(t *testing.T) {
+// firstPack is the path of one of the source's packs.
+func (p *proving) firstPack(t *testing.T) string {
 	t.Helper()
 	var packs []string
 	err := filepath.WalkDir(p.up.store(), func(path string, d os.DirEntry, err error) error {
@@ -330,12 +331,17 @@ func (p *proving) truncate(t *testing.T) {
 	if len(packs) == 0 {
 		t.Fatal("no packs of it")
 	}
-	slices.Sort(packs)
-	info, err := os.Stat(packs[0])
-	if err != nil {
-		t.Fatal(err)
+	return slices.Min(packs)
+}
+
+// halve cuts a file in half.
+func halve(t *testing.T, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err == nil {
+		err = os.Truncate(path, info.Size()/2)
 	}
-	if err := os.Truncate(packs[0], info.Size()/2); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -15,7 +15,7 @@ func TestToolsOfAnotherImage(t *testing.T) {
 	t.Parallel()
 	host := []string{"--docker-host", "unix://" + startSocketProxy(t)}
 	u := startUp(t, upOptions{flags: host})
-	for name, d := range map[string]database{"postgres": postgresBare(t), "mariadb": mariadb, "mongo": mongoAuth, "redis": redis, "etcd": etcd} {
+	for name, d := range map[string]database{"postgres": postgresBare(t), "mariadb": mariadb, "mongo": mongoAuth, "redis": redis, "etcd": etcd, "influxdb": influxdb} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := d.start(t, "baktainer.tools.image="+toolsFor(d))
