@@ -21,10 +21,7 @@ const (
 // keys by their first part, up to a slash. They come in order, so that those
 // with the same first part follow each other.
 type inspector struct {
-	head []byte // of a line whose end has not come yet
-	size int64  // of that line
-	last byte   // of that line
-	any  bool   // there were bytes
+	heads engine.Heads
 
 	about   string // the first line
 	ended   bool
@@ -38,33 +35,13 @@ type inspector struct {
 }
 
 func (i *inspector) Write(p []byte) (int, error) {
-	i.any = i.any || len(p) > 0
-	for rest := p; len(rest) > 0 && !i.wrong; {
-		n := bytes.IndexByte(rest, '\n')
-		if n < 0 {
-			i.keep(rest)
-			break
-		}
-		if i.size == 0 && n > 0 {
-			i.line(rest[:min(n, headSize)], rest[n-1])
-		} else {
-			i.keep(rest[:n])
-			i.line(i.head, i.last)
-		}
-		i.head, i.size, i.last = i.head[:0], 0, 0
-		rest = rest[n+1:]
+	if !i.wrong {
+		i.heads.Cut(p, headSize, func(head []byte, last byte) bool {
+			i.line(head, last)
+			return !i.wrong
+		})
 	}
 	return len(p), nil
-}
-
-// keep remembers a part of a line.
-func (i *inspector) keep(part []byte) {
-	if len(part) == 0 {
-		return
-	}
-	i.head = append(i.head, part[:min(len(part), headSize-len(i.head))]...)
-	i.size += int64(len(part))
-	i.last = part[len(part)-1]
 }
 
 func (i *inspector) line(head []byte, last byte) {
@@ -146,11 +123,11 @@ func (i *inspector) list(name string, rows, leased int64) {
 
 func (i *inspector) Finish() (engine.Contents, error) {
 	switch {
-	case !i.any:
+	case !i.heads.Any():
 		return engine.Contents{}, problem.New(problem.Failed, "the dump is empty").WithReason(engine.ReasonEmpty)
-	case i.wrong || i.size > 0 && !startsWell(i.head, i.about == ""):
+	case i.wrong || len(i.heads.Rest()) > 0 && !startsWell(i.heads.Rest(), i.about == ""):
 		return engine.Contents{}, problem.New(problem.Failed, "after %d keys the dump holds what is none", i.keys).WithReason(engine.ReasonMalformed)
-	case !i.ended || i.size > 0:
+	case !i.ended || len(i.heads.Rest()) > 0:
 		return engine.Contents{}, problem.New(problem.Failed, "the dump ends after %d keys, before its last line", i.keys).WithReason(engine.ReasonTruncated)
 	}
 	i.flush()

@@ -21,10 +21,7 @@ const (
 // inspector looks at the beginning of each line and at its last byte, and counts
 // the points of each measurement. They follow each other.
 type inspector struct {
-	head []byte // of a line whose end has not come yet
-	size int64  // of that line
-	last byte   // of that line
-	any  bool   // there were bytes
+	heads engine.Heads
 	// doubtful: there is U+FFFD, as far as it is not cut by the writes.
 	doubtful bool
 
@@ -44,34 +41,14 @@ type inspector struct {
 }
 
 func (i *inspector) Write(p []byte) (int, error) {
-	i.any = i.any || len(p) > 0
 	i.doubtful = i.doubtful || bytes.Contains(p, []byte(replacement))
-	for rest := p; len(rest) > 0 && !i.wrong; {
-		n := bytes.IndexByte(rest, '\n')
-		if n < 0 {
-			i.keep(rest)
-			break
-		}
-		if i.size == 0 && n > 0 {
-			i.line(rest[:min(n, headSize)], rest[n-1])
-		} else {
-			i.keep(rest[:n])
-			i.line(i.head, i.last)
-		}
-		i.head, i.size, i.last = i.head[:0], 0, 0
-		rest = rest[n+1:]
+	if !i.wrong {
+		i.heads.Cut(p, headSize, func(head []byte, last byte) bool {
+			i.line(head, last)
+			return !i.wrong
+		})
 	}
 	return len(p), nil
-}
-
-// keep remembers a part of a line.
-func (i *inspector) keep(part []byte) {
-	if len(part) == 0 {
-		return
-	}
-	i.head = append(i.head, part[:min(len(part), headSize-len(i.head))]...)
-	i.size += int64(len(part))
-	i.last = part[len(part)-1]
 }
 
 func (i *inspector) line(head []byte, last byte) {
@@ -148,11 +125,11 @@ func (i *inspector) flush() {
 
 func (i *inspector) Finish() (engine.Contents, error) {
 	switch {
-	case !i.any:
+	case !i.heads.Any():
 		return engine.Contents{}, problem.New(problem.Failed, "the dump is empty").WithReason(engine.ReasonEmpty)
-	case i.wrong || i.lines == 0 && !startsWell(i.head):
+	case i.wrong || i.lines == 0 && !startsWell(i.heads.Rest()):
 		return engine.Contents{}, problem.New(problem.Failed, "after %d points the dump holds what is none", i.count).WithReason(engine.ReasonMalformed)
-	case !i.ended || i.size > 0:
+	case !i.ended || len(i.heads.Rest()) > 0:
 		return engine.Contents{}, problem.New(problem.Failed, "the dump ends after %d points, before its last line", i.count).WithReason(engine.ReasonTruncated)
 	}
 	i.flush()

@@ -133,22 +133,10 @@ func (p *replay) head() error {
 }
 
 // next reads a line, and gives it without its end.
-func (p *replay) next() ([]byte, error) {
-	p.line = p.line[:0]
-	for {
-		part, err := p.from.ReadSlice('\n')
-		p.line = append(p.line, part...)
-		switch {
-		case len(p.line) > maxLine:
-			return nil, errLine
-		case err == nil:
-			return p.line[:len(p.line)-1], nil
-		case errors.Is(err, io.EOF) && len(p.line) > 0:
-			return nil, io.ErrUnexpectedEOF
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return nil, err
-		}
-	}
+func (p *replay) next() (line []byte, err error) {
+	line, err = engine.ReadLine(p.from, p.line, maxLine)
+	p.line = line[:0]
+	return line, err
 }
 
 // explain says what is wrong with the dump.
@@ -156,7 +144,7 @@ func (p *replay) explain(err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return problem.New(problem.Failed, "the dump ends after %d points, before its last line", p.seen).WithReason(engine.ReasonTruncated)
-	case errors.Is(err, errLine):
+	case errors.Is(err, errLine), errors.Is(err, engine.ErrLongLine):
 		return problem.New(problem.Failed, "after %d points the dump holds what is none", p.seen).WithReason(engine.ReasonMalformed)
 	}
 	return err
