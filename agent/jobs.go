@@ -51,6 +51,7 @@ type job struct {
 
 	mu          sync.Mutex
 	until       time.Time
+	telling     bool
 	phase       string
 	watch       func() (done, total, sent int64)
 	unsaidLines []uplink.LogLine
@@ -117,12 +118,12 @@ func (js *jobs) cancel(l uplink.Lease) {
 	}
 }
 
-// drop gives the run of exactly that lease up, if it is in hand.
-func (js *jobs) drop(l uplink.Lease, why error) {
+// lose gives the run of exactly that lease up, if it is in hand.
+func (js *jobs) lose(l uplink.Lease) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
 	if j := js.all[l.Run]; j != nil && j.lease == l {
-		j.drop(why)
+		j.lose()
 	}
 }
 
@@ -145,7 +146,7 @@ func (js *jobs) keepOnly(as []uplink.Assignment) {
 	defer js.mu.Unlock()
 	for _, j := range js.all {
 		if !keep[j.lease] {
-			j.drop(errLeaseLost)
+			j.lose()
 		}
 	}
 }
@@ -171,6 +172,25 @@ func (j *job) renew(asked time.Time) {
 	defer j.mu.Unlock()
 	j.until = asked.Add(j.duration)
 	j.expiry.Reset(j.until.Sub(j.clock.Now()))
+}
+
+// tell marks that the work is done and its end is being told.
+func (j *job) tell() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.telling = true
+}
+
+// lose gives the run up, as the controller does not count it among ours any more.
+// While its end is being told it may be that end which the controller means, and
+// whose answer is on its way: that answer decides, or the lease's own time.
+func (j *job) lose() {
+	j.mu.Lock()
+	telling := j.telling
+	j.mu.Unlock()
+	if !telling {
+		j.drop(errLeaseLost)
+	}
 }
 
 // lasts says why the lease is over, nil while it is not. It sees by the clock

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,6 +120,57 @@ func TestACommitThatIsRefusedFailsTheRun(t *testing.T) {
 	end := w.controller.Await("the end", ended).Ends[0]
 	if f := end.GetFailure(); f.GetCode() != string(problem.Corrupt) || f.GetReason() != string(repo.ReasonMissingObject) {
 		t.Errorf("end %v", end)
+	}
+}
+
+// The controller counts a run that has ended no more among the agent's, and the
+// agent may hear so before the answer to the call that ended it.
+func TestAnEndThatTheAgentHearsOfFirst(t *testing.T) {
+	for _, from := range []string{"a heartbeat", "the session"} {
+		t.Run(from, func(t *testing.T) {
+			log := said{slog.DiscardHandler, make(chan string, 1000)}
+			w := newWorldOf(t, 1, func(o *agent.Options) { o.Logger = slog.New(log) })
+			s := w.controller.NextSession()
+			s.Complete()
+			w.settled(labelled("shop"))
+			var done atomic.Bool
+			beats := make(chan string)
+			w.controller.Answer(uplinktest.Answers{
+				Beat: func(_ string, held []uplink.Lease) (uplink.Beat, error) {
+					b := uplink.Beat{Period: 10 * time.Millisecond, Renewed: held}
+					if done.Load() {
+						b.Renewed = nil
+						if from == "a heartbeat" {
+							b.Lost = held
+						}
+						select {
+						case beats <- "one more":
+						default:
+						}
+					}
+					return b, nil
+				},
+				Meet: func(e uplinktest.Event) error {
+					if e.Call != uplinktest.Committed {
+						return nil
+					}
+					done.Store(true)
+					if from == "the session" {
+						s.Complete()
+					}
+					for range 5 {
+						<-beats
+					}
+					return nil
+				},
+			})
+			s.Assign(backupOf("shop", "r1", 1))
+			log.await(t, "snapshot committed")
+			w.stop()
+			if h := w.controller.Heard(); len(h.Commits) != 1 || len(h.Ends) != 0 {
+				t.Errorf("%d commits, and ends %v", len(h.Commits), h.Ends)
+			}
+		})
 	}
 }
 

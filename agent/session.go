@@ -115,7 +115,7 @@ func (a *Agent) beat(ctx context.Context, session string) error {
 		}
 		a.jobs.renew(b.Renewed, asked)
 		for _, l := range b.Lost {
-			a.jobs.drop(l, errLeaseLost)
+			a.jobs.lose(l)
 		}
 		if err := clock.Sleep(ctx, period); err != nil {
 			return err

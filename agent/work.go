@@ -96,6 +96,7 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 		outcome.Drill = nil // it came to no end
 	}
 	outcome.Logs = j.log.lines()
+	j.tell()
 	// It is told for as long as the run is ours: an end that nobody hears of has the
 	// run carried out again, and a restore must not come twice.
 	tell := trace.ContextWithSpan(j.held, trace.SpanFromContext(ctx))
@@ -137,6 +138,7 @@ func (a *Agent) backup(ctx context.Context, as uplink.Assignment, j *job, log *s
 		return err
 	}
 	j.Phase("committing")
+	j.tell()
 	log.Info("stored", "raw_bytes", result.Summary.RawBytes, "new_bytes", result.Summary.NewBytes, "hand_overs", objects.HandOvers())
 	err = objects.Commit(ctx, uplink.Snapshot{
 		ID: as.Backup.Snapshot, Source: as.Source, Engine: where.engine.Name(), Server: result.Server,

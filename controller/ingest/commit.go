@@ -58,7 +58,7 @@ func (i *Ingest) CommitSnapshot(ctx context.Context, req *pb.CommitSnapshotReque
 		return nil, problem.New(problem.Internal, "snapshot %s was committed and is not listed", s.GetId())
 	}
 	if err := i.copyEntry(ctx, entry); err != nil {
-		// The snapshot exists; its copy for rescue is written as soon as the store takes it.
+		// The snapshot exists; its copy for rescue is tried again until the store takes it.
 		i.Logger.Warn("ledger copy not written yet", "snapshot", s.GetId(), "error", err)
 	}
 	return &pb.CommitSnapshotResponse{LedgerIndex: entry.GetLedgerIndex()}, nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -26,9 +27,17 @@ type copies struct {
 // than being offered each of them: others have written theirs meanwhile.
 const relistGap = 100
 
+// copyLimit is how long a commit waits for the copy of its entry; the leader
+// tries again afterwards.
+const copyLimit = 30 * time.Second
+
 // copyEntry writes the copy of an entry that was just committed. The leader
-// writes all that are missing; another controller leaves those to it.
+// writes all that are missing; another controller leaves those to it. It is
+// written also when whoever asked for the commit is not there any more: the
+// snapshot exists all the same, and a rescue has to find it.
 func (i *Ingest) copyEntry(ctx context.Context, entry *pb.Snapshot) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), copyLimit)
+	defer cancel()
 	if i.leads() {
 		return i.WriteLedgerCopies(ctx)
 	}

@@ -51,6 +51,8 @@ type fixture struct {
 	ingest *ingest.Ingest
 	client pb.AgentServiceClient
 
+	proposed func() // called when a command has been applied
+
 	mu       sync.Mutex    // a writer sends several objects at once
 	receipts []*pb.Receipt // of all uploads
 }
@@ -81,6 +83,9 @@ func (f *fixture) Propose(_ context.Context, cmd *pb.Command) error {
 	cmd.Version, cmd.ProposedAt = 1, timestamppb.New(start.Add(time.Duration(f.index)*time.Second))
 	if cmd.GetRequestId() == "" {
 		cmd.RequestId = time.Duration(f.index).String()
+	}
+	if f.proposed != nil {
+		defer f.proposed()
 	}
 	return f.tables.Apply(f.index, cmd)
 }
@@ -274,6 +279,24 @@ func TestASnapshotIsCommittedOnceAndCopiedForRescue(t *testing.T) {
 	}
 	if _, err := f.client.CommitSnapshot(t.Context(), req); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Who asked for a commit may be gone by the time that it is made: the snapshot
+// exists, and a rescue has to find it all the same.
+func TestACommitWhoseCallerIsGoneIsCopiedForRescue(t *testing.T) {
+	f := newFixture(t)
+	req, _ := f.write(&pb.Lease{Run: "r1", Epoch: 1}, snapshot, random(1<<20), nil)
+	ctx, gone := context.WithCancel(t.Context())
+	f.proposed = gone
+	if _, err := f.ingest.CommitSnapshot(ctx, req); err != nil {
+		t.Fatal(err)
+	}
+	if ctx.Err() == nil {
+		t.Fatal("the caller is still there")
+	}
+	if _, err := f.store.Stat(t.Context(), repo.LedgerName(1)); err != nil {
+		t.Errorf("its copy for rescue: %v", err)
 	}
 }
 
