@@ -157,6 +157,10 @@ func New(o Options) (*Controller, error) {
 		return nil, err
 	}
 	verifier := &verify.Verifier{View: o.Node.View, Propose: o.Node.Propose, Repo: o.Repo, Store: o.Store, Clock: o.Clock}
+	c.ingest = ingest.New(ingest.Options{
+		Log: o.Node, Repo: o.Repo, Store: o.Store, StoreName: o.StoreName, Logger: o.Logger,
+		Leads: o.Node.IsLeader, Caller: transport.IsAgent, ReceiptKey: receipts,
+	})
 	c.retain = c.newRetain(decides, verifier)
 	if o.VerifyAge > 0 {
 		slowly := *verifier
@@ -168,10 +172,6 @@ func New(o Options) (*Controller, error) {
 		Controllers: c.Controllers, TrustVersion: c.trustVersion, Ingest: c.routes.order, Caller: transport.IsAgent,
 		LeaseDuration: o.LeaseDuration, AgentDeadline: o.AgentDeadline, Tick: o.Tick,
 		Attempts: o.Attempts, TimeLimit: o.TimeLimit,
-	})
-	c.ingest = ingest.New(ingest.Options{
-		Log: o.Node, Repo: o.Repo, Store: o.Store, StoreName: o.StoreName, Logger: o.Logger,
-		Leads: o.Node.IsLeader, Caller: transport.IsAgent, ReceiptKey: receipts,
 	})
 	c.serve = &serve.Serve{Check: lease.Check{View: o.Node.View, Leads: o.Node.IsLeader, Caller: transport.IsAgent}, Store: o.Store}
 	c.stores = &storeProbe{store: o.Store, name: o.StoreName, clock: o.Clock}
@@ -188,7 +188,7 @@ func New(o Options) (*Controller, error) {
 		Verifier: verifier,
 		Retain:   c.retain,
 		Every:    rhythm.every, DrillEvery: rhythm.everyDrill,
-		Clock: o.Clock, Version: o.Version, Schedule: scheduler.Default, Stopping: c.stopping,
+		Clock: o.Clock, Version: o.Version, Schedule: scheduler.Default, Copy: c.ingest.WriteLedgerCopies, Stopping: c.stopping,
 	})
 	c.identity = identity.New(identity.Options{
 		Node: o.Node, Repo: o.Repo, Clock: o.Clock, Logger: o.Logger, Controllers: c.Controllers, AgentsTrust: c.agentsTrust, OwnPKI: o.OwnPKI,
@@ -206,7 +206,7 @@ func New(o Options) (*Controller, error) {
 func (c *Controller) newRetain(node retain.Node, verifier retain.Verifier) *retain.Retain {
 	o := c.Options.Retention
 	r := retain.Options{
-		Node: node, Repo: c.Repo, Store: c.Store, Clock: c.Clock, Logger: c.Logger,
+		Node: node, Repo: c.Repo, Store: c.Store, Clock: c.Clock, Logger: c.Logger, Copy: c.ingest.WriteLedgerCopies,
 		Policy: o.Policy, Policies: o.Policies, Least: o.Least, Zone: c.Zone, Undo: o.Undo, Freeze: o.Freeze, Every: o.Every,
 		CompactBelow: o.CompactBelow, Space: o.Space, SpaceEvery: spaceTicks * c.Tick,
 	}

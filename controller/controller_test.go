@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
+	"github.com/baktainer/baktainer/internal/store/mem"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
@@ -337,4 +339,46 @@ func flip(data []byte, at int) []byte {
 	flipped := bytes.Clone(data)
 	flipped[min(at, len(data)-1)] ^= 1
 	return flipped
+}
+
+// slowCopies is a store that takes its time for copies of the ledger.
+type slowCopies struct{ *mem.Store }
+
+func (s slowCopies) Put(ctx context.Context, name string, r io.Reader) (store.Info, error) {
+	if strings.HasPrefix(name, repo.LedgerPrefix) {
+		time.Sleep(200 * time.Millisecond)
+	}
+	return s.Store.Put(ctx, name, r)
+}
+
+func TestASuccessIsToldOnceARescueWouldFindIt(t *testing.T) {
+	c := newCluster(t, func(o *controller.Options) { o.Store = slowCopies{o.Store.(*mem.Store)} })
+	a := c.connect("a1", 2, nil, ready("shop"))
+	run := c.backup("shop")
+	req, err := a.write(a.assigned(), dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := c.admin.WatchRun(t.Context(), &pb.WatchRunRequest{Id: run})
+	if err != nil {
+		t.Fatal(err)
+	}
+	committed := make(chan error)
+	go func() {
+		_, err := c.agent.CommitSnapshot(t.Context(), req)
+		committed <- err
+	}()
+	for ended := false; !ended; {
+		m, err := watch.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended = state.Ended(m.GetRun())
+	}
+	if _, err := c.store.Stat(t.Context(), repo.LedgerName(1)); err != nil {
+		t.Errorf("ledger copy: %v", err)
+	}
+	if err := <-committed; err != nil {
+		t.Error(err)
+	}
 }

@@ -68,6 +68,8 @@ type Options struct {
 	Every func(*state.View, *pb.Source) time.Duration
 	// DrillEvery is the same for drills.
 	DrillEvery func(*state.View, *pb.Source) time.Duration
+	// Copy writes the copies of ledger entries that the store lacks yet.
+	Copy func(context.Context) error
 	// Stopping is closed when the controller stops: whoever watches a run is told
 	// then, rather than holding up the end of the process.
 	Stopping <-chan struct{}

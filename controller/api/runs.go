@@ -148,6 +148,9 @@ func (s *Server) WatchRun(req *pb.WatchRunRequest, stream grpc.ServerStreamingSe
 			return err
 		}
 		if r != sent {
+			if r.GetSnapshot() != "" && state.Ended(r) {
+				s.copyLedger(stream.Context())
+			}
 			if err := stream.Send(&pb.WatchRunResponse{Run: r}); err != nil {
 				return err
 			}
@@ -166,6 +169,18 @@ func (s *Server) WatchRun(req *pb.WatchRunRequest, stream grpc.ServerStreamingSe
 			return stream.Context().Err()
 		}
 	}
+}
+
+// copyLimit is how long whoever waits for a backup waits for its ledger copy.
+const copyLimit = 10 * time.Second
+
+// copyLedger has the store hold all copies of ledger entries: who is told of a
+// snapshot can count on a rescue to find it. If that fails the snapshot exists all
+// the same, and the leader goes on trying.
+func (s *Server) copyLedger(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, copyLimit)
+	defer cancel()
+	_ = s.Copy(ctx)
 }
 
 // CancelRun implements the admin service.

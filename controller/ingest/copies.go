@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/baktainer/baktainer/controller/state"
@@ -18,7 +17,7 @@ import (
 
 // copies remembers up to where ledger copies are known to be in the store.
 type copies struct {
-	mu sync.Mutex
+	turn chan struct{} // holds one while somebody writes them
 	// next is the index of the first entry whose copy is not known to be there.
 	next uint64
 }
@@ -48,8 +47,12 @@ func (i *Ingest) copyEntry(ctx context.Context, entry *pb.Snapshot) error {
 // has none of: from these alone a rescue knows which snapshots were committed.
 // The first call after a start looks at all of them.
 func (i *Ingest) WriteLedgerCopies(ctx context.Context) error {
-	i.copies.mu.Lock()
-	defer i.copies.mu.Unlock()
+	select {
+	case i.copies.turn <- struct{}{}:
+		defer func() { <-i.copies.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	view := i.Log.View()
 	have := map[string]bool{}
 	if i.copies.next == 0 || view.LedgerHead().GetLedgerIndex() > i.copies.next+relistGap {

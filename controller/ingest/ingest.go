@@ -64,7 +64,7 @@ type held struct {
 // New returns an Ingest.
 func New(o Options) *Ingest {
 	return &Ingest{
-		Options: o, received: map[held]map[string]ledger.Hash{},
+		Options: o, received: map[held]map[string]ledger.Hash{}, copies: copies{turn: make(chan struct{}, 1)},
 		leases: lease.Check{View: o.Log.View, Leads: o.Leads, Caller: o.Caller},
 	}
 }

@@ -35,6 +35,11 @@ const maxFindings = 5000
 // the report; an error means that the check could not be made to its end.
 func (r *Retain) Check(ctx context.Context, o CheckOptions) (*pb.StoreReport, error) {
 	c := &check{Retain: r, o: o, view: r.Node.View(), report: &pb.StoreReport{Store: r.Store.Describe()}, streams: map[string][]string{}, hit: map[string]bool{}}
+	if r.Copy != nil { // an entry may be so new that its copy is still on its way
+		if err := r.Copy(ctx); err != nil {
+			r.Logger.Warn("ledger copies are missing from the store", "error", err)
+		}
+	}
 	for _, part := range []func(context.Context) error{c.names, c.copies, c.ledger, c.sources, c.record} {
 		if err := part(ctx); err != nil {
 			return nil, fmt.Errorf("check the store: %w", err)

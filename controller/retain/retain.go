@@ -40,6 +40,9 @@ type Options struct {
 	Store  store.Store
 	Clock  clock.Clock
 	Logger *slog.Logger
+	// Copy writes the copies of ledger entries that the store lacks yet; nil: they
+	// are all there.
+	Copy func(context.Context) error
 
 	// Policy is for sources that say nothing themselves; Policies are those that
 	// have names.

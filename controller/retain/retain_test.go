@@ -226,3 +226,21 @@ func (r *refusing) Delete(ctx context.Context, name string) error {
 	}
 	return r.Store.Delete(ctx, name)
 }
+
+// The copy of the newest entry may be on its way while the store is checked.
+func TestACheckWaitsForCopiesOnTheirWay(t *testing.T) {
+	s := newScene(t)
+	s.backup()
+	late := s.read(repo.LedgerName(1))
+	s.set(repo.LedgerName(1), nil)
+	if got := findings(s.check(CheckOptions{})); !slices.Equal(got, []string{repo.LedgerName(1)}) {
+		t.Errorf("a copy that is lost: %v", got)
+	}
+	s.Copy = func(context.Context) error {
+		s.set(repo.LedgerName(1), late)
+		return nil
+	}
+	if got := findings(s.check(CheckOptions{})); len(got) != 0 {
+		t.Errorf("a copy that was on its way: %v", got)
+	}
+}
