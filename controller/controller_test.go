@@ -12,6 +12,7 @@ import (
 
 	"github.com/baktainer/baktainer/controller"
 	"github.com/baktainer/baktainer/controller/state"
+	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
@@ -346,7 +347,7 @@ type slowCopies struct{ *mem.Store }
 
 func (s slowCopies) Put(ctx context.Context, name string, r io.Reader) (store.Info, error) {
 	if strings.HasPrefix(name, repo.LedgerPrefix) {
-		time.Sleep(200 * time.Millisecond)
+		_ = clock.Sleep(ctx, 200*time.Millisecond)
 	}
 	return s.Store.Put(ctx, name, r)
 }

@@ -178,8 +178,7 @@ func TestAnyControllerMayDieInADump(t *testing.T) {
 	agent := joinAgent(t, others[0], "db1")
 	c := pausing(t)
 	others[0].sees(t, c, "ready")
-	ended := make(chan result)
-	go func() { ended <- others[0].cli(t, "backup", c.source()) }()
+	ended := background(t, func() result { return others[0].cli(t, "backup", c.source()) })
 	eventually(t, "half of the dump is written", func() (bool, string) {
 		r := c.execute(t, nil, nil, "test", "-e", "/tmp/half")
 		return r.status == 0, r.text()

@@ -97,21 +97,22 @@ func (s spoil) all(t *testing.T) {
 	})
 }
 
-// fails has a backup fail for one of the reasons, and nothing listed.
+// fails has a backup fail for one of the reasons, and nothing listed for it.
 func (s spoil) fails(t *testing.T, c *container, reasons ...string) {
 	t.Helper()
 	s.up.sees(t, c, "ready")
-	s.failed(t, c, s.up.cli(t, "backup", c.source()), reasons...)
+	before := s.up.snapshots(t, c.source())
+	s.failed(t, c, s.up.cli(t, "backup", c.source()), before, reasons...)
 }
 
-func (s spoil) failed(t *testing.T, c *container, r result, reasons ...string) {
+func (s spoil) failed(t *testing.T, c *container, r result, before []snapshot, reasons ...string) {
 	t.Helper()
 	t.Logf("what the user reads:\n%s", r.text())
 	if r.status != failedStatus {
 		t.Errorf("exit status %d, want %d", r.status, failedStatus)
 	}
-	if list := s.up.snapshots(t, c.source()); len(list) > 0 {
-		t.Fatalf("a snapshot is listed:\n%s", sprintJSON(list))
+	if list := s.up.snapshots(t, c.source()); len(list) != len(before) {
+		t.Fatalf("%d snapshots are listed, %d before:\n%s", len(list), len(before), sprintJSON(list))
 	}
 	if f := s.up.failure(t, c.source()); !slices.Contains(reasons, f.Reason) {
 		t.Errorf("the reason is %q, want one of %q:\n%s", f.Reason, reasons, sprintJSON(f))
@@ -122,30 +123,26 @@ func (s spoil) failed(t *testing.T, c *container, r result, reasons ...string) {
 // lets what is left of it go on.
 func (s spoil) failsWhile(t *testing.T, c *container, befall func(process), reasons ...string) {
 	t.Helper()
-	s.up.sees(t, c, "ready")
-	done := make(chan result)
-	go func() { done <- s.up.cli(t, "backup", c.source()) }()
-	p := s.freeze(t, c)
+	p, done := s.freeze(t, c, func() []process { return s.dumping(t, c) })
+	before := s.up.snapshots(t, c.source())
 	befall(p)
 	_ = syscall.Kill(p.pid, syscall.SIGCONT) // it may be gone
-	s.failed(t, c, <-done, reasons...)
+	s.failed(t, c, <-done, before, reasons...)
 }
 
 // outlives kills the container while its file is read: the reader is not in it,
 // so the dump is whole or nothing.
 func (s spoil) outlives(t *testing.T, c *container) {
 	t.Helper()
-	s.up.sees(t, c, "ready")
-	done := make(chan result)
-	go func() { done <- s.up.cli(t, "backup", c.source()) }()
-	p := s.freeze(t, c)
+	p, done := s.freeze(t, c, func() []process { return s.dumping(t, c) })
+	before := s.up.snapshots(t, c.source())
 	docker(t, "kill", c.id)
 	_ = syscall.Kill(p.pid, syscall.SIGCONT)
 	r := <-done
 	t.Logf("what the user reads:\n%s", r.text())
 	list := s.up.snapshots(t, c.source())
-	if succeeded := r.status == fine; succeeded != (len(list) == 1) {
-		t.Errorf("exit status %d, and %d snapshots", r.status, len(list))
+	if succeeded := r.status == fine; succeeded != (len(list) == len(before)+1) || !succeeded && len(list) != len(before) {
+		t.Errorf("exit status %d, and %d snapshots after %d", r.status, len(list), len(before))
 	}
 	for _, snap := range list {
 		s.up.verify(t, snap)
@@ -153,22 +150,38 @@ func (s spoil) outlives(t *testing.T, c *container) {
 	}
 }
 
-// freeze stops the process that dumps the container as soon as it has written something,
-// or is about to.
-func (s spoil) freeze(t *testing.T, c *container) process {
+// freeze begins a backup and stops the process that dumps the container as soon
+// as it has written something, or is about to. On a busy machine a small dump may
+// be over before it was seen: then another one is begun.
+func (s spoil) freeze(t *testing.T, c *container, dumping func() []process) (frozen process, done <-chan result) {
 	t.Helper()
-	var frozen process
-	every(t, time.Millisecond, "a dump is being written", func() (bool, string) {
-		for _, p := range s.dumping(t, c) {
-			if p.moved(s.atOnce) > 1<<18 {
-				kill(t, p, syscall.SIGSTOP)
-				frozen = p
-				return true, ""
+	s.up.sees(t, c, "ready")
+	for range 20 {
+		ended, missed := background(t, func() result { return s.up.cli(t, "backup", c.source()) }), false
+		every(t, time.Millisecond, "a dump is being written", func() (bool, string) {
+			for _, p := range dumping() {
+				if p.moved(s.atOnce) > 1<<18 && syscall.Kill(p.pid, syscall.SIGSTOP) == nil {
+					frozen = p
+					return true, ""
+				}
 			}
+			select {
+			case r := <-ended:
+				if r.status != fine {
+					t.Fatalf("the backup fails by itself:\n%s", r.text())
+				}
+				missed = true
+			default:
+			}
+			return missed, "no " + strings.Join(s.dumpers, ", ") + " has written anything"
+		})
+		if !missed {
+			return frozen, ended
 		}
-		return false, "no " + strings.Join(s.dumpers, ", ") + " has written anything"
-	})
-	return frozen
+		t.Log("the dump was over before it was seen")
+	}
+	t.Fatal("no dump was seen")
+	return
 }
 
 // dumping lists the processes that dump the container.

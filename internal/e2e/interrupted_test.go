@@ -28,8 +28,7 @@ exit 0
 END
 chmod 755 /usr/local/bin/deaf`)
 	u.sees(t, c, "ready")
-	ended := make(chan result)
-	go func() { ended <- u.cli(t, "backup", c.source()) }()
+	ended := background(t, func() result { return u.cli(t, "backup", c.source()) })
 	eventually(t, "half is written", func() (bool, string) {
 		r := c.execute(t, nil, nil, "test", "-e", "/tmp/half")
 		return r.status == 0, r.text()
@@ -41,7 +40,7 @@ chmod 755 /usr/local/bin/deaf`)
 		return r.status == 0, r.text()
 	})
 	w.comeBack()
-	spoil{up: u, wire: w, database: custom}.failed(t, c, <-ended, "stream-lost")
+	spoil{up: u, wire: w, database: custom}.failed(t, c, <-ended, nil, "stream-lost")
 }
 
 // TestCancel cancels a backup whose tool would never end.
@@ -53,8 +52,7 @@ func TestCancel(t *testing.T) {
 	fresh.labels["baktainer.command"] = "yes"
 	c := custom.startWith(t, fresh)
 	u.sees(t, c, "ready")
-	ended := make(chan result)
-	go func() { ended <- u.cli(t, "backup", c.source()) }()
+	ended := background(t, func() result { return u.cli(t, "backup", c.source()) })
 	eventually(t, "the tool runs", func() (bool, string) { return len(c.processes("yes")) == 1, "" })
 	running := u.runs(t, c.source())
 	if len(running) != 1 {

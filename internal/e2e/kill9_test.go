@@ -40,8 +40,7 @@ func TestKill9(t *testing.T) {
 		query(t, c, "shop", `UPDATE bulk SET body = md5(body) || reverse(body)`)
 		listed := u.snapshots(t, c.source())
 
-		ended := make(chan result, 1)
-		go func() { ended <- u.cli(t, "backup", c.source()) }()
+		ended := background(t, func() result { return u.cli(t, "backup", c.source()) })
 		moment := time.Duration(random.Int64N(int64(usual)))
 		select {
 		case <-time.After(moment):

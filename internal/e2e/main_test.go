@@ -129,6 +129,17 @@ func command(t testing.TB, stdin []byte, env []string, argv ...string) result {
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
+// background runs a command while the test goes on, which does not end before it.
+func background(t testing.TB, run func() result) <-chan result {
+	ended, over := make(chan result, 1), make(chan struct{})
+	go func() {
+		defer close(over)
+		ended <- run()
+	}()
+	t.Cleanup(func() { <-over })
+	return ended
+}
+
 // eventually polls until ok says true; what it says besides is shown when it never does.
 func eventually(t testing.TB, what string, ok func() (bool, string)) {
 	t.Helper()

@@ -192,8 +192,7 @@ func interruptedPrune(t *testing.T, u *up, c *container) {
 		return len(entries)
 	}
 	begin := there()
-	ended := make(chan result, 1)
-	go func() { ended <- u.cli(t, "prune", c.source(), "--yes") }()
+	ended := background(t, func() result { return u.cli(t, "prune", c.source(), "--yes") })
 	every(t, time.Millisecond, "the prune has deleted something", func() (bool, string) {
 		now := there()
 		return now < begin, fmt.Sprint(now, " of ", begin)

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestToolsOfAnotherImage backs up containers that lack their tools with those of
@@ -49,7 +48,7 @@ func TestToolsOfAnotherImage(t *testing.T) {
 		c := postgres.start(t, "baktainer.tools.image=nobody/has:this")
 		u.sees(t, c, "ready")
 		r := u.cli(t, "backup", c.source())
-		spoil{up: u, database: postgres}.failed(t, c, r, "no-image")
+		spoil{up: u, database: postgres}.failed(t, c, r, nil, "no-image")
 		if !strings.Contains(r.text(), "docker pull nobody/has:this") {
 			t.Errorf("it does not say what to do:\n%s", r.text())
 		}
@@ -71,8 +70,8 @@ func TestToolsOfAnotherImage(t *testing.T) {
 		docker(t, "start", c.id)
 		s.wait(t, c)
 
-		u.ok(t, "backup", c.source(), "--detach")
-		p, helper := s.freezeInSidecar(t, c)
+		p, helper, _ := s.freezeInSidecar(t, c)
+		before := u.snapshots(t, c.source())
 		u.kill9()
 		eventually(t, "the side-car of one that was killed has ended by itself", func() (bool, string) {
 			left := sidecars(t, c)
@@ -85,7 +84,7 @@ func TestToolsOfAnotherImage(t *testing.T) {
 		u.ready(t)
 		eventually(t, "the run is carried out after all", func() (bool, string) {
 			list := u.snapshots(t, c.source())
-			return len(list) == 1, sprintJSON(list)
+			return len(list) == len(before)+1, sprintJSON(list)
 		})
 		u.verify(t, u.snapshots(t, c.source())[0])
 		eventually(t, "nothing is left", func() (bool, string) { return len(sidecars(t, c)) == 0, "" })
@@ -136,13 +135,11 @@ func sidecars(t testing.TB, c *container) (found []string) {
 // inSidecar is failsWhile for a dump tool in a side-car, which is gone in the end.
 func (s spoil) inSidecar(t *testing.T, c *container, befall func(p process, helper string), reasons ...string) {
 	t.Helper()
-	s.up.sees(t, c, "ready")
-	done := make(chan result)
-	go func() { done <- s.up.cli(t, "backup", c.source()) }()
-	p, helper := s.freezeInSidecar(t, c)
+	p, helper, done := s.freezeInSidecar(t, c)
+	before := s.up.snapshots(t, c.source())
 	befall(p, helper)
 	_ = syscall.Kill(p.pid, syscall.SIGCONT) // it may be gone
-	s.failed(t, c, <-done, reasons...)
+	s.failed(t, c, <-done, before, reasons...)
 	eventually(t, "no side-car is left behind", func() (bool, string) {
 		left := sidecars(t, c)
 		return len(left) == 0, strings.Join(left, " ")
@@ -150,24 +147,21 @@ func (s spoil) inSidecar(t *testing.T, c *container, befall func(p process, help
 }
 
 // freezeInSidecar is freeze for a dump tool in a side-car.
-func (s spoil) freezeInSidecar(t *testing.T, c *container) (p process, helper string) {
+func (s spoil) freezeInSidecar(t *testing.T, c *container) (p process, helper string, done <-chan result) {
 	t.Helper()
-	eventually(t, "there is a side-car", func() (bool, string) {
-		found := sidecars(t, c)
-		if len(found) == 1 {
-			helper = found[0]
-		}
-		return helper != "", strings.Join(found, " ")
-	})
-	every(t, time.Millisecond, "a dump is being written", func() (bool, string) {
-		for _, found := range processes("cgroup", helper, s.dumpers...) {
-			if found.moved(s.atOnce) > 1<<18 {
-				kill(t, found, syscall.SIGSTOP)
-				p = found
-				return true, ""
+	looked := 0
+	p, done = s.freeze(t, c, func() []process {
+		if helper != "" {
+			if found := processes("cgroup", helper, s.dumpers...); found != nil {
+				return found
 			}
 		}
-		return false, "no " + strings.Join(s.dumpers, ", ") + " has written anything"
+		if looked++; looked%20 == 1 { // asking the Engine takes longer than a dump may
+			if found := sidecars(t, c); len(found) == 1 {
+				helper = found[0]
+			}
+		}
+		return nil
 	})
-	return p, helper
+	return p, helper, done
 }

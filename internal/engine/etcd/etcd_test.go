@@ -260,7 +260,7 @@ func TestHowItIsRun(t *testing.T) {
 	} {
 		c := newCluster(engine.Facts{Args: tt.args, Env: tt.env})
 		s := c.open(t, tt.spec)
-		if got := strings.TrimSpace(strings.TrimPrefix(strings.Join(s.env, " "), "ETCDCTL_API=3 ETCDCTL_COMMAND_TIMEOUT=1m0s")); got != tt.want {
+		if got := strings.TrimSpace(strings.TrimPrefix(strings.Join(s.env, " "), "ETCDCTL_API=3 ETCDCTL_COMMAND_TIMEOUT=1m0s ETCDCTL_DIAL_TIMEOUT=30s")); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 		for _, call := range c.Calls() {

@@ -22,9 +22,11 @@ const (
 	maxRequestBytes = "max-request-bytes"
 )
 
-// patience is how long etcdctl waits for an answer. Of its own accord it gives up
-// after five seconds, which a large transaction on a busy disk takes.
-const patience = "1m0s"
+// patience is how long etcdctl waits, for each thing that it is told: for an answer,
+// where of its own accord it gives up after five seconds, which a large transaction
+// on a busy disk takes; and for being let in, where two seconds are little for a
+// password that is hashed slowly on purpose.
+var patience = []struct{ variable, value string }{{"ETCDCTL_COMMAND_TIMEOUT", "1m0s"}, {"ETCDCTL_DIAL_TIMEOUT", "30s"}}
 
 // limits are what a server can be told of how much it takes.
 var limits = []string{maxTxnOps, maxRequestBytes, "quota-backend-bytes"}
@@ -59,8 +61,10 @@ func variableOf(flag string) string {
 // container. What the container has for that already is left as it is.
 func (s settings) client(env map[string]string) []string {
 	list := []string{"ETCDCTL_API=3"}
-	if env["ETCDCTL_COMMAND_TIMEOUT"] == "" {
-		list = append(list, "ETCDCTL_COMMAND_TIMEOUT="+patience)
+	for _, p := range patience {
+		if env[p.variable] == "" {
+			list = append(list, p.variable+"="+p.value)
+		}
 	}
 	if env["ETCDCTL_ENDPOINTS"] != "" {
 		return list
