@@ -71,8 +71,8 @@ func TestSnapshotsAreVerifiedTogether(t *testing.T) {
 	for i, s := range all {
 		r, damaged := reports[s.GetId()], i == 1 || i == 2
 		now, _ := c.node.View().Snapshot(s.GetId())
-		if fine := len(r.GetProblems()) == 0; fine == damaged || fine && r.GetRawBytes() != s.GetRawBytes() || fine != (now.GetVerifiedAt() != nil) {
-			t.Errorf("snapshot %d: %v, verified at %v", i, r, now.GetVerifiedAt())
+		if fine := len(r.GetProblems()) == 0; fine == damaged || fine && r.GetRawBytes() != s.GetRawBytes() || fine != state.Proven(now) || damaged != (now.GetDamagedAt() != nil) {
+			t.Errorf("snapshot %d: %v, verified at %v, damaged at %v", i, r, now.GetVerifiedAt(), now.GetDamagedAt())
 		}
 	}
 	if _, err := c.verifyAll(made[0].GetId(), "01JZZZZZZ"); problem.ReasonOf(err) != state.ReasonNoSnapshot {

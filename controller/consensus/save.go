@@ -42,8 +42,7 @@ func (n *Node) Restore(ctx context.Context, r io.Reader, anyCluster bool) error 
 }
 
 func (n *Node) restore(ctx context.Context, r io.Reader, spool *os.File, anyCluster bool) error {
-	size, err := io.Copy(writerUntil{ctx, spool}, r)
-	if err != nil {
+	if _, err := io.Copy(writerUntil{ctx, spool}, r); err != nil {
 		return problem.Wrap(problem.Failed, err, "read the raft snapshot")
 	}
 	found := state.New()
@@ -57,12 +56,27 @@ func (n *Node) restore(ctx context.Context, r io.Reader, spool *os.File, anyClus
 	if cluster != mine && !anyCluster {
 		return problem.New(problem.Conflict, "the raft snapshot is of cluster %s, and this is cluster %s", cluster, mine).WithReason(state.ReasonOtherClust)
 	}
-	n.Logger.Warn("the state is replaced by a raft snapshot", "size", size, "cluster", cluster)
 	return n.change(ctx, func() raft.IndexFuture { // no change of the members may be under way
+		// Its place in the log is the next one here, which need not be where it was saved: at
+		// a later one, every member would take what is yet to come for known.
+		size, err := rewrite(spool, found.View().At(n.raft.LastIndex()+1))
+		if err != nil {
+			return settled{problem.Wrap(problem.Failed, err, "keep the raft snapshot until all have it")}
+		}
+		n.Logger.Warn("the state is replaced by a raft snapshot", "size", size, "cluster", cluster)
 		return settled{fromStart(spool, func() error {
 			return n.raft.Restore(&raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Size: size}, spool, restoreLimit)
 		})}
 	})
+}
+
+// rewrite makes a view all that is in a file.
+func rewrite(f *os.File, view *state.View) (size int64, err error) {
+	if err := f.Truncate(0); err != nil {
+		return 0, err
+	}
+	err = fromStart(f, func() error { size, err = view.WriteTo(f); return err })
+	return size, err
 }
 
 func fromStart(f *os.File, do func() error) error {

@@ -62,7 +62,9 @@ func TestRestoreRefusesWhatIsNotThisClusters(t *testing.T) {
 		other := newRig(t)
 		o := other.open("c1", bootstrap)
 		other.leader()
-		other.must(o.Propose(t.Context(), store("other")))
+		for range 100 { // its log is longer than that of the cluster which takes it over
+			other.must(o.Propose(t.Context(), store("other")))
+		}
 		var saved bytes.Buffer
 		_, err := o.Save(t.Context(), &saved)
 		other.must(err)
@@ -100,6 +102,11 @@ func TestRestoreRefusesWhatIsNotThisClusters(t *testing.T) {
 				t.Errorf("%s has %v of %s", id, n.View().Stores(), n.View().Cluster())
 			}
 			c.await("the folder says so", func() bool { return n.cluster() == cluster })
+		}
+		// What is proposed at a follower then is there when it is said to be.
+		f := c.follower()
+		if c.must(f.Propose(t.Context(), store("after"))); !has(f, "after") {
+			t.Errorf("a follower does not have what was committed through it; it is at %d", f.View().Index())
 		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -365,4 +365,30 @@ func TestLedgerCopiesAfterALongTime(t *testing.T) {
 	if n := write(one); n != 1 {
 		t.Errorf("%d objects for one entry more", n)
 	}
+	// The state is replaced by one that was saved before the last two.
+	var saved bytes.Buffer
+	if _, err := f.tables.WriteTo(&saved); err != nil {
+		t.Fatal(err)
+	}
+	commit(152)
+	commit(153)
+	write(one)
+	if _, err := f.tables.ReadFrom(&saved); err != nil {
+		t.Fatal(err)
+	}
+	commit(154)
+	if err := one.WriteLedgerCopies(t.Context()); problem.ReasonOf(err) != ingest.ReasonOtherEntry {
+		t.Errorf("the copy of an entry that is not known any more: %v", err)
+	}
+	commit(155)
+	commit(156)
+	if err := one.WriteLedgerCopies(t.Context()); problem.ReasonOf(err) != ingest.ReasonOtherEntry {
+		t.Errorf("the copy of another: %v", err)
+	}
+	if _, err := f.store.Stat(t.Context(), repo.LedgerName(155)); err != nil {
+		t.Errorf("of what comes after them: %v", err)
+	}
+	if n := write(one); n != 0 {
+		t.Errorf("%d objects were offered again", n)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/baktainer/baktainer/controller/state"
@@ -18,8 +19,10 @@ import (
 // copies remembers up to where ledger copies are known to be in the store.
 type copies struct {
 	turn chan struct{} // holds one while somebody writes them
-	// next is the index of the first entry whose copy is not known to be there.
+	// next is the index of the first entry whose copy is not known to be there, last
+	// the hash of the one before.
 	next uint64
+	last []byte
 }
 
 // relistGap is how many entries behind the store is asked what it has, rather
@@ -43,9 +46,14 @@ func (i *Ingest) copyEntry(ctx context.Context, entry *pb.Snapshot) error {
 	return i.writeCopy(ctx, entry)
 }
 
+// ReasonOtherEntry says that the copy in the store is not of the entry that the
+// ledger has: the state was replaced by an older one, and its ledger went on from there.
+const ReasonOtherEntry problem.Reason = "other-ledger-entry"
+
 // WriteLedgerCopies writes a sealed copy of every ledger entry that the store
 // has none of: from these alone a rescue knows which snapshots were committed.
-// The first call after a start looks at all of them.
+// The first call after a start looks at all of them. Of a copy that is of another
+// entry it tells once, and leaves it: nothing else knows of what it names.
 func (i *Ingest) WriteLedgerCopies(ctx context.Context) error {
 	select {
 	case i.copies.turn <- struct{}{}:
@@ -55,6 +63,11 @@ func (i *Ingest) WriteLedgerCopies(ctx context.Context) error {
 	}
 	view := i.Log.View()
 	have := map[string]bool{}
+	if last, ok := view.LedgerEntry(i.copies.next - 1); i.copies.next > 1 && (!ok || !bytes.Equal(last.GetHash(), i.copies.last)) {
+		// The state was replaced, by an older one perhaps: its newest entry shows whether
+		// the copies are of another ledger.
+		i.copies.next = max(1, min(i.copies.next-1, view.LedgerHead().GetLedgerIndex()))
+	}
 	if i.copies.next == 0 || view.LedgerHead().GetLedgerIndex() > i.copies.next+relistGap {
 		err := i.Store.List(ctx, repo.LedgerPrefix, func(o store.Info) error {
 			have[o.Name] = true
@@ -65,17 +78,20 @@ func (i *Ingest) WriteLedgerCopies(ctx context.Context) error {
 		}
 		i.copies.next = max(i.copies.next, 1)
 	}
-	for ; ; i.copies.next++ {
+	var other error
+	for {
 		s, ok := view.LedgerEntry(i.copies.next)
 		if !ok {
-			return nil
+			return other
 		}
-		if have[repo.LedgerName(i.copies.next)] {
-			continue
+		if !have[repo.LedgerName(i.copies.next)] {
+			if err := i.writeCopy(ctx, s); err != nil {
+				if other = errors.Join(other, err); problem.ReasonOf(err) != ReasonOtherEntry {
+					return other
+				}
+			}
 		}
-		if err := i.writeCopy(ctx, s); err != nil {
-			return err
-		}
+		i.copies.next, i.copies.last = i.copies.next+1, s.GetHash()
 	}
 }
 
@@ -93,8 +109,32 @@ func (i *Ingest) writeCopy(ctx context.Context, s *pb.Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("seal ledger entry %d: %w", index, err)
 	}
-	if _, err := i.Store.Put(ctx, repo.LedgerName(index), bytes.NewReader(sealed)); err != nil && !errors.Is(err, store.ErrExists) {
+	_, err = i.Store.Put(ctx, repo.LedgerName(index), bytes.NewReader(sealed))
+	if errors.Is(err, store.ErrExists) {
+		return i.sameCopy(ctx, index, text)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", repo.LedgerName(index), err)
 	}
 	return nil
+}
+
+// sameCopy says whether the copy that is there is that of the entry.
+func (i *Ingest) sameCopy(ctx context.Context, index uint64, text []byte) error {
+	name := repo.LedgerName(index)
+	rc, err := i.Store.Get(ctx, name, 0, -1)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	defer rc.Close()
+	object, err := io.ReadAll(io.LimitReader(rc, repo.MaxLedgerCopy+1))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	plain, err := i.Repo.OpenLedger(index, object)
+	if err == nil && bytes.Equal(plain, text) {
+		return nil
+	}
+	return problem.New(problem.Conflict, "%s is not the copy of the entry that the ledger has", name).WithReason(ReasonOtherEntry).
+		WithHint("Is the state of the controllers older than the store? `baktainer store check` tells more.")
 }

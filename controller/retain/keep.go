@@ -292,8 +292,11 @@ func (r *Retain) Foresee(ctx context.Context, v Verdict) (*repo.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	counted, gone := map[string]ledger.Hash{}, []string{}
-	leave := map[string]bool{}
+	counted, err := r.unknown(ctx, view, held)
+	if err != nil {
+		return nil, err
+	}
+	gone, leave := []string{}, map[string]bool{}
 	for _, d := range v.Forget() {
 		leave[d.Snapshot.ID] = true
 	}

@@ -48,7 +48,11 @@ func (r *Retain) plan(ctx context.Context, source string, spare bool) (*repo.Pla
 	if err != nil {
 		return nil, encoded{}, err
 	}
-	counted, gone := map[string]ledger.Hash{}, []string{}
+	counted, err := r.unknown(ctx, view, held)
+	if err != nil {
+		return nil, encoded{}, err
+	}
+	gone := []string{}
 	for _, s := range view.Snapshots(source, 0) {
 		counted[s.GetId()] = ledger.Hash(s.GetManifestSha256())
 	}

@@ -244,3 +244,38 @@ func TestACheckWaitsForCopiesOnTheirWay(t *testing.T) {
 		t.Errorf("a copy that was on its way: %v", got)
 	}
 }
+
+// A state that is older than the store, as after the restore of one that was saved
+// before, does not know of what was acknowledged since. That is not left over from
+// runs that failed, and stays, also when the ledger has passed its place.
+func TestWhatOnlyTheCopiesOfTheLedgerKnowIsNotPruned(t *testing.T) {
+	s := newScene(t)
+	s.backup()
+	var saved bytes.Buffer
+	_, err := s.tables.WriteTo(&saved)
+	s.must(err)
+	lost := []*pb.Snapshot{s.backup(), s.backup()}
+	_, err = s.tables.ReadFrom(&saved)
+	s.must(err)
+	stray := repo.PackName("shop", strings.Repeat("ab", 16))
+	never := repo.ManifestName("shop", "01J0000000000000000000NEVE")
+	s.set(stray, []byte("of a run that failed"))
+	s.set(never, s.read(repo.ManifestName("shop", lost[0].GetId())))
+	for range 3 {
+		plan, _, err := s.Plan(t.Context(), "shop")
+		s.must(err)
+		var names []string
+		for _, o := range plan.Delete {
+			names = append(names, o.Name)
+		}
+		if want := []string{never, stray}; !slices.Equal(names, want) {
+			t.Errorf("at entry %d these would go:\n%s\nwant\n%s", plan.Basis, strings.Join(names, "\n"), strings.Join(want, "\n"))
+		}
+		v, err := s.Judge(s.View(), "shop", "")
+		s.must(err)
+		if again, err := s.Foresee(t.Context(), v); err != nil || len(again.Delete) != len(plan.Delete) {
+			t.Errorf("foreseen: %v, %v", again, err)
+		}
+		s.backup()
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -130,7 +131,9 @@ func (s *scene) backup(avoid ...string) *pb.Snapshot {
 	s.must(err)
 	sealed, err := s.Repo.SealLedger(entry.Index, text)
 	s.must(err)
-	s.must(s.Put(ctx, repo.LedgerName(entry.Index), sealed, ledger.Hash{}))
+	if err := s.Put(ctx, repo.LedgerName(entry.Index), sealed, ledger.Hash{}); !errors.Is(err, store.ErrExists) {
+		s.must(err)
+	}
 	s.made = append(s.made, made)
 	return made
 }

@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/controller/verify"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store/faulty"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // A scrub reads again what nobody has for long, and records what it finds.
@@ -57,5 +59,42 @@ func TestScrub(t *testing.T) {
 	scrub.Step(t.Context())
 	if s.snapshot(5).GetDamagedAt() != nil {
 		t.Error("a store that is not there counts as damage")
+	}
+}
+
+// What is found while a snapshot is read holds, whatever was read of it before.
+func TestWhatHappensWhileASnapshotIsVerified(t *testing.T) {
+	none := func(*pb.Snapshot, *pb.VerifyReport) error { return nil }
+	for what, tc := range map[string]struct {
+		during func(s *scene) error
+		damage bool
+	}{
+		"others find damage": {func(s *scene) error {
+			return s.Propose(t.Context(), &pb.Command{Command: &pb.Command_RecordDamage{RecordDamage: &pb.RecordDamage{Snapshots: []string{s.made[1].GetId()}}}})
+		}, true},
+		"it is forgotten, and deleted": {func(s *scene) error {
+			id := s.made[1].GetId()
+			s.must(s.Propose(t.Context(), &pb.Command{Command: &pb.Command_ForgetSnapshots{ForgetSnapshots: &pb.ForgetSnapshots{Snapshots: []string{id}}}}))
+			s.must(s.mem.Delete(t.Context(), repo.ManifestName("shop", id)))
+			return s.Propose(t.Context(), &pb.Command{Command: &pb.Command_BeginPrune{BeginPrune: &pb.BeginPrune{
+				Source: "shop", Plan: "01J00000000000000000000PLA", PlanSha256: make([]byte, 32), Basis: 3, Snapshots: []string{id},
+			}}})
+		}, false},
+	} {
+		s := newScene(t)
+		s.backup()
+		s.backup()
+		s.backup()
+		var views int
+		v := &verify.Verifier{View: func() *state.View {
+			if views++; views == 1 { // of the one look at the ledger before it is read
+				s.must(tc.during(s))
+			}
+			return s.View()
+		}, Propose: s.Propose, Repo: s.Repo, Store: s.mem, Clock: s.clock}
+		err := v.Snapshots(t.Context(), []*pb.Snapshot{s.snapshot(2)}, nil, none)
+		if got := s.snapshot(2); err == nil || got.GetVerifiedAt() != nil || (got.GetDamagedAt() != nil) != tc.damage {
+			t.Errorf("%s: %v, and the state has %v", what, err, got)
+		}
 	}
 }

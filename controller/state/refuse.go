@@ -41,16 +41,33 @@ func together(wrong []error) error {
 // valid says whether a time is set and within the years that can be encoded.
 func valid(t *timestamp) bool { return t != nil && t.IsValid() }
 
+// maxDetails bounds the details of a refusal that are remembered, in bytes.
+const maxDetails = 16 << 10
+
 // failureOf is a refusal in the form in which it is remembered; nil for success.
+// It is of a bounded size, whatever the command named: a raft snapshot has room
+// for it.
 func failureOf(err error) *pb.Failure {
 	if err == nil {
 		return nil
 	}
 	p, ok := errors.AsType[*problem.Problem](err)
 	if !ok {
-		return &pb.Failure{Code: string(problem.Internal), Message: err.Error()}
+		return &pb.Failure{Code: string(problem.Internal), Message: cut(err.Error(), maxFailure)}
 	}
-	return &pb.Failure{Code: string(p.Code), Reason: string(p.Reason), Message: p.What, Hint: p.Hint, Details: p.Details, Source: p.Source}
+	f := &pb.Failure{
+		Code: string(p.Code), Reason: string(p.Reason), Message: cut(p.What, maxFailure), Hint: cut(p.Hint, maxFailure), Source: cut(p.Source, maxFailure),
+	}
+	left := maxDetails
+	for _, d := range p.Details {
+		d = cut(d, maxFailure)
+		if left -= len(d); left < 0 {
+			f.Details = append(f.Details, "…")
+			break
+		}
+		f.Details = append(f.Details, d)
+	}
+	return f
 }
 
 // problemOf is the inverse of failureOf.

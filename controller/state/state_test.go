@@ -210,6 +210,24 @@ func TestARequestIsAppliedOnce(t *testing.T) {
 	}
 }
 
+func TestWhatIsRememberedOfARefusalFitsARaftSnapshot(t *testing.T) {
+	for what, cmd := range map[string]*pb.Command{
+		"many details":   {Command: &pb.Command_UnforgetSnapshots{UnforgetSnapshots: &pb.UnforgetSnapshots{Snapshots: make([]string, 100_000)}}},
+		"a long message": cancel(strings.Repeat("\x01", 500_000)),
+	} {
+		l := newLog(t)
+		err := l.apply(withID(cmd, "q"))
+		again := l.apply(withID(cmd, "q"))
+		if err == nil || problem.ReasonOf(again) != problem.ReasonOf(err) {
+			t.Errorf("%s: %.100v, then %.100v", what, err, again)
+		}
+		into := state.New()
+		if _, err := into.ReadFrom(bytes.NewReader(snapshotBytes(t, l.state))); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func TestOldRunsAreForgotten(t *testing.T) {
 	l := newLog(t).must(queue("first", "shop", 0), grant("first", 1), commit("first", 1, "shop", 1))
 	for i := range state.KeptRuns + 30 {

@@ -30,6 +30,13 @@ func (v *View) Changed() <-chan struct{} { return v.changed }
 // Index is the place in the Raft log of the newest command in the view.
 func (v *View) Index() uint64 { return v.index }
 
+// At is the same view as if the newest command in it were at that place in the Raft log.
+func (v *View) At(index uint64) *View {
+	moved := *v
+	moved.index = index
+	return &moved
+}
+
 // SourcesIndex is the place in the Raft log of the newest command that changed a
 // source: while it stays the same, so do they.
 func (v *View) SourcesIndex() uint64 { return v.sources }

@@ -2,41 +2,48 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"time"
 
 	"github.com/baktainer/baktainer/internal/repo"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
-// Settle checks snapshots and records of each what was found: that it is right, or
-// that it is damaged.
+// Settle is Snapshots for when nobody waits: what is damaged goes to the log.
 func (v *Verifier) Settle(ctx context.Context, list []*pb.Snapshot, log *slog.Logger) error {
-	var damaged []string
-	err := v.Snapshots(ctx, list, nil, func(s *pb.Snapshot, report *pb.VerifyReport) error {
+	return v.Snapshots(ctx, list, nil, func(s *pb.Snapshot, report *pb.VerifyReport) error {
 		for _, p := range report.GetProblems() {
-			damaged = append(damaged, s.GetId())
 			log.Error("snapshot is damaged", "source", s.GetSource(), "snapshot", s.GetId(), "error", p.GetMessage())
 			break
 		}
 		return nil
 	})
-	// What was found is recorded also when the rest could not be looked at.
-	return errors.Join(err, v.recordDamage(ctx, damaged))
 }
+
+// recordLimit is how long it is tried to record what is damaged, perCommand how many
+// snapshots are named at once.
+const (
+	recordLimit = 10 * time.Second
+	perCommand  = 1000
+)
 
 func (v *Verifier) recordDamage(ctx context.Context, damaged []string) error {
 	if len(damaged) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
+	defer cancel()
 	// A store that is not there has lost everything; that says nothing of a snapshot.
 	if _, err := v.Store.Stat(ctx, repo.FormatName); err != nil {
 		return fmt.Errorf("the store has lost more than snapshots: %w", err)
 	}
-	err := v.Propose(ctx, &pb.Command{Actor: "verify", Command: &pb.Command_RecordDamage{RecordDamage: &pb.RecordDamage{Snapshots: damaged}}})
-	if err != nil {
-		return fmt.Errorf("record what is damaged: %w", err)
+	for part := range slices.Chunk(damaged, perCommand) {
+		err := v.Propose(ctx, &pb.Command{Actor: "verify", Command: &pb.Command_RecordDamage{RecordDamage: &pb.RecordDamage{Snapshots: part}}})
+		if err != nil {
+			return fmt.Errorf("record what is damaged: %w", err)
+		}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/state"
@@ -35,18 +36,26 @@ const (
 	maxManifests = 3 << 20
 )
 
-// Snapshots checks snapshots and records those that were found right. found gets
-// a report of each, in order. What is wrong with one is in its report; an error
-// means that the check itself could not be made to its end.
+// Snapshots checks snapshots and records of each what was found: that it is right,
+// or that it is damaged. found gets a report of each, in order. What is wrong with
+// one is in its report; an error means that the check itself could not be made to
+// its end, or that what was found could not be recorded.
 func (v *Verifier) Snapshots(ctx context.Context, list []*pb.Snapshot, progress func(done, total int64), found func(*pb.Snapshot, *pb.VerifyReport) error) error {
-	for len(list) > 0 {
+	var damaged []string
+	var err error
+	for err == nil && len(list) > 0 {
 		n := together(list)
-		if err := v.check(ctx, list[:n], progress, found); err != nil {
-			return err
-		}
+		err = v.check(ctx, list[:n], progress, func(s *pb.Snapshot, report *pb.VerifyReport) error {
+			if len(report.GetProblems()) > 0 {
+				damaged = append(damaged, s.GetId())
+			}
+			return found(s, report)
+		})
 		list = list[n:]
 	}
-	return nil
+	// What was found is recorded also when the rest could not be looked at, or nobody
+	// waits for it any more.
+	return errors.Join(err, v.recordDamage(ctx, damaged))
 }
 
 // together says how many of the first snapshots are checked at once.
@@ -93,12 +102,19 @@ func (v *Verifier) conclude(ctx context.Context, s *pb.Snapshot, r repo.Verified
 	report := &pb.VerifyReport{
 		Packs: int64(r.Packs), StoredBytes: r.StoredBytes, Chunks: r.Chunks, RawBytes: r.RawBytes,
 	}
+	now, _ := v.View().Snapshot(s.GetId())
 	switch {
+	case r.Err != nil && now.GetPrunedAt() != nil: // it went while it was read
+		return nil, state.Pruned(now)
 	case isFinding(r.Err):
 		report.Problems = []*pb.Failure{transport.ToFailure(r.Err)}
 		return report, nil
 	case r.Err != nil:
 		return nil, fmt.Errorf("verify snapshot %s: %w", s.GetId(), r.Err)
+	case now.GetDamagedAt() != nil && !proto.Equal(now.GetDamagedAt(), s.GetDamagedAt()):
+		// What was read may have been so before that.
+		return nil, problem.New(problem.Conflict, "snapshot %s was found damaged while it was verified", s.GetId()).WithSource(s.GetSource()).
+			WithHint("Verify it again.")
 	}
 	err := v.Propose(ctx, &pb.Command{Actor: "verify", Command: &pb.Command_RecordVerification{
 		RecordVerification: &pb.RecordVerification{Snapshot: s.GetId(), VerifiedAt: timestamppb.New(v.Clock.Now())},
