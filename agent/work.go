@@ -92,7 +92,7 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 		log.Error("run failed", "error", err)
 		outcome.Err = err
 	}
-	if cause != nil {
+	if cause != nil && err != nil {
 		outcome.Drill = nil // it came to no end
 	}
 	outcome.Logs = j.log.lines()
