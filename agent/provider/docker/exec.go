@@ -284,7 +284,7 @@ func (e *execution) killInside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer h.close(ctx)
+	defer h.discard(ctx)
 	if err := e.p.client.ContainerStart(ctx, h.id, container.StartOptions{}); err != nil {
 		return failure(err, "end %s", e.program)
 	}
