@@ -75,7 +75,7 @@ type Around struct {
 	// turns are of containers with hooks that are paused or stopped, too: while one run
 	// has them rest no other could run a hook in them. Who has put something in has it.
 	turns map[string]chan struct{}
-	busy sync.WaitGroup   // those who try again to have something go on
+	busy  sync.WaitGroup // those who try again to have something go on
 }
 
 // hold is a container that is paused or stopped, and the runs for which.
