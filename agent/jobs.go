@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,11 +22,17 @@ var (
 	errShutdown   = errors.New("the agent is being stopped")
 )
 
+// keptTaken is of how many runs it is remembered that their end was taken.
+const keptTaken = 64
+
 // jobs are the runs in hand, by run id.
 type jobs struct {
 	clock clock.Clock
 	mu    sync.Mutex
 	all   map[string]*job
+	// taken are the leases of the last runs whose end a controller has taken. A list of
+	// all that is to do, on its way meanwhile, may still name them.
+	taken []uplink.Lease
 	wg    sync.WaitGroup
 }
 
@@ -41,6 +48,7 @@ type job struct {
 	// after is closed when the work of an older epoch of the run has ended.
 	after <-chan struct{}
 	ended chan struct{}
+	taken bool // its end, by a controller; who carries it out says so
 	// The lease lasts until a time of this host's own, in monotonic time, so that no
 	// clock of anybody can stretch it. expiry ends the job then; but a process that
 	// was stopped wakes to everything at once, so whoever sends asks lasts as well.
@@ -57,12 +65,15 @@ type job struct {
 	unsaidLines []uplink.LogLine
 }
 
-// begin registers a job for the assignment, unless it is in hand already, and
-// returns the context of its work. An older epoch of the same run is stopped: its
+// begin registers a job for the assignment, unless it is in hand already or its end
+// was taken, and returns the context of its work. An older epoch of the same run is stopped: its
 // work would be refused anyway.
 func (js *jobs) begin(ctx context.Context, as uplink.Assignment, logger *slog.Logger) (context.Context, *job, bool) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
+	if slices.Contains(js.taken, as.Lease) {
+		return nil, nil, false
+	}
 	j := &job{
 		lease: as.Lease, duration: as.Duration, log: newJobLog(logger.Handler()), ended: make(chan struct{}),
 		clock: js.clock, until: js.clock.Now().Add(as.Duration),
@@ -92,6 +103,10 @@ func (js *jobs) end(j *job) {
 	close(j.ended)
 	if js.all[j.lease.Run] == j {
 		delete(js.all, j.lease.Run)
+	}
+	if j.taken {
+		js.taken = append(js.taken, j.lease)
+		js.taken = js.taken[max(0, len(js.taken)-keptTaken):]
 	}
 	js.wg.Done()
 }

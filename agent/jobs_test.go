@@ -56,6 +56,22 @@ func TestALeaseThatNobodyRenewsEndsTheRun(t *testing.T) {
 	})
 }
 
+// A list of assignments that was on its way when a run ended does not begin it again.
+func TestARunWhoseEndIsTakenIsNotBegunAgain(t *testing.T) {
+	js := newJobs(clock.System{})
+	logger := slog.New(slog.DiscardHandler)
+	for _, taken := range []bool{false, true} {
+		_, j := begin(t, js, assignment("r", 1))
+		j.taken = taken
+		js.end(j)
+	}
+	if _, _, ok := js.begin(context.Background(), assignment("r", 1), logger); ok {
+		t.Error("it is begun again")
+	}
+	_, j := begin(t, js, assignment("r", 2)) // given out anew: its end was not taken after all
+	js.end(j)
+}
+
 // Neither by a renewal that comes when the lease is over can it be had back, nor
 // does one that counts from before make it longer.
 func TestALeaseIsJudgedByTheClock(t *testing.T) {

@@ -66,6 +66,7 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 	case as.Backup != nil:
 		err = a.backup(ctx, as, j, log)
 		if err == nil {
+			j.taken = true
 			return nil // the commit has told it
 		}
 	case as.Drill != nil:
@@ -92,7 +93,7 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 		log.Error("run failed", "error", err)
 		outcome.Err = err
 	}
-	if cause != nil {
+	if cause != nil && err != nil {
 		outcome.Drill = nil // it came to no end
 	}
 	outcome.Logs = j.log.lines()
@@ -100,7 +101,8 @@ func (a *Agent) carryOut(ctx context.Context, as uplink.Assignment, j *job, log 
 	// It is told for as long as the run is ours: an end that nobody hears of has the
 	// run carried out again, and a restore must not come twice.
 	tell := trace.ContextWithSpan(j.held, trace.SpanFromContext(ctx))
-	if ferr := a.Controller.Finish(tell, j.hold(), outcome); ferr != nil {
+	ferr := a.Controller.Finish(tell, j.hold(), outcome)
+	if j.taken = ferr == nil; !j.taken {
 		log.Warn("the controller did not take the end of the run", "error", ferr)
 	}
 	return err

@@ -72,7 +72,10 @@ type Around struct {
 
 	mu   sync.Mutex
 	held map[string]*hold // by container
-	busy sync.WaitGroup   // those who try again to have something go on
+	// turns are of containers with hooks that are paused or stopped, too: while one run
+	// has them rest no other could run a hook in them. Who has put something in has it.
+	turns map[string]chan struct{}
+	busy  sync.WaitGroup // those who try again to have something go on
 }
 
 // hold is a container that is paused or stopped, and the runs for which.
@@ -85,7 +88,7 @@ type hold struct {
 func New(o Options) *Around {
 	life, end := context.WithCancel(context.Background())
 	return &Around{
-		Options: o, recovered: make(chan struct{}), held: map[string]*hold{}, life: life, end: end,
+		Options: o, recovered: make(chan struct{}), held: map[string]*hold{}, turns: map[string]chan struct{}{}, life: life, end: end,
 		// A redirect would carry what was posted to somebody who was not named.
 		http: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
@@ -98,6 +101,11 @@ func (a *Around) Backup(ctx context.Context, w Work, dump func(context.Context) 
 	places := []Place{w.Own}
 	for _, c := range w.Companions {
 		places = append(places, c.Place)
+	}
+	leave, err := a.takeTurns(ctx, w)
+	defer leave()
+	if err != nil {
+		return err
 	}
 	defer func() {
 		outcome := "succeeded"
@@ -121,6 +129,42 @@ func (a *Around) Backup(ctx context.Context, w Work, dump func(context.Context) 
 	return dump(ctx)
 }
 
+// takeTurns waits until no other run is at work with the companions in whose
+// containers hooks are run before and after they rest. leave is to be called in any
+// case. All runs take them in the same order, so that none waits for the other.
+func (a *Around) takeTurns(ctx context.Context, w Work) (leave func(), _ error) {
+	var taken []chan struct{}
+	leave = func() {
+		for _, t := range taken {
+			<-t
+		}
+	}
+	for _, c := range w.Companions {
+		if c.Action == "" || len(c.Hooks.Before)+len(c.Hooks.After) == 0 {
+			continue
+		}
+		a.mu.Lock()
+		t := a.turns[c.ID]
+		if t == nil {
+			t = make(chan struct{}, 1)
+			a.turns[c.ID] = t
+		}
+		a.mu.Unlock()
+		w.Phase("waiting for its turn with the companion " + c.Name)
+		select {
+		case t <- struct{}{}:
+			taken = append(taken, t)
+		case <-ctx.Done():
+			return leave, context.Cause(ctx)
+		}
+	}
+	return leave, nil
+}
+
+// recoveryLimit is how long a backup waits for what a crash has left paused or
+// stopped to go on.
+const recoveryLimit = 5 * time.Minute
+
 // quiet pauses and stops the companions. release has them go on, and is to be
 // called in any case.
 func (a *Around) quiet(ctx context.Context, w Work) (release func(), _ error) {
@@ -134,10 +178,14 @@ func (a *Around) quiet(ctx context.Context, w Work) (release func(), _ error) {
 	if len(acting) == 0 {
 		return nothing, nil
 	}
+	w.Phase("waiting for what an earlier run has paused")
 	select {
 	case <-a.recovered:
 	case <-ctx.Done():
 		return nothing, context.Cause(ctx)
+	case <-time.After(recoveryLimit):
+		return nothing, problem.New(problem.Failed, "containers that were paused or stopped when the agent ended do not go on").WithReason(ReasonCompanion).
+			WithHint("The agent's log says which, and why not: it tries again. One that is removed is not waited for.")
 	}
 	w.Phase("pausing what belongs to it")
 	note := note{Run: w.Run, Source: w.Source}

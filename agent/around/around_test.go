@@ -92,6 +92,9 @@ type inside struct {
 }
 
 func (i *inside) Exec(ctx context.Context, c engine.Command) (engine.Process, error) {
+	if is, _ := i.host.Condition(ctx, i.name); is == provider.Paused {
+		return nil, errors.New("nothing can be run in a container that is paused")
+	}
 	_ = i.host.act(strings.Join(c.Argv, " ")+" in", i.name, "")
 	i.env = c.Env
 	return &process{ctx: ctx, program: c.Argv[0]}, nil
@@ -121,13 +124,15 @@ type bench struct {
 	host *host
 	dir  string
 	log  *bytes.Buffer
+	to   *slog.Logger // writes there
 	stop func()
 }
 
 func newBench(t *testing.T, h *host, dir string) *bench {
 	t.Helper()
 	b := &bench{host: h, dir: dir, log: &bytes.Buffer{}}
-	b.Around = around.New(around.Options{Dir: dir, Switch: h, Clock: clock.System{}, Logger: slog.New(slog.NewTextHandler(b.log, nil))})
+	b.to = slog.New(slog.NewTextHandler(b.log, nil))
+	b.Around = around.New(around.Options{Dir: dir, Switch: h, Clock: clock.System{}, Logger: b.to})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -150,7 +155,7 @@ func (b *bench) notes() int {
 func (b *bench) work(run string, own source.Hooks, companions ...around.Companion) around.Work {
 	return around.Work{
 		Run: run, Source: "shop", Own: around.Place{Name: "db", Instance: &inside{name: "db", host: b.host}, Hooks: own},
-		Companions: companions, Logger: slog.New(slog.NewTextHandler(b.log, nil)), Phase: func(string) {},
+		Companions: companions, Logger: b.to, Phase: func(string) {},
 	}
 }
 
@@ -235,6 +240,61 @@ func TestTwoRunsShareACompanion(t *testing.T) {
 	if want := "pause app, dump db, outer db, unpause app"; err != nil || b.host.log() != want || b.notes() != 0 {
 		t.Errorf("%v; done: %s, %d notes", err, b.host.log(), b.notes())
 	}
+}
+
+// Nothing can be run in a container that another run has paused: its hooks wait.
+func TestTwoRunsShareACompanionWithHooks(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newHost("app"), dir)
+		app := b.companion("app", source.ActionPause, source.Hooks{Before: []string{"before"}, After: []string{"after"}})
+		end := make(chan struct{})
+		var both sync.WaitGroup
+		both.Go(func() {
+			if err := b.Backup(t.Context(), b.work("r1", source.Hooks{}, app), func(ctx context.Context) error {
+				<-end
+				return b.dump(ctx)
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		both.Go(func() {
+			if err := b.Backup(t.Context(), b.work("r2", source.Hooks{}, app), b.dump); err != nil {
+				t.Error(err)
+			}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := b.Backup(ctx, b.work("r3", source.Hooks{}, app), b.dump); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a run that ends meanwhile: %v", err)
+		}
+		close(end)
+		both.Wait()
+		one := "before in app, pause app, dump db, unpause app, after in app"
+		if want := one + ", " + one; b.host.log() != want {
+			t.Errorf("done: %s", b.host.log())
+		}
+		b.stop()
+	})
+}
+
+func TestABackupDoesNotWaitForEverForWhatACrashHasLeft(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "r1.json"), []byte(`{"run":"r1","containers":[{"id":"web","name":"web","action":"stop"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost("app")
+		h.is["web"] = provider.Stopped
+		h.set("start web", errors.New("its port is taken"))
+		b := newBench(t, h, dir)
+		err := b.Backup(t.Context(), b.work("r2", source.Hooks{}, b.companion("app", source.ActionPause, source.Hooks{})), b.dump)
+		if problem.ReasonOf(err) != around.ReasonCompanion || h.log() != "" {
+			t.Errorf("%v; done: %s", err, h.log())
+		}
+		b.stop()
+	})
 }
 
 func TestItGoesOnAfterACrash(t *testing.T) {

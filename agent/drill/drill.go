@@ -279,6 +279,8 @@ func (d *drill) ask(ctx context.Context, session engine.Session) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case problem.CodeOf(err) == problem.Unavailable: // no answer says nothing of the data
+			return fmt.Errorf("ask the assertion %s: %w", a.Name, err)
 		case err != nil:
 			wrong = append(wrong, fmt.Sprintf("%s: %s", a.Name, problem.Text(err)))
 		case !a.Holds(answer):

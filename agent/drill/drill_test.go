@@ -108,6 +108,9 @@ func (d *database) Ask(_ context.Context, database, query string) (string, error
 	if query == "fail" {
 		return "", problem.New(problem.Failed, "no such table")
 	}
+	if query == "away" {
+		return "", problem.New(problem.Unavailable, "the Docker Engine does not answer")
+	}
 	return database + d.answer + "\n", nil
 }
 
@@ -260,6 +263,7 @@ func TestRun(t *testing.T) {
 		"a table is missing":           {db: database{loses: "orders\n"}, verdict: true, reason: drill.ReasonMismatch, words: "in 2 places"},
 		"damaged":                      {damaged: true, verdict: true, words: "shop/db"},
 		"assertion does not hold":      {db: database{answer: "6"}, drill: assertion("q", "7"), verdict: true, reason: drill.ReasonAssertion, words: `a: the answer is "6", and "7" is expected`},
+		"cannot be asked":              {drill: assertion("away", "7"), words: "does not answer"},
 		"assertion fails":              {drill: assertion("fail", "7"), verdict: true, reason: drill.ReasonAssertion, words: "no such table"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -358,6 +362,17 @@ func TestJudge(t *testing.T) {
 		if !slices.Equal(wrong, tc.wrong) || objects != tc.objects || rows != tc.rows {
 			t.Errorf("%s: %q, %d objects, %d rows", name, wrong, objects, rows)
 		}
+	}
+	// A dump with more tables than are listed: what is listed has to be there all the same.
+	var many []contents.Object
+	for i := range engine.MaxObjects {
+		many = append(many, object("table", fmt.Sprint(i), 1))
+	}
+	if wrong, _, _ := drill.Judge(many, many[:2]); len(wrong) != engine.MaxObjects-2 {
+		t.Errorf("%d tables are missing, want %d", len(wrong), engine.MaxObjects-2)
+	}
+	if wrong, _, _ := drill.Judge(many, append(many[1:], object("table", "beyond", 1))); len(wrong) != 0 {
+		t.Errorf("both are cut: %q", wrong)
 	}
 }
 

@@ -134,7 +134,7 @@ func (c *Client) SendLogs(ctx context.Context, id string, lines []LogLine) error
 // answers, for as long as the lease lasts.
 func (c *Client) Finish(ctx context.Context, h Hold, o Outcome) error {
 	req := &pb.FinishRunRequest{
-		Lease: leaseToWire(h.Lease), Cancelled: o.Cancelled, Report: o.Report, Warnings: o.Warnings, Logs: logsToWire(o.Logs),
+		Lease: leaseToWire(h.Lease), Cancelled: o.Cancelled, Report: texts(o.Report), Warnings: texts(o.Warnings), Logs: logsToWire(o.Logs),
 	}
 	if o.Err != nil {
 		req.Failure = transport.ToFailure(o.Err)

@@ -400,3 +400,44 @@ func TestFinish(t *testing.T) {
 		}
 	}
 }
+
+// Names and words of databases and tools may be in any encoding, and the wire takes
+// UTF-8 alone: a heartbeat or an end that cannot be sent would cost the run.
+func TestWordsInOtherEncodingsAreSent(t *testing.T) {
+	const raw, sent = "caf\xe9", "caf\uFFFD"
+	var beat *pb.HeartbeatRequest
+	var end *pb.FinishRunRequest
+	var commit *pb.CommitSnapshotRequest
+	client := inSession(t, &service{
+		heartbeat: func(req *pb.HeartbeatRequest) (*pb.HeartbeatResponse, error) {
+			beat = req
+			return &pb.HeartbeatResponse{}, nil
+		},
+		finish: func(req *pb.FinishRunRequest) error { end = req; return nil },
+		commit: func(req *pb.CommitSnapshotRequest) error { commit = req; return nil },
+	})
+	logs := []uplink.LogLine{{Time: noon, Level: "info", Message: raw}}
+	if _, err := client.Heartbeat(t.Context(), "s1", time.Minute, uplink.Pulse{
+		Runs:      []uplink.Progress{{Lease: lease, Phase: raw, Logs: logs}},
+		Providers: []uplink.NamedHealth{{Name: "docker", Health: provider.Health{Detail: raw}}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if r := beat.GetRuns()[0]; r.GetProgress().GetPhase() != sent || r.GetLogs()[0].GetMessage() != sent || beat.GetProviders()[0].GetDetail() != sent {
+		t.Errorf("heartbeat: %v", beat)
+	}
+	if err := client.Finish(t.Context(), uplink.Hold{Lease: lease}, uplink.Outcome{Report: []string{raw}, Warnings: []string{raw}, Logs: logs}); err != nil {
+		t.Fatal(err)
+	}
+	if end.GetReport()[0] != sent || end.GetWarnings()[0] != sent || end.GetLogs()[0].GetMessage() != sent {
+		t.Errorf("end: %v", end)
+	}
+	if err := objects(client).Commit(t.Context(), uplink.Snapshot{
+		Server: raw, Strange: []string{raw}, Summary: repo.Summary{Streams: []ledger.Stream{{Name: "s"}}},
+	}, logs); err != nil {
+		t.Fatal(err)
+	}
+	if s := commit.GetSnapshot(); s.GetServer() != sent || s.GetStrange()[0] != sent {
+		t.Errorf("commit: %v", s)
+	}
+}

@@ -83,21 +83,25 @@ func (s *service) ReadObject(req *pb.ReadObjectRequest, stream grpc.ServerStream
 
 // dial serves s and returns a client of it for the agent "a1". In a synctest
 // bubble call hangUp at its end; else the test does.
-func dial(t *testing.T, s *service) (client *uplink.Client, hangUp func()) {
+func dial(t *testing.T, s *service, change ...func(*uplink.Options)) (client *uplink.Client, hangUp func()) {
 	t.Helper()
 	server := grpc.NewServer(transport.ServerOptions()...)
 	pb.RegisterAgentServiceServer(server, s)
 	listener := bufconn.Listen(1 << 20)
 	var served sync.WaitGroup
 	served.Go(func() { _ = server.Serve(listener) })
-	client = uplink.New(uplink.Options{
+	options := uplink.Options{
 		Agent: "a1", Addresses: []string{"here"}, Clock: clock.NewManual(noon),
 		Dialer: uplink.DialFunc(func(string) (uplink.Conn, error) {
 			return grpc.NewClient("passthrough:bufconn", append(transport.DialOptions(),
 				grpc.WithTransportCredentials(insecure.NewCredentials()),
 				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))...)
 		}),
-	})
+	}
+	for _, f := range change {
+		f(&options)
+	}
+	client = uplink.New(options)
 	hangUp = sync.OnceFunc(func() {
 		client.Close()
 		server.Stop()

@@ -94,10 +94,12 @@ func (o *Objects) put(ctx context.Context, p place, patience time.Duration, name
 			break
 		}
 		n := min(transport.DataMessage, len(rest))
-		if err := o.client.pace.WaitN(call.ctx, n); err != nil {
-			return nil, call.explain(err)
+		call.rest() // it is us who hold back
+		if err := o.client.pace.WaitN(ctx, n); err != nil {
+			<-ctx.Done() // it does not begin to wait when a deadline comes first: then that is to tell
+			return nil, err
 		}
-		call.moved() // it was us who held back
+		call.moved()
 		part = &pb.UploadObjectRequest{Part: &pb.UploadObjectRequest_Data{Data: rest[:n]}}
 		rest = rest[n:]
 	}

@@ -94,6 +94,35 @@ func TestAnEarlyAnswerIsTheAnswer(t *testing.T) {
 	}
 }
 
+// What is held back for the sake of the bandwidth is no silence of the controller,
+// and a deadline passes before anything is said of it.
+func TestSendingWaitsForItsTurn(t *testing.T) {
+	over := errors.New("it took too long")
+	for _, limit := range []time.Duration{time.Minute, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			client, hangUp := dial(t, &service{upload: func(stream upload) error {
+				asked++
+				for {
+					if _, err := stream.Recv(); errors.Is(err, io.EOF) {
+						return stream.SendAndClose(&pb.UploadObjectResponse{})
+					} else if err != nil {
+						return err
+					}
+				}
+			}}, func(o *uplink.Options) { o.Bandwidth, o.Addresses = 1, []string{"here", "there"} })
+			defer hangUp()
+			ctx, cancel := context.WithTimeoutCause(t.Context(), limit, over)
+			defer cancel()
+			data := noise(transport.DataMessage + 1000) // the rest takes a thousand seconds
+			err := objects(client).Put(ctx, "n", data, sha256.Sum256(data))
+			if ended := context.Cause(ctx); (limit == time.Minute) != (err != nil) || (err != nil) != errors.Is(ended, over) || asked != 1 {
+				t.Errorf("within %v: %v, %v, asked %d times", limit, err, ended, asked)
+			}
+		})
+	}
+}
+
 // calls are the three calls that are made again while nobody answers.
 func calls(answer func() error) (*service, map[string]func(context.Context, *uplink.Client) error) {
 	return &service{

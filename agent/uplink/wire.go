@@ -3,6 +3,7 @@ package uplink
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -125,7 +126,7 @@ func stateToWire(s inventory.State) pb.SourceState {
 
 func snapshotToWire(s Snapshot) *pb.Snapshot {
 	w := &pb.Snapshot{
-		Id: s.ID, Source: s.Source, Engine: s.Engine, Server: s.Server, Image: s.Image, ImageDigest: s.ImageDigest, Strange: s.Strange,
+		Id: s.ID, Source: s.Source, Engine: s.Engine, Server: text(s.Server), Image: s.Image, ImageDigest: s.ImageDigest, Strange: texts(s.Strange),
 		FireTime: timestamppb.New(s.FireTime), StartedAt: timestamppb.New(s.StartedAt),
 		RawBytes: s.Summary.RawBytes, NewBytes: s.Summary.NewBytes,
 		ManifestSha256: s.Summary.Manifest[:], ManifestSize: s.Summary.ManifestSize, Root: s.Summary.Root[:],
@@ -164,7 +165,19 @@ func leasesFromWire(ls []*pb.Lease) []Lease {
 func logsToWire(lines []LogLine) []*pb.LogLine {
 	var out []*pb.LogLine
 	for _, l := range lines {
-		out = append(out, &pb.LogLine{Time: timestamppb.New(l.Time), Level: l.Level, Message: l.Message})
+		out = append(out, &pb.LogLine{Time: timestamppb.New(l.Time), Level: l.Level, Message: text(l.Message)})
+	}
+	return out
+}
+
+// text makes what people read fit for the wire, which takes UTF-8 alone: the names
+// in a database, and the words of its tools, may be in any encoding.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+func texts(list []string) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, text(s))
 	}
 	return out
 }
@@ -176,7 +189,7 @@ func heartbeatToWire(p Pulse, at time.Time) *pb.HeartbeatRequest {
 		req.Runs = append(req.Runs, &pb.RunProgress{
 			Lease: leaseToWire(r.Lease),
 			Progress: &pb.Progress{
-				Phase: r.Phase, BytesDone: r.BytesDone, BytesTotal: r.BytesTotal, BytesSent: r.BytesSent, ReportedAt: now,
+				Phase: text(r.Phase), BytesDone: r.BytesDone, BytesTotal: r.BytesTotal, BytesSent: r.BytesSent, ReportedAt: now,
 			},
 			Logs: logsToWire(r.Logs),
 		})
@@ -188,7 +201,7 @@ func heartbeatToWire(p Pulse, at time.Time) *pb.HeartbeatRequest {
 }
 
 func healthToWire(h NamedHealth, now time.Time) *pb.ProviderHealth {
-	w := &pb.ProviderHealth{Name: h.Name, Healthy: h.Healthy, Detail: h.Detail}
+	w := &pb.ProviderHealth{Name: h.Name, Healthy: h.Healthy, Detail: text(h.Detail)}
 	if !h.Since.IsZero() {
 		w.Since = durationpb.New(now.Sub(h.Since))
 	}

@@ -45,16 +45,17 @@ type key struct{ stream, kind, name string }
 // Compare lists what differs, first in the order of the earlier one, then what is
 // new, and how many objects have not changed. Rows that one of the two does not
 // know are no change. Of a stream that has most objects or more, what follows was
-// left out when it was dumped: nothing in it is called new or gone.
+// left out when it was dumped, and may be there all the same: nothing is called
+// gone when the later one is so long, nor new when the earlier one is.
 func Compare(before, after []Object, most int) (changes []Change, same int) {
 	was, is := index(before), index(after)
-	full := func(k key) bool { return was.streams[k.stream] >= most || is.streams[k.stream] >= most }
+	full := func(x indexed, k key) bool { return x.streams[k.stream] >= most }
 	for _, k := range was.order {
 		a := was.rows[k]
 		b, there := is.rows[k]
 		c := Change{Stream: k.stream, Object: k.kind, Name: k.name, Before: a, After: b}
 		switch {
-		case !there && full(k):
+		case !there && full(is, k):
 			continue
 		case !there:
 			c.Kind = Gone
@@ -69,7 +70,7 @@ func Compare(before, after []Object, most int) (changes []Change, same int) {
 		changes = append(changes, c)
 	}
 	for _, k := range is.order {
-		if _, there := was.rows[k]; !there && !full(k) {
+		if _, there := was.rows[k]; !there && !full(was, k) {
 			changes = append(changes, Change{Stream: k.stream, Object: k.kind, Name: k.name, Kind: New, After: is.rows[k]})
 		}
 	}

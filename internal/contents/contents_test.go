@@ -33,7 +33,8 @@ func TestCompare(t *testing.T) {
 		"a part not known":   {before: []contents.Object{table("a", 3), table("a", -1), table("a", 2)}, after: []contents.Object{table("a", 7)}, same: 1},
 		"in another stream":  {before: []contents.Object{elsewhere}, after: []contents.Object{table("orders", 7)}, want: []contents.Change{{Stream: "old.sql", Object: "table", Name: "orders", Kind: contents.Gone, Before: 7}, change("orders", contents.New, 0, 7)}},
 		"a list that is cut": {before: []contents.Object{table("a", 1), table("b", 1)}, after: []contents.Object{table("a", 2), table("c", 1)}, most: 2, want: []contents.Change{change("a", contents.More, 1, 2)}},
-		"one list is cut":    {before: []contents.Object{table("a", 1)}, after: []contents.Object{table("b", 2), table("c", 1)}, most: 2},
+		"the later is cut":   {before: []contents.Object{table("a", 1)}, after: []contents.Object{table("b", 2), table("c", 1)}, most: 2, want: []contents.Change{change("b", contents.New, 0, 2), change("c", contents.New, 0, 1)}},
+		"the earlier is cut": {before: []contents.Object{table("b", 2), table("c", 1)}, after: []contents.Object{table("a", 1)}, most: 2, want: []contents.Change{change("b", contents.Gone, 2, 0), change("c", contents.Gone, 1, 0)}},
 	} {
 		most := tc.most
 		if most == 0 {

@@ -244,9 +244,10 @@ func (e *execution) kill(ctx context.Context) error {
 	e.killed.Store(true)
 	var s execState
 	var err error
-	found := false
+	gone := false
 	known := eventually(ctx, e.p.patience.settle, func() bool {
-		if found, err = mark.Kill(ctx, e.p.proc, e.mark); found && err == nil {
+		found, killErr := mark.Kill(ctx, e.p.proc, e.mark) // what cannot be ended from here may be from inside
+		if gone = found && killErr == nil; gone {
 			return true
 		}
 		s, err = e.state(ctx)
@@ -255,7 +256,7 @@ func (e *execution) kill(ctx context.Context) error {
 		return err != nil || begun || ended
 	})
 	switch {
-	case found && err == nil, errdefs.IsNotFound(err):
+	case gone, errdefs.IsNotFound(err):
 		return nil
 	case err != nil:
 		return failure(err, "end %s", e.program)
@@ -284,7 +285,7 @@ func (e *execution) killInside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer h.close(ctx)
+	defer h.discard(ctx)
 	if err := e.p.client.ContainerStart(ctx, h.id, container.StartOptions{}); err != nil {
 		return failure(err, "end %s", e.program)
 	}

@@ -29,6 +29,9 @@ type fake struct {
 	list      func() []any      // of containers
 	events    func(io.Writer)   // writes events until the stream shall end
 	top       func() string     // what ps says of process 77; nil: nobody may ask
+	rm        bool              // the container is removed when it ends
+	stopped   atomic.Int32      // how often the container has been stopped
+	removed   atomic.Int32      // how often the container has been removed
 	server    *httptest.Server
 }
 
@@ -78,9 +81,17 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(200)
 		w.(http.Flusher).Flush()
 		f.events(w)
+	case path == "/containers/c/stop":
+		f.stopped.Add(1)
+		w.WriteHeader(204)
+	case path == "/containers/c/rename":
+		w.WriteHeader(204)
+	case path == "/containers/c" && r.Method == http.MethodDelete:
+		f.removed.Add(1)
+		w.WriteHeader(204)
 	case path == "/containers/c/json", path == "/containers/d/json":
 		n := f.started.Load()
-		answer(200, map[string]any{"Id": path[12:13], "Name": "/" + path[12:13], "Config": map[string]any{"Labels": labelled},
+		answer(200, map[string]any{"Id": path[12:13], "Name": "/" + path[12:13], "HostConfig": map[string]any{"AutoRemove": f.rm}, "Config": map[string]any{"Labels": labelled},
 			"State": map[string]any{"Running": n > 0, "StartedAt": fmt.Sprint("life ", n)}})
 	case path == "/containers/c/top" && f.top != nil:
 		answer(200, map[string]any{"Titles": []string{"PID", "STAT"}, "Processes": [][]string{{"7", "Ss"}, {"77", f.top()}}})

@@ -214,6 +214,10 @@ func (b *sandbox) remove(ctx context.Context) error {
 func (p *Provider) removeRooms(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
+	// One that gets its name meanwhile is listed under the one before.
+	p.mu.Lock()
+	before := maps.Clone(p.rooms)
+	p.mu.Unlock()
 	all, err := p.client.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label.KeyHelper))})
 	if err != nil {
 		p.log.Warn("could not look for left-over throwaway containers", "error", err)
@@ -227,7 +231,7 @@ func (p *Provider) removeRooms(ctx context.Context) {
 		p.mu.Unlock()
 		age := p.clock.Now().Sub(made)
 		left := known || owner == p.owner && (made.Before(p.began) || age > unheardOf) || age > sandboxAge
-		if !is || used || !left {
+		if !is || used || before[c.ID] || !left {
 			continue
 		}
 		if err := (&sandbox{p: p, id: c.ID}).remove(ctx); err != nil {

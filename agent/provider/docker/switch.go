@@ -7,6 +7,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/baktainer/baktainer/agent/provider"
+	"github.com/baktainer/baktainer/internal/problem"
 )
 
 var _ provider.Switch = (*Provider)(nil)
@@ -44,8 +45,15 @@ func (p *Provider) Unpause(ctx context.Context, id string) error {
 }
 
 // Stop implements provider.Switch. The container has as long to end as it was
-// created with.
+// created with. One that the Engine removes when it ends could not go on.
 func (p *Provider) Stop(ctx context.Context, id string) error {
+	c, err := p.client.ContainerInspect(ctx, id)
+	switch {
+	case err != nil:
+		return failure(err, "look at container %q", id)
+	case c.HostConfig != nil && c.HostConfig.AutoRemove:
+		return problem.New(problem.Conflict, "it would be gone with its volumes (--rm), and is not stopped: it can only be paused")
+	}
 	if err := p.client.ContainerStop(ctx, id, container.StopOptions{}); err != nil {
 		return failure(err, "stop container %q", id)
 	}
