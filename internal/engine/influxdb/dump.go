@@ -182,22 +182,22 @@ func (p *pager) dump(ctx context.Context, m *measurement) error {
 		if err != nil {
 			return err
 		}
+		if got.rows > 0 {
+			p.limit = min(max(1, pageBytes*got.rows/max(got.bytes, 1)), limit*pageGrows, pageRows)
+		}
 		switch full = got.rows >= limit; {
 		case !full:
 			if err := p.flush(got.held); err != nil {
 				return err
 			}
 			from = until + 1
-		case got.times == 1:
+		case got.times > 1 || p.limit > limit: // a larger page may hold all of that time
+			from = got.last
+		default:
 			if err := p.instant(ctx, columns, got.last); err != nil {
 				return err
 			}
 			from = got.last + 1
-		default:
-			from = got.last
-		}
-		if got.rows > 0 {
-			p.limit = min(max(1, pageBytes*got.rows/max(got.bytes, 1)), limit*pageGrows, pageRows)
 		}
 	}
 	return nil
@@ -264,11 +264,13 @@ func (p *pager) flush(lines []string) error {
 	return nil
 }
 
-// instant writes the points of one time, series by series: these have an order.
+// instant writes the points of one time, series by series: these have an order. A
+// page is one of series, whether they have a point at that time or not, so that the
+// number of them all tells which page is the last, and the rows on it do not.
 func (p *pager) instant(ctx context.Context, columns []column, at int64) error {
+	var all int64
 	var before, now map[string]bool // lines: a new series meanwhile pushes others onto the next page
 	for offset := 0; ; offset += p.limit {
-		rows := 0
 		before, now = now, map[string]bool{}
 		question := p.question(columns, at, at, fmt.Sprintf("GROUP BY * SLIMIT %d SOFFSET %d", p.limit, offset))
 		err := p.s.points(ctx, question, func(_ *series, row []any) error {
@@ -279,7 +281,6 @@ func (p *pager) instant(ctx context.Context, columns []column, at int64) error {
 			if err != nil {
 				return err
 			}
-			rows++
 			if now[string(p.line)] = true; before[string(p.line)] {
 				return nil
 			}
@@ -287,10 +288,28 @@ func (p *pager) instant(ctx context.Context, columns []column, at int64) error {
 			_, err = p.out.Write(p.line)
 			return err
 		})
-		if err != nil || rows < p.limit {
+		if next := int64(offset + p.limit); err == nil && next >= all {
+			if all, err = p.series(ctx); err == nil && next >= all {
+				return nil
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// series counts those of the measurement.
+func (p *pager) series(ctx context.Context) (n int64, err error) {
+	question := fmt.Sprintf("SHOW SERIES EXACT CARDINALITY ON %s FROM %s.%s", ident(p.database), ident(p.m.policy), ident(p.m.name))
+	err = p.s.ask(ctx, question, func(_ *series, row []any) error {
+		if len(row) != 1 {
+			return errAnswer
+		}
+		n, err = whole(row[0])
+		return err
+	})
+	return n, err
 }
 
 // point makes the line of a row, and tells its time.

@@ -1,6 +1,7 @@
 package influxdb
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -93,6 +94,8 @@ func (f *fake) answer(call enginetest.Call) enginetest.Answer {
 		return good("", "\"database\",\"privilege\"", "[\"shop\",\"ALL PRIVILEGES\"],[\"another\",\"READ\"]")
 	case strings.HasPrefix(asked, "SHOW GRANTS"):
 		return good("", "", "")
+	case asked == `SHOW SERIES EXACT CARDINALITY ON "shop" FROM "autogen"."cpu"`:
+		return good("cpu", `"count"`, fmt.Sprintf("[%d]", len(f.hosts())))
 	case asked == "SHOW SHARDS":
 		return good("shop", `"id","database","retention_policy","shard_group","start_time","end_time","expiry_time","owners"`, f.shards)
 	case asked == `SHOW FIELD KEYS ON "shop" FROM "autogen"./.*/` && len(f.points) > 0:
@@ -146,15 +149,15 @@ func (f *fake) find(asked string) enginetest.Answer {
 		}
 	}
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-	bySeries := strings.HasPrefix(found[3], "GROUP")
-	slices.SortStableFunc(some, func(a, b point) int {
-		if bySeries {
-			return strings.Compare(a.host, b.host)
-		}
-		return int(a.at - b.at)
-	})
-	some = some[min(len(some), int(number(5)*btoi(bySeries))):]
-	some = some[:min(len(some), int(number(4)))]
+	slices.SortStableFunc(some, func(a, b point) int { return int(a.at - b.at) })
+	if strings.HasPrefix(found[3], "GROUP") { // a page is one of series, whether they have such points or not
+		hosts := f.hosts()
+		hosts = hosts[min(len(hosts), int(number(5))):]
+		hosts = hosts[:min(len(hosts), int(number(4)))]
+		some = slices.DeleteFunc(some, func(p point) bool { _, is := slices.BinarySearch(hosts, p.host); return !is })
+	} else {
+		some = some[:min(len(some), int(number(4)))]
+	}
 	var rows []string
 	for _, p := range some {
 		host, _ := json.Marshal(p.host)
@@ -176,11 +179,14 @@ func parsePoint(line string) (p point, ok bool) {
 	return p, true
 }
 
-func btoi(b bool) int64 {
-	if b {
-		return 1
+// hosts tell the series, in their order.
+func (f *fake) hosts() []string {
+	var all []string
+	for _, p := range f.points {
+		all = append(all, p.host)
 	}
-	return 0
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // take does what influx -import does.
@@ -466,6 +472,34 @@ func TestPages(t *testing.T) {
 		}
 		if _, err := inspect(got); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// More points have the same time than a page holds, and many series have none then.
+func TestInstant(t *testing.T) {
+	for _, limit := range []int{1, 7, 64, 1000} {
+		f := newFake(engine.Facts{})
+		var want []string
+		for i := range 200 {
+			p := point{5, fmt.Sprintf("h%03d", i), i}
+			if i < 50 || i%4 > 0 || i > 190 {
+				p.at = 6
+			} else {
+				want = append(want, p.line())
+			}
+			f.points = append(f.points, p)
+		}
+		var got bytes.Buffer
+		out := bufio.NewWriter(&got)
+		m := &measurement{policy: "autogen", name: "cpu", fields: map[string][]string{"n": {"integer"}}, tags: []string{"host"}}
+		p := &pager{s: f.open(t, source.Spec{}), out: out, database: "shop", limit: limit, m: m, escaped: "cpu"}
+		if err := p.instant(t.Context(), m.columns(nil), 5); err != nil {
+			t.Fatal(problem.Text(err))
+		}
+		_ = out.Flush()
+		if have := strings.Fields(strings.ReplaceAll(got.String(), " ", "_")); len(have) != len(want) || p.points != int64(len(want)) {
+			t.Errorf("in pages of %d: %d points of %d", limit, len(have), len(want))
 		}
 	}
 }
