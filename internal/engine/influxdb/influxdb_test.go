@@ -695,6 +695,28 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// A version of curl takes no longer lines than 100 KiB, and puts an & between what
+// several say: that has to be within a comment.
+func TestCurlIsGivenShortLines(t *testing.T) {
+	var points []string
+	for i := range 300 {
+		points = append(points, fmt.Sprintf("m s=\"%s\n&#\" %d", strings.Repeat("x\"\\", i*10), i))
+	}
+	var config strings.Builder
+	addData(&config, points)
+	var pieces []string
+	for line := range strings.Lines(config.String()) {
+		value, is := strings.CutPrefix(strings.TrimSuffix(line, "\"\n"), "data-raw = \"")
+		if !is || len(line) > 80<<10 {
+			t.Fatalf("%d bytes: %.80q", len(line), line)
+		}
+		pieces = append(pieces, strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\n`, "\n").Replace(value))
+	}
+	if got, want := strings.ReplaceAll(strings.Join(pieces, "&"), "\n#&\n", "\n"), strings.Join(points, "\n")+"\n"; got != want || len(pieces) < 5 {
+		t.Errorf("%d pieces: %.300q", len(pieces), got)
+	}
+}
+
 // Points of several shards are not written at once, and what InfluxDB then does not
 // find is told.
 func TestShards(t *testing.T) {
