@@ -21,6 +21,9 @@ const (
 	pageGrows = 4
 	pageRows  = 10_000
 	pageBytes = 4 << 20
+	// mostHeld bounds the lines of one time that are held, in bytes: beyond it, the
+	// answer is none to what was asked.
+	mostHeld = 4 * maxAnswer
 )
 
 // dump is a process that consists of several: one influx after the other gives a
@@ -227,6 +230,7 @@ func (p *pager) question(columns []column, from, until int64, rest string) strin
 // held: they may not be all.
 func (p *pager) page(ctx context.Context, columns []column, from, until int64, limit int) (page, error) {
 	got := page{last: from - 1}
+	held := 0
 	question := p.question(columns, from, until, fmt.Sprintf("ORDER BY time LIMIT %d", limit))
 	err := p.s.points(ctx, question, func(_ *series, row []any) error {
 		at, err := p.point(columns, row)
@@ -242,6 +246,10 @@ func (p *pager) page(ctx context.Context, columns []column, from, until int64, l
 			}
 			got.held, got.last = got.held[:0], at
 			got.times++
+			held = 0
+		}
+		if held += len(p.line); held > mostHeld {
+			return errAnswer
 		}
 		got.held = append(got.held, string(p.line))
 		got.rows++
@@ -271,11 +279,12 @@ func (p *pager) instant(ctx context.Context, columns []column, at int64) error {
 	var all int64
 	var before, now map[string]bool // lines: a new series meanwhile pushes others onto the next page
 	for offset := 0; ; offset += p.limit {
+		held := 0
 		before, now = now, map[string]bool{}
 		question := p.question(columns, at, at, fmt.Sprintf("GROUP BY * SLIMIT %d SOFFSET %d", p.limit, offset))
 		err := p.s.points(ctx, question, func(_ *series, row []any) error {
 			of, err := p.point(columns, row)
-			if err == nil && of != at {
+			if held += len(p.line); err == nil && (of != at || held > mostHeld) {
 				err = errAnswer
 			}
 			if err != nil {

@@ -556,6 +556,37 @@ func TestSpoiledAnswers(t *testing.T) {
 	}
 }
 
+// endless is an influx that never stops.
+type endless struct {
+	*enginetest.Script
+	killed bool
+}
+
+func (e *endless) Exec(context.Context, engine.Command) (engine.Process, error) { return e, nil }
+func (e *endless) Kill()                                                        { e.killed = true }
+func (e *endless) Wait() (engine.Exit, error)                                   { return engine.Exit{Status: 137}, nil }
+func (e *endless) Read(p []byte) (int, error) {
+	if e.killed {
+		return 0, io.EOF
+	}
+	return copy(p, strings.Repeat("nonsense", 1<<10)), nil
+}
+
+func TestAnswerWithoutEnd(t *testing.T) {
+	e := &endless{}
+	s := &session{inst: e, argv: []string{tool}}
+	if _, err := s.list(t.Context(), "SHOW DATABASES"); problem.ReasonOf(err) != engine.ReasonMalformed || !e.killed {
+		t.Errorf("%v, killed %v", err, e.killed)
+	}
+	const answer = `{"results":[{"series":[{"name":"databases","columns":["name"],"values":[["a"],["b"]]}]}]}`
+	for left, whole := range map[int64]bool{20: false, int64(len(answer)) - 1: false, int64(len(answer)) + 1: true} {
+		err := readAnswer(&allowance{strings.NewReader(answer), left}, func(*series, []any) error { return nil })
+		if (err == nil) != whole || err != nil && problem.ReasonOf(err) != engine.ReasonMalformed {
+			t.Errorf("with %d bytes: %v", left, err)
+		}
+	}
+}
+
 func TestUnspeakable(t *testing.T) {
 	for name, schema := range map[string]string{
 		"measurement":   `{"name":"#cpu","columns":["fieldKey","fieldType"],"values":[["n","integer"]]}`,
@@ -748,6 +779,10 @@ func TestShards(t *testing.T) {
 	err := restore()
 	if text := problem.Text(err); problem.ReasonOf(err) != engine.ReasonToolFailed || !strings.Contains(text, "autogen.cpu: there are 4 points, and 5 were written") {
 		t.Errorf("a point that is not found: %v", err)
+	}
+	alike := []engine.Object{{Name: "autogen.x", Rows: 5}, {Name: "autogen.x", Rows: 3}}
+	if fewer := lacking(alike, alike); len(fewer) > 0 {
+		t.Errorf("two measurements that are shown alike: %q", fewer)
 	}
 	for policy, want := range map[string]string{"autogen": "168h0m0s", "short": "1h0m0s", "none": "1h0m0s", "x\" NAME \"y": "1h0m0s"} {
 		if got := spanOf(strings.Split(head, "\n")[2:4], policy).String(); got != want {

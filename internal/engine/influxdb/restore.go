@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -268,22 +269,32 @@ func (p *replay) compare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("compare what was restored: %w", err)
 	}
-	have := map[string]int64{}
-	for _, o := range there.Objects {
-		have[o.Name] = o.Rows
-	}
-	const most = 20
-	var fewer []string
-	for _, o := range given.Objects {
-		if have[o.Name] < o.Rows && len(fewer) < most {
-			fewer = append(fewer, fmt.Sprintf("%s: there are %d points, and %d were written", o.Name, have[o.Name], o.Rows))
-		}
-	}
+	fewer := lacking(given.Objects, there.Objects)
 	if len(fewer) == 0 {
 		return nil
 	}
 	return problem.New(problem.Failed, "InfluxDB does not find all points of %s that it has taken", p.database).WithReason(engine.ReasonToolFailed).
 		WithHint("Start InfluxDB anew and count them: its index may be wrong. If they are still not there: did somebody delete points meanwhile?").WithDetails(fewer...)
+}
+
+// lacking says of which measurements there are fewer points than were given. Long
+// names may be shown alike.
+func lacking(given, there []engine.Object) (fewer []string) {
+	rows := func(list []engine.Object) map[string]int64 {
+		of := map[string]int64{}
+		for _, o := range list {
+			of[o.Name] += o.Rows
+		}
+		return of
+	}
+	want, have := rows(given), rows(there)
+	const most = 20
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if have[name] < want[name] && len(fewer) < most {
+			fewer = append(fewer, fmt.Sprintf("%s: there are %d points, and %d were written", name, have[name], want[name]))
+		}
+	}
+	return fewer
 }
 
 // begin makes the database anew, with its retention policies. It is dropped rather
