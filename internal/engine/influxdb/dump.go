@@ -21,6 +21,9 @@ const (
 	pageGrows = 4
 	pageRows  = 10_000
 	pageBytes = 4 << 20
+	// mostHeld bounds the lines of one time that are held, in bytes: beyond it, the
+	// answer is none to what was asked.
+	mostHeld = 4 * maxAnswer
 )
 
 // dump is a process that consists of several: one influx after the other gives a
@@ -182,22 +185,22 @@ func (p *pager) dump(ctx context.Context, m *measurement) error {
 		if err != nil {
 			return err
 		}
+		if got.rows > 0 {
+			p.limit = min(max(1, pageBytes*got.rows/max(got.bytes, 1)), limit*pageGrows, pageRows)
+		}
 		switch full = got.rows >= limit; {
 		case !full:
 			if err := p.flush(got.held); err != nil {
 				return err
 			}
 			from = until + 1
-		case got.times == 1:
+		case got.times > 1 || p.limit > limit: // a larger page may hold all of that time
+			from = got.last
+		default:
 			if err := p.instant(ctx, columns, got.last); err != nil {
 				return err
 			}
 			from = got.last + 1
-		default:
-			from = got.last
-		}
-		if got.rows > 0 {
-			p.limit = min(max(1, pageBytes*got.rows/max(got.bytes, 1)), limit*pageGrows, pageRows)
 		}
 	}
 	return nil
@@ -227,6 +230,7 @@ func (p *pager) question(columns []column, from, until int64, rest string) strin
 // held: they may not be all.
 func (p *pager) page(ctx context.Context, columns []column, from, until int64, limit int) (page, error) {
 	got := page{last: from - 1}
+	held := 0
 	question := p.question(columns, from, until, fmt.Sprintf("ORDER BY time LIMIT %d", limit))
 	err := p.s.points(ctx, question, func(_ *series, row []any) error {
 		at, err := p.point(columns, row)
@@ -242,6 +246,10 @@ func (p *pager) page(ctx context.Context, columns []column, from, until int64, l
 			}
 			got.held, got.last = got.held[:0], at
 			got.times++
+			held = 0
+		}
+		if held += len(p.line); held > mostHeld {
+			return errAnswer
 		}
 		got.held = append(got.held, string(p.line))
 		got.rows++
@@ -264,22 +272,24 @@ func (p *pager) flush(lines []string) error {
 	return nil
 }
 
-// instant writes the points of one time, series by series: these have an order.
+// instant writes the points of one time, series by series: these have an order. A
+// page is one of series, whether they have a point at that time or not, so that the
+// number of them all tells which page is the last, and the rows on it do not.
 func (p *pager) instant(ctx context.Context, columns []column, at int64) error {
+	var all int64
 	var before, now map[string]bool // lines: a new series meanwhile pushes others onto the next page
 	for offset := 0; ; offset += p.limit {
-		rows := 0
+		held := 0
 		before, now = now, map[string]bool{}
 		question := p.question(columns, at, at, fmt.Sprintf("GROUP BY * SLIMIT %d SOFFSET %d", p.limit, offset))
 		err := p.s.points(ctx, question, func(_ *series, row []any) error {
 			of, err := p.point(columns, row)
-			if err == nil && of != at {
+			if held += len(p.line); err == nil && (of != at || held > mostHeld) {
 				err = errAnswer
 			}
 			if err != nil {
 				return err
 			}
-			rows++
 			if now[string(p.line)] = true; before[string(p.line)] {
 				return nil
 			}
@@ -287,10 +297,28 @@ func (p *pager) instant(ctx context.Context, columns []column, at int64) error {
 			_, err = p.out.Write(p.line)
 			return err
 		})
-		if err != nil || rows < p.limit {
+		if next := int64(offset + p.limit); err == nil && next >= all {
+			if all, err = p.series(ctx); err == nil && next >= all {
+				return nil
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// series counts those of the measurement.
+func (p *pager) series(ctx context.Context) (n int64, err error) {
+	question := fmt.Sprintf("SHOW SERIES EXACT CARDINALITY ON %s FROM %s.%s", ident(p.database), ident(p.m.policy), ident(p.m.name))
+	err = p.s.ask(ctx, question, func(_ *series, row []any) error {
+		if len(row) != 1 {
+			return errAnswer
+		}
+		n, err = whole(row[0])
+		return err
+	})
+	return n, err
 }
 
 // point makes the line of a row, and tells its time.

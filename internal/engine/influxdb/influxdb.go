@@ -183,6 +183,8 @@ var patterns = []engine.Pattern{
 		Hint: "The database was dropped meanwhile."},
 	{Any: []string{"query-timeout", "max-select-", "query interrupted"}, Reason: engine.ReasonToolFailed, Code: problem.Failed,
 		Hint: "The server ended a query. See its settings query-timeout and max-select-…: a dump asks for up to 10,000 points at a time."},
+	{Any: []string{"error encountered when reading a file"}, Reason: engine.ReasonUnsupported, Code: problem.Failed,
+		Hint: "A point with line ends in its text is longer than the 100 KiB that this version of curl takes. Restore into a container with another version."},
 	{Any: []string{"field type conflict", "partial write"}, Reason: engine.ReasonToolFailed, Code: problem.Failed,
 		Hint: "The server did not take all points. Its limits (max-series-per-database, max-values-per-tag) have to be as those of the source; stop the applications that write to it."},
 }

@@ -1,6 +1,7 @@
 package influxdb
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -93,6 +94,8 @@ func (f *fake) answer(call enginetest.Call) enginetest.Answer {
 		return good("", "\"database\",\"privilege\"", "[\"shop\",\"ALL PRIVILEGES\"],[\"another\",\"READ\"]")
 	case strings.HasPrefix(asked, "SHOW GRANTS"):
 		return good("", "", "")
+	case asked == `SHOW SERIES EXACT CARDINALITY ON "shop" FROM "autogen"."cpu"`:
+		return good("cpu", `"count"`, fmt.Sprintf("[%d]", len(f.hosts())))
 	case asked == "SHOW SHARDS":
 		return good("shop", `"id","database","retention_policy","shard_group","start_time","end_time","expiry_time","owners"`, f.shards)
 	case asked == `SHOW FIELD KEYS ON "shop" FROM "autogen"./.*/` && len(f.points) > 0:
@@ -146,15 +149,15 @@ func (f *fake) find(asked string) enginetest.Answer {
 		}
 	}
 	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-	bySeries := strings.HasPrefix(found[3], "GROUP")
-	slices.SortStableFunc(some, func(a, b point) int {
-		if bySeries {
-			return strings.Compare(a.host, b.host)
-		}
-		return int(a.at - b.at)
-	})
-	some = some[min(len(some), int(number(5)*btoi(bySeries))):]
-	some = some[:min(len(some), int(number(4)))]
+	slices.SortStableFunc(some, func(a, b point) int { return int(a.at - b.at) })
+	if strings.HasPrefix(found[3], "GROUP") { // a page is one of series, whether they have such points or not
+		hosts := f.hosts()
+		hosts = hosts[min(len(hosts), int(number(5))):]
+		hosts = hosts[:min(len(hosts), int(number(4)))]
+		some = slices.DeleteFunc(some, func(p point) bool { _, is := slices.BinarySearch(hosts, p.host); return !is })
+	} else {
+		some = some[:min(len(some), int(number(4)))]
+	}
 	var rows []string
 	for _, p := range some {
 		host, _ := json.Marshal(p.host)
@@ -176,11 +179,14 @@ func parsePoint(line string) (p point, ok bool) {
 	return p, true
 }
 
-func btoi(b bool) int64 {
-	if b {
-		return 1
+// hosts tell the series, in their order.
+func (f *fake) hosts() []string {
+	var all []string
+	for _, p := range f.points {
+		all = append(all, p.host)
 	}
-	return 0
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // take does what influx -import does.
@@ -470,6 +476,34 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// More points have the same time than a page holds, and many series have none then.
+func TestInstant(t *testing.T) {
+	for _, limit := range []int{1, 7, 64, 1000} {
+		f := newFake(engine.Facts{})
+		var want []string
+		for i := range 200 {
+			p := point{5, fmt.Sprintf("h%03d", i), i}
+			if i < 50 || i%4 > 0 || i > 190 {
+				p.at = 6
+			} else {
+				want = append(want, p.line())
+			}
+			f.points = append(f.points, p)
+		}
+		var got bytes.Buffer
+		out := bufio.NewWriter(&got)
+		m := &measurement{policy: "autogen", name: "cpu", fields: map[string][]string{"n": {"integer"}}, tags: []string{"host"}}
+		p := &pager{s: f.open(t, source.Spec{}), out: out, database: "shop", limit: limit, m: m, escaped: "cpu"}
+		if err := p.instant(t.Context(), m.columns(nil), 5); err != nil {
+			t.Fatal(problem.Text(err))
+		}
+		_ = out.Flush()
+		if have := strings.Fields(strings.ReplaceAll(got.String(), " ", "_")); len(have) != len(want) || p.points != int64(len(want)) {
+			t.Errorf("in pages of %d: %d points of %d", limit, len(have), len(want))
+		}
+	}
+}
+
 func TestSpoiledAnswers(t *testing.T) {
 	cut := func(n int) func(enginetest.Answer) enginetest.Answer {
 		return func(a enginetest.Answer) enginetest.Answer { a.Stdout = a.Stdout[:len(a.Stdout)-n]; return a }
@@ -522,11 +556,45 @@ func TestSpoiledAnswers(t *testing.T) {
 	}
 }
 
+// endless is an influx that never stops.
+type endless struct {
+	*enginetest.Script
+	killed bool
+}
+
+func (e *endless) Exec(context.Context, engine.Command) (engine.Process, error) { return e, nil }
+func (e *endless) Kill()                                                        { e.killed = true }
+func (e *endless) Wait() (engine.Exit, error)                                   { return engine.Exit{Status: 137}, nil }
+func (e *endless) Read(p []byte) (int, error) {
+	if e.killed {
+		return 0, io.EOF
+	}
+	return copy(p, strings.Repeat("nonsense", 1<<10)), nil
+}
+
+func TestAnswerWithoutEnd(t *testing.T) {
+	e := &endless{}
+	s := &session{inst: e, argv: []string{tool}}
+	if _, err := s.list(t.Context(), "SHOW DATABASES"); problem.ReasonOf(err) != engine.ReasonMalformed || !e.killed {
+		t.Errorf("%v, killed %v", err, e.killed)
+	}
+	const answer = `{"results":[{"series":[{"name":"databases","columns":["name"],"values":[["a"],["b"]]}]}]}`
+	for left, whole := range map[int64]bool{20: false, int64(len(answer)) - 1: false, int64(len(answer)) + 1: true} {
+		err := readAnswer(&allowance{strings.NewReader(answer), left}, func(*series, []any) error { return nil })
+		if (err == nil) != whole || err != nil && problem.ReasonOf(err) != engine.ReasonMalformed {
+			t.Errorf("with %d bytes: %v", left, err)
+		}
+	}
+}
+
 func TestUnspeakable(t *testing.T) {
 	for name, schema := range map[string]string{
 		"measurement":   `{"name":"#cpu","columns":["fieldKey","fieldType"],"values":[["n","integer"]]}`,
 		"not UTF-8":     `{"name":"cpu` + replacement + `","columns":["fieldKey","fieldType"],"values":[["n","integer"]]}`,
 		"a field":       `{"name":"cpu","columns":["fieldKey","fieldType"],"values":[["n\\","integer"]]}`,
+		"a return":      `{"name":"cpu","columns":["fieldKey","fieldType"],"values":[["n\rm","integer"]]}`,
+		"a tab":         `{"name":"cpu","columns":["fieldKey","fieldType"],"values":[["\tn","integer"]]}`,
+		"a tab before":  `{"name":"\tcpu","columns":["fieldKey","fieldType"],"values":[["n","integer"]]}`,
 		"a line end":    `{"name":"cpu","columns":["fieldKey","fieldType"],"values":[["n\nm","integer"]]}`,
 		"a tag":         `{"name":"cpu","columns":["fieldKey","fieldType"],"values":[["n","integer"]]},{"name":"cpu","columns":["tagKey"],"values":[["` + replacement + `"]]}`,
 		"without names": `{"name":"","columns":["fieldKey","fieldType"],"values":[["n","integer"]]}`,
@@ -661,6 +729,28 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// A version of curl takes no longer lines than 100 KiB, and puts an & between what
+// several say: that has to be within a comment.
+func TestCurlIsGivenShortLines(t *testing.T) {
+	var points []string
+	for i := range 300 {
+		points = append(points, fmt.Sprintf("m s=\"%s\n&#\" %d", strings.Repeat("x\"\\", i*10), i))
+	}
+	var config strings.Builder
+	addData(&config, points)
+	var pieces []string
+	for line := range strings.Lines(config.String()) {
+		value, is := strings.CutPrefix(strings.TrimSuffix(line, "\"\n"), "data-raw = \"")
+		if !is || len(line) > 80<<10 {
+			t.Fatalf("%d bytes: %.80q", len(line), line)
+		}
+		pieces = append(pieces, strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\n`, "\n").Replace(value))
+	}
+	if got, want := strings.ReplaceAll(strings.Join(pieces, "&"), "\n#&\n", "\n"), strings.Join(points, "\n")+"\n"; got != want || len(pieces) < 5 {
+		t.Errorf("%d pieces: %.300q", len(pieces), got)
+	}
+}
+
 // Points of several shards are not written at once, and what InfluxDB then does not
 // find is told.
 func TestShards(t *testing.T) {
@@ -689,6 +779,10 @@ func TestShards(t *testing.T) {
 	err := restore()
 	if text := problem.Text(err); problem.ReasonOf(err) != engine.ReasonToolFailed || !strings.Contains(text, "autogen.cpu: there are 4 points, and 5 were written") {
 		t.Errorf("a point that is not found: %v", err)
+	}
+	alike := []engine.Object{{Name: "autogen.x", Rows: 5}, {Name: "autogen.x", Rows: 3}}
+	if fewer := lacking(alike, alike); len(fewer) > 0 {
+		t.Errorf("two measurements that are shown alike: %q", fewer)
 	}
 	for policy, want := range map[string]string{"autogen": "168h0m0s", "short": "1h0m0s", "none": "1h0m0s", "x\" NAME \"y": "1h0m0s"} {
 		if got := spanOf(strings.Split(head, "\n")[2:4], policy).String(); got != want {

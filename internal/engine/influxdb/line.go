@@ -69,8 +69,10 @@ func checkKey(what, name string) error {
 		why = "is empty"
 	case strings.Contains(name, replacement):
 		why = "is not UTF-8, or holds the sign U+FFFD, which influx writes in place of what is not"
-	case strings.ContainsAny(name, "\n\x00"):
+	case strings.ContainsAny(name, "\n\x00"), strings.Contains(name, "\r") && !strings.HasPrefix(what, "value"): // which no query can say
 		why = "has a line end or a zero byte in it"
+	case name[0] == '\t' && (what == "measurement" || what == "field"): // which is passed over
+		why = "begins with a tab"
 	case strings.HasSuffix(name, `\`):
 		why = "ends with a backslash"
 	case name[0] == comment && what == "measurement":

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -70,10 +71,10 @@ type replay struct {
 	seen        int64
 	done        int64 // points that were written
 
-	batch   []byte // lines
-	lines   int
-	escaped []byte // points with line ends in them
-	odd     int    // of them
+	batch []byte // lines
+	lines int
+	odd   []string // points with line ends in them
+	size  int      // of those
 }
 
 func (p *replay) run(ctx context.Context) error {
@@ -171,7 +172,7 @@ func (p *replay) add(ctx context.Context, line []byte) error {
 	if !isEscaped && (len(line) == 0 || line[0] == comment) {
 		return errLine
 	}
-	if p.lines+p.odd >= batchLines || len(p.batch)+len(p.escaped)+len(line) > batchBytes {
+	if p.lines+len(p.odd) >= batchLines || len(p.batch)+p.size+len(line) > batchBytes {
 		if err := p.send(ctx); err != nil {
 			return err
 		}
@@ -181,8 +182,8 @@ func (p *replay) add(ctx context.Context, line []byte) error {
 	}
 	p.seen++
 	if isEscaped {
-		p.escaped = append(append(p.escaped, outOfOneLine.Replace(string(escaped))...), '\n')
-		p.odd++
+		p.odd = append(p.odd, outOfOneLine.Replace(string(escaped)))
+		p.size += len(escaped)
 		return nil
 	}
 	p.batch = append(append(p.batch, line...), '\n')
@@ -203,7 +204,7 @@ func (p *replay) enter(ctx context.Context, line []byte, escaped bool) error {
 		return nil
 	}
 	p.shard = shard
-	if escaped || p.odd > 0 || !p.importable() {
+	if escaped || len(p.odd) > 0 || !p.importable() {
 		return p.send(ctx)
 	}
 	p.batch = append(append(append(p.batch, linePolicy...), p.policy...), '\n') // has influx send what it has
@@ -268,22 +269,32 @@ func (p *replay) compare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("compare what was restored: %w", err)
 	}
-	have := map[string]int64{}
-	for _, o := range there.Objects {
-		have[o.Name] = o.Rows
-	}
-	const most = 20
-	var fewer []string
-	for _, o := range given.Objects {
-		if have[o.Name] < o.Rows && len(fewer) < most {
-			fewer = append(fewer, fmt.Sprintf("%s: there are %d points, and %d were written", o.Name, have[o.Name], o.Rows))
-		}
-	}
+	fewer := lacking(given.Objects, there.Objects)
 	if len(fewer) == 0 {
 		return nil
 	}
 	return problem.New(problem.Failed, "InfluxDB does not find all points of %s that it has taken", p.database).WithReason(engine.ReasonToolFailed).
 		WithHint("Start InfluxDB anew and count them: its index may be wrong. If they are still not there: did somebody delete points meanwhile?").WithDetails(fewer...)
+}
+
+// lacking says of which measurements there are fewer points than were given. Long
+// names may be shown alike.
+func lacking(given, there []engine.Object) (fewer []string) {
+	rows := func(list []engine.Object) map[string]int64 {
+		of := map[string]int64{}
+		for _, o := range list {
+			of[o.Name] += o.Rows
+		}
+		return of
+	}
+	want, have := rows(given), rows(there)
+	const most = 20
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if have[name] < want[name] && len(fewer) < most {
+			fewer = append(fewer, fmt.Sprintf("%s: there are %d points, and %d were written", name, have[name], want[name]))
+		}
+	}
+	return fewer
 }
 
 // begin makes the database anew, with its retention policies. It is dropped rather
@@ -356,28 +367,28 @@ func (p *replay) execute(ctx context.Context, statements []string) error {
 
 // send writes the batch.
 func (p *replay) send(ctx context.Context) error {
-	if p.lines+p.odd == 0 {
+	if p.lines+len(p.odd) == 0 {
 		return nil
 	}
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
-	if p.lines > 0 {
-		way := p.importLines
-		if !p.importable() {
-			way = p.post
-		}
-		if err := way(ctx, p.batch, p.lines); err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case p.lines == 0:
+	case p.importable():
+		err = p.importLines(ctx, p.batch, p.lines)
+	default:
+		err = p.post(ctx, strings.Split(strings.TrimSuffix(string(p.batch), "\n"), "\n"))
 	}
-	if p.odd > 0 {
-		if err := p.post(ctx, p.escaped, p.odd); err != nil {
-			return err
-		}
+	if err == nil && len(p.odd) > 0 {
+		err = p.post(ctx, p.odd)
 	}
-	p.done += int64(p.lines + p.odd)
-	p.batch, p.lines, p.escaped, p.odd = p.batch[:0], 0, p.escaped[:0], 0
+	if err != nil {
+		return err
+	}
+	p.done += int64(p.lines + len(p.odd))
+	p.batch, p.lines, p.odd, p.size = p.batch[:0], 0, p.odd[:0], 0
 	return nil
 }
 
@@ -445,11 +456,11 @@ func (p *replay) halve(ctx context.Context, lines []byte, count int) error {
 	return p.importLines(ctx, lines[at:], count-half)
 }
 
-// post writes lines by curl, which the official images have: `influx -import`
+// post writes points by curl, which the official images have: `influx -import`
 // would double the line ends in them, and cannot be told every name. Everything is
 // in the configuration that it reads from its stdin.
-func (p *replay) post(ctx context.Context, lines []byte, count int) error {
-	if bytes.IndexByte(lines, 0) >= 0 {
+func (p *replay) post(ctx context.Context, points []string) error {
+	if slices.ContainsFunc(points, func(point string) bool { return strings.IndexByte(point, 0) >= 0 }) {
 		return problem.New(problem.Failed, "a point of %s.%s holds a zero byte beside a line end, or in a database whose name has a colon: curl cannot be given that", p.database, p.policy).
 			WithReason(engine.ReasonUnsupported)
 	}
@@ -471,12 +482,12 @@ func (p *replay) post(ctx context.Context, lines []byte, count int) error {
 		option("header", "Authorization: Basic "+basic)
 		cmd.Secrets = []string{p.s.password.Reveal(), basic}
 	}
-	option("data-raw", string(lines))
+	addData(&config, points)
 	cmd.Stdin = strings.NewReader(config.String())
 	out, exit, err := engine.Output(ctx, p.s.inst, cmd, engine.AnswerLimit)
 	switch answer := strings.TrimSpace(string(out)); {
 	case problem.ReasonOf(err) == engine.ReasonToolMissing:
-		return problem.New(problem.Failed, "the container has no curl, which %d points of %s.%s need: influx -import cannot write text with line ends in it, nor into a name with a colon", count, p.database, p.policy).
+		return problem.New(problem.Failed, "the container has no curl, which %d points of %s.%s need: influx -import cannot write text with line ends in it, nor into a name with a colon", len(points), p.database, p.policy).
 			WithReason(engine.ReasonUnsupported).WithHint("Restore into a container that has curl, such as that of the official image influxdb:1.8 (the one with -alpine has none).")
 	case err != nil:
 		return fmt.Errorf("run curl: %w", err)
@@ -488,6 +499,26 @@ func (p *replay) post(ctx context.Context, lines []byte, count int) error {
 		return engine.Explain("curl", exit, patterns)
 	}
 	return nil
+}
+
+// curlLine is how much of a line of its configuration curl takes for certain.
+const curlLine = 64 << 10
+
+// addData adds points to a configuration of curl, in as many options as it takes.
+// What curl sends of these is parted by an &, which is made a comment for InfluxDB.
+func addData(config *strings.Builder, points []string) {
+	size := 0
+	config.WriteString(`data-raw = "`)
+	for _, point := range points {
+		said := inCurl.Replace(point + "\n")
+		if size > 0 && size+len(said) > curlLine {
+			config.WriteString("#\"\ndata-raw = \"\\n")
+			size = 0
+		}
+		config.WriteString(said)
+		size += len(said)
+	}
+	config.WriteString("\"\n")
 }
 
 // inCurl is a value in a configuration of curl.

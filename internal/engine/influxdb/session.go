@@ -43,20 +43,35 @@ func (s *session) command(stdin io.Reader, args ...string) engine.Command {
 	return cmd
 }
 
-// points asks for points, with their times in nanoseconds.
+// points asks for points, with their times in nanoseconds. Of these there may be any
+// number: each of them may be as long as another answer.
 func (s *session) points(ctx context.Context, statements string, each func(*series, []any) error) error {
-	return s.ask(ctx, statements, each, "-precision=ns")
+	return s.answer(ctx, statements, func(of *series, row []any, a *allowance) error {
+		a.left = maxAnswer
+		return each(of, row)
+	}, "-precision=ns")
 }
 
 // ask has statements answered, a call of each for each row.
 func (s *session) ask(ctx context.Context, statements string, each func(*series, []any) error, args ...string) error {
+	return s.answer(ctx, statements, func(of *series, row []any, _ *allowance) error { return each(of, row) }, args...)
+}
+
+func (s *session) answer(ctx context.Context, statements string, each func(*series, []any, *allowance) error, args ...string) error {
 	p, err := s.inst.Exec(ctx, s.command(strings.NewReader(statements), append([]string{"-format=json"}, args...)...))
 	if err != nil {
 		return fmt.Errorf("start influx: %w", err)
 	}
-	bad := readAnswer(p, each)
-	if bad != nil && problem.ReasonOf(bad) == "" {
-		_, _ = io.Copy(io.Discard, p) // what is said of an error, rather than JSON
+	from := &allowance{p, maxAnswer}
+	bad := readAnswer(from, func(of *series, row []any) error { return each(of, row, from) })
+	if bad != nil {
+		// It may go on with what it says of an error, rather than JSON; or for ever.
+		const enough = 1 << 20
+		if n, _ := io.CopyN(io.Discard, p, enough); n == enough {
+			p.Kill()
+			_, _ = p.Wait() // it was ended for a reason that is known
+			return bad
+		}
 	}
 	exit, err := p.Wait()
 	switch {
@@ -66,6 +81,24 @@ func (s *session) ask(ctx context.Context, statements string, each func(*series,
 		return s.Explain(exit)
 	}
 	return bad
+}
+
+// maxAnswer bounds an answer, in bytes: no more of it is held.
+const maxAnswer = maxLine
+
+// allowance is a reader that gives so many bytes and no more.
+type allowance struct {
+	io.Reader
+	left int64
+}
+
+func (a *allowance) Read(p []byte) (int, error) {
+	if a.left <= 0 {
+		return 0, problem.New(problem.Failed, "influx answered with more than %d MiB at once", maxAnswer>>20).WithReason(engine.ReasonMalformed)
+	}
+	n, err := a.Reader.Read(p[:min(int64(len(p)), a.left)])
+	a.left -= int64(n)
+	return n, err
 }
 
 // list is the first column of an answer.

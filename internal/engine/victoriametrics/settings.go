@@ -2,6 +2,7 @@ package victoriametrics
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net"
 	"regexp"
@@ -91,24 +92,30 @@ func (s settings) url() string {
 	return scheme + "://" + net.JoinHostPort(host, port) + prefix
 }
 
-// retention is for how long the server keeps samples: months, unless there is a
-// unit; one, unless it is said.
+// part is the first one of a length of time such as 1d12h.
+var part = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(ms|[smhdwy])`)
+
+// retention is for how long the server keeps samples: months, unless there are
+// units; one, unless it is said.
 func (s settings) retention() (time.Duration, error) {
 	const day = 24 * time.Hour
-	text := s.get("retentionPeriod")
-	if text == "" {
-		text = "1"
-	}
-	number, unit := text, 31*day
-	for suffix, length := range map[string]time.Duration{"h": time.Hour, "d": day, "w": 7 * day, "y": 365 * day} {
-		if n, found := strings.CutSuffix(text, suffix); found {
-			number, unit = n, length
+	units := map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day, "y": 365 * day}
+	text := cmp.Or(s.get("retentionPeriod"), "1")
+	length, err := strconv.ParseFloat(text, 64)
+	length *= float64(31 * day)
+	for rest := strings.ToLower(text); err != nil && rest != ""; {
+		found := part.FindStringSubmatch(rest)
+		if found == nil {
+			length = 0
+			break
 		}
+		n, _ := strconv.ParseFloat(found[1], 64) // it is one, or more than there can be
+		length += n * float64(units[found[2]])
+		rest = rest[len(found[0]):]
 	}
-	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !(n > 0) {
+	if !(length > 0) {
 		return 0, problem.New(problem.InvalidInput, "the container's -retentionPeriod is no length of time: %q", text).WithReason(engine.ReasonUnsupported)
 	}
 	const forEver = 200 * 365 * day // more than that is no Duration
-	return time.Duration(min(n*float64(unit), float64(forEver))), nil
+	return time.Duration(min(length, float64(forEver))), nil
 }

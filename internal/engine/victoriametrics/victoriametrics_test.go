@@ -57,6 +57,8 @@ func TestSettings(t *testing.T) {
 		"another address":  {"-httpListenAddr=10.0.0.3:80 -http.pathPrefix=/vm/ -tls -retentionPeriod=1.5w", "", "", "https://10.0.0.3:80/vm", 252 * time.Hour},
 		"any address":      {"-httpListenAddr=[::]:8429,:1 -tls=false -retentionPeriod=36h", "", "", "http://127.0.0.1:8429", 36 * time.Hour},
 		"for ever":         {"-retentionPeriod=10000y", "", "", "http://127.0.0.1:8428", 200 * 365 * 24 * time.Hour},
+		"of several parts": {"-retentionPeriod=1Y26w1.5h", "", "", "http://127.0.0.1:8428", (365+182)*24*time.Hour + 90*time.Minute},
+		"in seconds":       {"-retentionPeriod=86400s", "", "", "http://127.0.0.1:8428", 24 * time.Hour},
 		"no address":       {"-httpListenAddr=nonsense", "", "", "http://127.0.0.1:8428", 31 * 24 * time.Hour},
 		"secret in a file": {"-httpAuth.password=file:///run/pw", "", "filed", "http://127.0.0.1:8428", 31 * 24 * time.Hour},
 	} {
@@ -68,8 +70,10 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: %q %q %s %s %v", name, s.get("httpAuth.username"), pw, s.url(), retention, errors.Join(err, rerr))
 		}
 	}
-	if _, err := settingsOf(engine.Facts{Args: []string{"-retentionPeriod=soon"}}).retention(); err == nil {
-		t.Error("no length of time is one")
+	for _, text := range []string{"soon", "1d soon", "d", "0", "-1", "nan", "1d-"} {
+		if got, err := settingsOf(engine.Facts{Args: []string{"-retentionPeriod=" + text}}).retention(); err == nil {
+			t.Errorf("%s is taken for %s", text, got)
+		}
 	}
 }
 
