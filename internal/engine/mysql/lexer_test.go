@@ -25,6 +25,14 @@ const (
 
 func dump(body string) string { return sandbox + header + body + footer + "\n" }
 
+// newerDump is as MariaDB's tools write it from version 11 on.
+func newerDump(body string) string {
+	return strings.NewReplacer(
+		"/*!40111 SET @OLD_SQL_NOTES=@@SQL_NOTES, SQL_NOTES=0 */;", "/*M!100616 SET @OLD_NOTE_VERBOSITY=@@NOTE_VERBOSITY, NOTE_VERBOSITY=0 */;",
+		"/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;", "/*M!100616 SET NOTE_VERBOSITY=@OLD_NOTE_VERBOSITY */;",
+	).Replace(dump(body))
+}
+
 func mysqlDump(body string) string {
 	return strings.Replace(header, "MariaDB dump", "MySQL dump", 1) + body + footer + " on 2024-02-29  7:08:09\n"
 }
@@ -62,7 +70,7 @@ func atOnce() int { return 1 << 30 }
 
 func TestInspectorTricky(t *testing.T) {
 	for name, body := range tricky {
-		for kind, data := range map[string]string{"mariadb": dump(body), "mysql": mysqlDump(body)} {
+		for kind, data := range map[string]string{"mariadb": dump(body), "mariadb 11": newerDump(body), "mysql": mysqlDump(body)} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				if _, err := verdict(data, atOnce); err != nil {
 					t.Fatalf("a good dump: %v", err)
@@ -111,7 +119,13 @@ func TestPartsAreApart(t *testing.T) {
 		"--\n-- Temporary table structure for view `v`\n--\n\nSET @saved_cs_client = @@character_set_client;\n/*!50001 CREATE VIEW `v` AS SELECT 1 AS `a` */;\n" +
 		"--\n-- Table structure for table `b`\n--\n\nDROP TABLE IF EXISTS `b`;\nCREATE TABLE `b` (x int);\nINSERT INTO `b` VALUES\n(1),\n(2);\n" +
 		"--\n-- Dumping routines for database 'd'\n--\nDELIMITER ;;\nCREATE PROCEDURE `p`() SELECT '/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */';;\nDELIMITER ;\n"
-	data := dump(body)
+	for _, data := range []string{dump(body), newerDump(body)} {
+		partsAreApart(t, data)
+	}
+}
+
+func partsAreApart(t *testing.T, data string) {
+	t.Helper()
 	whole, err := verdict(data, atOnce)
 	if err != nil {
 		t.Fatal(err)
