@@ -118,6 +118,12 @@ func TestRenamed(t *testing.T) {
 		`SET client_encoding = 'UTF8';`:                                                   `SET client_encoding = 'UTF8';`,
 		`UPDATE pg_catalog.pg_database SET datistemplate = true WHERE datname = 'shop';`:  ``,
 		`SELECT pg_catalog.set_config('search_path', '', false);`:                         `SELECT pg_catalog.set_config('search_path', '', false);`,
+		`SECURITY LABEL FOR x ON DATABASE shop IS 'y';`:                                   `SECURITY LABEL FOR x ON DATABASE "new" IS 'y';`,
+		`GRANT CONNECT ON DATABASE shop TO readers;`:                                      `GRANT CONNECT ON DATABASE "new" TO readers;`,
+		`GRANT SELECT ON TABLE public.t TO "DATABASE";`:                                   `GRANT SELECT ON TABLE public.t TO "DATABASE";`,
+		`ALTER ROLE app SET x TO E'it\'s IN DATABASE shop';`:                              `ALTER ROLE app SET x TO E'it\'s IN DATABASE shop';`,
+		`ALTER TABLE public.t ALTER COLUMN a SET DEFAULT E'\' DATABASE shop';`:            `ALTER TABLE public.t ALTER COLUMN a SET DEFAULT E'\' DATABASE shop';`,
+		`COMMENT ON TABLE public.t IS 'ON DATABASE shop';`:                                `COMMENT ON TABLE public.t IS 'ON DATABASE shop';`,
 		`CREATE DATABASE`: `CREATE DATABASE "new"`,
 	} {
 		if got := renamed(stmt, "new"); got != want {
