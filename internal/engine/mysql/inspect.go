@@ -35,6 +35,7 @@ type inspector struct {
 	ended    bool
 	after    bool // something follows the end
 	lastByte byte
+	noted    int // facts that the dump says of itself
 	definers engine.Names
 	engines  engine.Names
 	database string
@@ -80,7 +81,7 @@ func (i *inspector) comment(line []byte) {
 
 func (i *inspector) note(s string) {
 	const limit = 10
-	if len(i.contents.Notes) < limit {
+	if i.noted++; i.noted <= limit {
 		i.contents.Notes = append(i.contents.Notes, s)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing/iotest"
 
 	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/engine/enginetest"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
@@ -252,6 +253,36 @@ func TestRestoreUsers(t *testing.T) {
 	for n := range len(accountsStream) {
 		if _, err := restoreUsers(strings.NewReader(accountsStream[:n]), nil, false, "root"); err == nil {
 			t.Fatalf("accounts cut at %d pass", n)
+		}
+	}
+}
+
+// An account that the server does not show is noted where people look; one that it does
+// not show because it is gone makes the backup fail.
+func TestAccountsThatAreNotShown(t *testing.T) {
+	for said, reason := range map[string]problem.Reason{
+		"ERROR 1141 (42000) at line 5: There is no such grant defined for user 'app' on host 'x'": "",
+		"ERROR 2013 (HY000) at line 5: Lost connection to server during query":                    engine.ReasonNoConnection,
+	} {
+		inst := enginetest.NewScript(engine.Facts{}).On("mariadb", func(c enginetest.Call) enginetest.Answer {
+			if strings.Contains(c.Input, "mysql.user") {
+				return enginetest.Answer{Stdout: "617070 78 N\n726F6F74 25 N\n"}
+			}
+			return enginetest.Answer{Stdout: "-- next account\n-- next account\nCREATE USER `root`@`%`\nGRANT ALL PRIVILEGES ON *.* TO `root`@`%`\n", Stderr: said}
+		})
+		s := &session{inst: inst, client: "mariadb", isMariaDB: true, version: "10.11.6"}
+		p, err := s.dumpUsers(t.Context())
+		if problem.ReasonOf(err) != reason || (err == nil) != (reason == "") {
+			t.Errorf("%s: %v", said, err)
+		}
+		if err != nil {
+			continue
+		}
+		u := &usersInspector{}
+		_, _ = io.Copy(u, p)
+		contents, err := u.Finish()
+		if want := []string{unseenNote + `: "'app'@'x'"`}; err != nil || !slices.Equal(contents.Notes, want) || len(contents.Objects) != 1 {
+			t.Errorf("%+v, %v, want notes %q", contents, err, want)
 		}
 	}
 }
