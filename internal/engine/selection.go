@@ -333,8 +333,13 @@ func (c *Chosen) Begins(streams []Stream) {
 
 // WriteDown notes in the contents of a stream, before anything else, what the labels
 // leave out of it. args are what its tool was given besides, allowed is what that may be.
+// A session that has not listed streams dumps nothing: what it reads was dumped before,
+// with whatever labels there were then.
 func (c *Chosen) WriteDown(s Stream, allowed []Arg, args []string, in *Contents) {
-	if s.Name == c.first && c.first != "" {
+	if c.first == "" {
+		return
+	}
+	if s.Name == c.first {
 		c.Databases.into(in)
 		in.Notes = append(in.Notes, c.Warnings...)
 	}

@@ -161,8 +161,11 @@ func TestWrittenDown(t *testing.T) {
 		t.Error("a database of another name has lost something")
 	}
 	var nothing Contents
-	(&Chosen{}).WriteDown(shop, nil, nil, &nothing)
+	c = Chosen{}
+	c.WriteDown(shop, []Arg{{Name: "--a", LeavesOut: "comments"}}, []string{"--a"}, &nothing) // of a restore
+	c.Begins([]Stream{shop})
+	c.WriteDown(shop, nil, nil, &nothing)
 	if !reflect.DeepEqual(nothing, Contents{}) {
-		t.Errorf("without labels: %+v", nothing)
+		t.Errorf("of a restore, and without labels: %+v", nothing)
 	}
 }

@@ -150,7 +150,7 @@ func (s *session) Restore(ctx context.Context, _ engine.Stream, r io.Reader, _ e
 		return fmt.Errorf("restore with %s; a part may be there already: %w", s.restore[0], err)
 	}
 	if exit.Status != 0 {
-		return engine.ToolFailure(s.restore[0], exit)
+		return fmt.Errorf("restore with %s; a part may be there already: %w", s.restore[0], engine.ToolFailure(s.restore[0], exit))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ const fromNote = "dumped from server version "
 type inspector struct {
 	parser   *archive.Parser
 	database string
+	user     string // who dumps, if the server asks for that
 	contents engine.Contents
 	sections engine.Sections
 	seen     int // collections
@@ -55,6 +56,11 @@ func (i *inspector) Finish() (engine.Contents, error) {
 		// mongodump says success when there is no such database.
 		return engine.Contents{}, problem.New(problem.NotFound, "the database %s does not exist, or has no collections", i.database).
 			WithReason(engine.ReasonNoDatabase).WithHint("See the label baktainer.db.name.")
+	}
+	if i.user != "" && i.seen == 0 {
+		// It says so, too, to a user who may read nothing; there is that user at least.
+		return engine.Contents{}, problem.New(problem.Denied, "the user %q sees no collections", i.user).
+			WithReason(engine.ReasonNoDatabase).WithHint("Give it the role backup, or name another one in baktainer.db.user with its password.")
 	}
 	if i.parser.Server != "" {
 		i.contents.Notes = append(i.contents.Notes, fromNote+i.parser.Server)

@@ -236,7 +236,7 @@ func TestRestoreFails(t *testing.T) {
 		"something else":                             engine.ReasonToolFailed,
 	} {
 		s := open(t, script(rooted, nil, enginetest.Answer{Status: 1, Stderr: stderr}), source.Spec{})
-		if err := s.Restore(t.Context(), stream, bytes.NewReader(data), engine.RestoreOptions{}); problem.ReasonOf(err) != want {
+		if err := s.Restore(t.Context(), stream, bytes.NewReader(data), engine.RestoreOptions{}); problem.ReasonOf(err) != want || !strings.Contains(err.Error(), "may hold a part") {
 			t.Errorf("%s: %v", stderr, err)
 		}
 	}
@@ -257,17 +257,20 @@ func TestRestoreFails(t *testing.T) {
 func TestInspector(t *testing.T) {
 	for _, tt := range []struct {
 		stream engine.Stream
+		user   string
 		data   []byte
 		want   problem.Reason
 	}{
-		{engine.Stream{}, archiveOf("a.b"), ""},
-		{engine.Stream{}, archiveOf(), ""},
-		{engine.Stream{Database: "a"}, archiveOf(), engine.ReasonNoDatabase},
-		{engine.Stream{}, nil, engine.ReasonEmpty},
-		{engine.Stream{}, archiveOf("a.b")[:40], engine.ReasonTruncated},
-		{engine.Stream{}, []byte("garbage"), engine.ReasonMalformed},
+		{engine.Stream{}, "", archiveOf("a.b"), ""},
+		{engine.Stream{}, "", archiveOf(), ""},
+		{engine.Stream{}, "root", archiveOf("a.b"), ""},
+		{engine.Stream{}, "root", archiveOf(), engine.ReasonNoDatabase},
+		{engine.Stream{Database: "a"}, "", archiveOf(), engine.ReasonNoDatabase},
+		{engine.Stream{}, "", nil, engine.ReasonEmpty},
+		{engine.Stream{}, "", archiveOf("a.b")[:40], engine.ReasonTruncated},
+		{engine.Stream{}, "", []byte("garbage"), engine.ReasonMalformed},
 	} {
-		i := newInspector(tt.stream)
+		i := (&session{user: tt.user}).Inspect(tt.stream)
 		_, _ = i.Write(tt.data)
 		c, err := i.Finish()
 		if problem.ReasonOf(err) != tt.want || err == nil && len(c.Notes) != 2 {

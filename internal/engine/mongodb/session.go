@@ -95,6 +95,7 @@ func (s *session) Explain(e engine.Exit) *problem.Problem { return s.explain("mo
 
 func (s *session) Inspect(stream engine.Stream) engine.Inspector {
 	i := newInspector(stream)
+	i.user = s.user
 	s.chosen.WriteDown(stream, nil, s.dump.Args, &i.contents)
 	return i
 }
@@ -284,7 +285,7 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 		return fmt.Errorf("restore with mongorestore; the target may hold a part of the snapshot: %w", err)
 	}
 	if exit.Status != 0 {
-		return s.explain("mongorestore", exit)
+		return fmt.Errorf("restore with mongorestore; the target may hold a part of the snapshot: %w", s.explain("mongorestore", exit))
 	}
 	return nil
 }

@@ -13,6 +13,10 @@ import (
 // starts are how dumps begin: with the client's sandbox mode or with a title.
 var starts = []string{`/*M!999999\-`, `/*!999999\-`, "-- MariaDB dump ", "-- MySQL dump "}
 
+// footers are in the statement that comes last in a dump: MariaDB's newer tools keep the
+// server's notes away by another variable.
+var footers = []string{"SET SQL_NOTES=@OLD_SQL_NOTES", "SET NOTE_VERBOSITY=@OLD_NOTE_VERBOSITY"}
+
 var endMark = regexp.MustCompile(`^-- Dump completed( on +[0-9]{4}-[0-9]{2}-[0-9]{2} +[0-9]{1,2}:[0-9]{2}:[0-9]{2})?$`)
 
 // inspector checks that a dump is whole: it begins with its title, every string,
@@ -31,6 +35,7 @@ type inspector struct {
 	ended    bool
 	after    bool // something follows the end
 	lastByte byte
+	noted    int // facts that the dump says of itself
 	definers engine.Names
 	engines  engine.Names
 	database string
@@ -76,7 +81,7 @@ func (i *inspector) comment(line []byte) {
 
 func (i *inspector) note(s string) {
 	const limit = 10
-	if len(i.contents.Notes) < limit {
+	if i.noted++; i.noted <= limit {
 		i.contents.Notes = append(i.contents.Notes, s)
 	}
 }
@@ -84,7 +89,7 @@ func (i *inspector) note(s string) {
 func (i *inspector) statement(head []byte, rows int64) {
 	i.after = i.after || i.ended
 	i.sections.statement(head)
-	i.footer = bytes.Contains(head, []byte("SET SQL_NOTES=@OLD_SQL_NOTES"))
+	i.footer = slices.ContainsFunc(footers, func(f string) bool { return bytes.Contains(head, []byte(f)) })
 	i.definers.Add(definerOf(head))
 	if i.database == "" && bytes.HasPrefix(head, []byte(ofDatabase[0])) {
 		i.database, _, _ = databaseOf(head)

@@ -12,6 +12,7 @@ import (
 	"testing/iotest"
 
 	"github.com/baktainer/baktainer/internal/engine"
+	"github.com/baktainer/baktainer/internal/engine/enginetest"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
@@ -24,6 +25,14 @@ const (
 )
 
 func dump(body string) string { return sandbox + header + body + footer + "\n" }
+
+// newerDump is as MariaDB's tools write it from version 11 on.
+func newerDump(body string) string {
+	return strings.NewReplacer(
+		"/*!40111 SET @OLD_SQL_NOTES=@@SQL_NOTES, SQL_NOTES=0 */;", "/*M!100616 SET @OLD_NOTE_VERBOSITY=@@NOTE_VERBOSITY, NOTE_VERBOSITY=0 */;",
+		"/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;", "/*M!100616 SET NOTE_VERBOSITY=@OLD_NOTE_VERBOSITY */;",
+	).Replace(dump(body))
+}
 
 func mysqlDump(body string) string {
 	return strings.Replace(header, "MariaDB dump", "MySQL dump", 1) + body + footer + " on 2024-02-29  7:08:09\n"
@@ -62,7 +71,7 @@ func atOnce() int { return 1 << 30 }
 
 func TestInspectorTricky(t *testing.T) {
 	for name, body := range tricky {
-		for kind, data := range map[string]string{"mariadb": dump(body), "mysql": mysqlDump(body)} {
+		for kind, data := range map[string]string{"mariadb": dump(body), "mariadb 11": newerDump(body), "mysql": mysqlDump(body)} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				if _, err := verdict(data, atOnce); err != nil {
 					t.Fatalf("a good dump: %v", err)
@@ -111,7 +120,13 @@ func TestPartsAreApart(t *testing.T) {
 		"--\n-- Temporary table structure for view `v`\n--\n\nSET @saved_cs_client = @@character_set_client;\n/*!50001 CREATE VIEW `v` AS SELECT 1 AS `a` */;\n" +
 		"--\n-- Table structure for table `b`\n--\n\nDROP TABLE IF EXISTS `b`;\nCREATE TABLE `b` (x int);\nINSERT INTO `b` VALUES\n(1),\n(2);\n" +
 		"--\n-- Dumping routines for database 'd'\n--\nDELIMITER ;;\nCREATE PROCEDURE `p`() SELECT '/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */';;\nDELIMITER ;\n"
-	data := dump(body)
+	for _, data := range []string{dump(body), newerDump(body)} {
+		partsAreApart(t, data)
+	}
+}
+
+func partsAreApart(t *testing.T, data string) {
+	t.Helper()
 	whole, err := verdict(data, atOnce)
 	if err != nil {
 		t.Fatal(err)
@@ -238,6 +253,36 @@ func TestRestoreUsers(t *testing.T) {
 	for n := range len(accountsStream) {
 		if _, err := restoreUsers(strings.NewReader(accountsStream[:n]), nil, false, "root"); err == nil {
 			t.Fatalf("accounts cut at %d pass", n)
+		}
+	}
+}
+
+// An account that the server does not show is noted where people look; one that it does
+// not show because it is gone makes the backup fail.
+func TestAccountsThatAreNotShown(t *testing.T) {
+	for said, reason := range map[string]problem.Reason{
+		"ERROR 1141 (42000) at line 5: There is no such grant defined for user 'app' on host 'x'": "",
+		"ERROR 2013 (HY000) at line 5: Lost connection to server during query":                    engine.ReasonNoConnection,
+	} {
+		inst := enginetest.NewScript(engine.Facts{}).On("mariadb", func(c enginetest.Call) enginetest.Answer {
+			if strings.Contains(c.Input, "mysql.user") {
+				return enginetest.Answer{Stdout: "617070 78 N\n726F6F74 25 N\n"}
+			}
+			return enginetest.Answer{Stdout: "-- next account\n-- next account\nCREATE USER `root`@`%`\nGRANT ALL PRIVILEGES ON *.* TO `root`@`%`\n", Stderr: said}
+		})
+		s := &session{inst: inst, client: "mariadb", isMariaDB: true, version: "10.11.6"}
+		p, err := s.dumpUsers(t.Context())
+		if problem.ReasonOf(err) != reason || (err == nil) != (reason == "") {
+			t.Errorf("%s: %v", said, err)
+		}
+		if err != nil {
+			continue
+		}
+		u := &usersInspector{}
+		_, _ = io.Copy(u, p)
+		contents, err := u.Finish()
+		if want := []string{unseenNote + `: "'app'@'x'"`}; err != nil || !slices.Equal(contents.Notes, want) || len(contents.Objects) != 1 {
+			t.Errorf("%+v, %v, want notes %q", contents, err, want)
 		}
 	}
 }

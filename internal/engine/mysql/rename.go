@@ -166,8 +166,8 @@ func (r *renaming) rename() {
 }
 
 // qualified gives a name in a statement that begins with a database's: an object of
-// it that is named whole. Rows are not looked at, nor text in quotes; what is too
-// long to be looked through counts as one.
+// it that is named whole. Rows are not looked at, nor comments, nor text in quotes; what
+// is too long to be looked through counts as one.
 func qualified(head []byte, database string) string {
 	switch {
 	case database == "" || isOfDatabase(head) || bytes.HasPrefix(head, []byte("INSERT ")):
@@ -175,14 +175,20 @@ func qualified(head []byte, database string) string {
 	case len(head) >= headLimit:
 		return "a statement that is too long to look through"
 	}
-	inText := bytes.Contains(head, []byte(`\'`)) // where it ends is not clear
+	inText := bytes.Contains(head, []byte(`\'`)) || bytes.Contains(head, []byte(`\"`)) // where it ends is not clear
 	before := byte(' ')
 	for i := 0; i < len(head); {
 		n, name := 1, ""
 		switch c := head[i]; {
+		case !inText && commentAt(head[i:]) > 0:
+			i += commentAt(head[i:])
+			continue
 		case (c == '\'' || c == '"') && !inText:
 			if end := bytes.IndexByte(head[i+1:], c); end >= 0 {
 				n = end + 2
+				if c == '"' { // in a routine it may be a name
+					name = string(head[i+1 : i+1+end])
+				}
 			}
 		case c == '`':
 			_, _, end := databaseOf(head[i:])
@@ -193,7 +199,11 @@ func qualified(head []byte, database string) string {
 			}
 			name = string(head[i : i+n])
 		}
-		rest := bytes.TrimLeft(head[i+n:], " ")
+		rest := head[i+n:]
+		if before == '"' {
+			rest = bytes.TrimPrefix(rest, []byte(`"`))
+		}
+		rest = bytes.TrimLeft(rest, " \t\r\n")
 		if before != '.' && before != '@' && strings.EqualFold(name, database) && len(rest) > 0 && rest[0] == '.' {
 			const shown = 80
 			end := bytes.IndexAny(head[i+n:], " ,;()\n*")
@@ -206,6 +216,24 @@ func qualified(head []byte, database string) string {
 		i += n
 	}
 	return ""
+}
+
+// commentAt is the length of the comment that text begins with, 0 for none. What
+// stands in /*! … */ is carried out, and is none.
+func commentAt(text []byte) int {
+	mark, end := 1, "\n"
+	switch {
+	case text[0] == '#':
+	case len(text) > 2 && string(text[:2]) == "--" && text[2] <= ' ':
+	case bytes.HasPrefix(text, []byte("/*")) && !bytes.HasPrefix(text, []byte("/*!")) && !bytes.HasPrefix(text, []byte("/*M!")):
+		mark, end = 2, "*/" // /*/ opens and does not close
+	default:
+		return 0
+	}
+	if n := bytes.Index(text[mark:], []byte(end)); n >= 0 {
+		return mark + n + len(end)
+	}
+	return len(text)
 }
 
 func wordByte(c byte) bool {

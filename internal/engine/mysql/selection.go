@@ -284,7 +284,7 @@ func (w *withoutRows) see(p []byte) {
 }
 
 // piece takes bytes that are of one mode. That a statement is one of rows is known
-// when they begin.
+// when they begin, or when it names more columns than anything else is long.
 func (w *withoutRows) piece(p []byte) {
 	l := w.lexer
 	if !w.decided {
@@ -292,7 +292,7 @@ func (w *withoutRows) piece(p []byte) {
 		name, insert := bytes.CutPrefix(l.head, []byte("INSERT INTO "))
 		switch {
 		case l.mode == between:
-		case l.mode == values && insert && len(name) > 0 && name[0] == '`' && w.tables[identAt(name)]:
+		case (l.mode == values || len(w.held) > headLimit) && insert && len(name) > 0 && name[0] == '`' && w.tables[identAt(name)]:
 			w.decided, w.dropping = true, true
 		case l.mode == values, len(w.held) > headLimit, !insert && len(l.head) > len("INSERT INTO "):
 			w.decided = true

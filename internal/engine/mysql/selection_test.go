@@ -168,6 +168,10 @@ func TestWithoutRows(t *testing.T) {
 	if _, err := verdict(got, func() int { return 7 }); err != nil {
 		t.Errorf("what is left is no dump: %v", err)
 	}
+	wide := "INSERT INTO `w` (`" + strings.Repeat("x`, `", headLimit) + "x`) VALUES ('a secret');\n"
+	if got, err := read(mysqlDump(wide), func() int { return 9000 }, "w"); err != nil || strings.Contains(got, "INSERT") || strings.Contains(got, "secret") {
+		t.Errorf("rows of many columns pass: %v", err)
+	}
 	broken := errors.New("the stream is lost")
 	w := newWithoutRows(&made{io.MultiReader(strings.NewReader("INSERT INTO `a"), iotest.ErrReader(broken))}, map[string]bool{"a": true})
 	if _, err := io.ReadAll(w); !errors.Is(err, broken) {

@@ -100,7 +100,7 @@ func (s *session) Survey(ctx context.Context, dumps []engine.Dumped, o engine.Re
 	if err != nil {
 		return engine.Survey{}, err
 	}
-	found := have.lacks(dumps)
+	found := have.lacks(dumps, o.Only)
 	for _, d := range dumps {
 		if itself := d.Contents.Named(itselfNote); o.As != "" && len(o.Only) == 0 && len(itself) > 0 {
 			found.Miss("%s names its own database in definitions: %s. %s", d.Name, engine.ListNames(itself), renameHint)
@@ -128,7 +128,7 @@ func isMariaDB(c engine.Contents) bool {
 	return strings.Contains(strings.ToLower(c.Noted(serverNote)), "mariadb")
 }
 
-func (have provisions) lacks(dumps []engine.Dumped) (found engine.Survey) {
+func (have provisions) lacks(dumps []engine.Dumped, only []string) (found engine.Survey) {
 	accounts := slices.Clone(have.accounts)
 	for _, d := range dumps {
 		for _, o := range d.Contents.Objects {
@@ -149,17 +149,21 @@ func (have provisions) lacks(dumps []engine.Dumped) (found engine.Survey) {
 			found.Warn("Tables of %s use the storage engines %s, which the target does not have: they get its default one, or are refused. Restore into an image that has them if that matters.", d.Name, engine.ListNames(lacking))
 		}
 		if have.lower {
-			lowers(d, &found)
+			lowers(d, only, &found)
 		}
 	}
 	return found
 }
 
-// lowers tells what becomes of names of tables that have capitals.
-func lowers(d engine.Dumped, found *engine.Survey) {
+// lowers tells what becomes of names of tables that have capitals; of some tables only
+// where these alone are restored.
+func lowers(d engine.Dumped, only []string, found *engine.Survey) {
 	var capitals, same []string
 	seen := map[string]bool{}
 	for _, o := range d.Contents.Objects {
+		if engine.IsLeftOut(o.Kind) || len(only) > 0 && !slices.Contains(only, o.Name) {
+			continue
+		}
 		lower := strings.ToLower(o.Name)
 		if seen[lower] {
 			same = append(same, o.Name)

@@ -50,24 +50,33 @@ func TestSurvey(t *testing.T) {
 		}
 		return d
 	}
+	leftOut := func(d engine.Dumped, names ...string) engine.Dumped {
+		for _, n := range names {
+			d.Contents.Objects = append(d.Contents.Objects, engine.Object{Kind: engine.KindRowsLeftOut, Name: n})
+		}
+		return d
+	}
 	accounts := engine.Dumped{Stream: engine.Stream{Name: "users.sql", Kind: kindUsers}, Contents: engine.Contents{Objects: []engine.Object{{Kind: "account", Name: "'app'@'%'"}}}}
 	for name, tc := range map[string]struct {
 		server, accounts, more string
 		refused                bool // to read accounts
 		dumps                  []engine.Dumped
+		only                   []string
 		missing, warnings      string
 	}{
-		"all is there":           {server: mariadb, accounts: "app", more: "e Aria\nl 0\n"},
-		"no definer":             {server: mariadb, more: "e Aria\n", warnings: `run as "'app'@'%'", who`},
-		"comes with it":          {server: mariadb, more: "e Aria\n", dumps: []engine.Dumped{shop(mariadb), accounts}},
-		"who may not ask":        {server: mariadb, refused: true, more: "e Aria\n"},
-		"no storage engine":      {server: mariadb, accounts: "app", warnings: `storage engines "Aria", which`},
-		"lower case":             {server: mariadb, accounts: "app", more: "e Aria\nl 1\n", dumps: []engine.Dumped{shop(mariadb, "Orders", "x")}, warnings: `capitals: "Orders"`},
-		"lower case, same names": {server: mariadb, accounts: "app", more: "e Aria\nl 1\n", dumps: []engine.Dumped{shop(mariadb, "Orders", "orders")}, missing: `one then: "orders"`},
-		"an older server":        {server: "10.6.1-MariaDB", accounts: "app", more: "e Aria\n", warnings: "runs MariaDB 10.6.1"},
-		"a newer server":         {server: "11.4.1-MariaDB", accounts: "app", more: "e Aria\n"},
-		"into MySQL":             {server: mysql, accounts: "app", more: "e Aria\n", warnings: "is of MariaDB 10.11.6"},
-		"into MariaDB":           {server: mariadb, accounts: "app", more: "e Aria\n", dumps: []engine.Dumped{shop(mysql)}, warnings: "is of MySQL 8.4.2"},
+		"all is there":             {server: mariadb, accounts: "app", more: "e Aria\nl 0\n"},
+		"no definer":               {server: mariadb, more: "e Aria\n", warnings: `run as "'app'@'%'", who`},
+		"comes with it":            {server: mariadb, more: "e Aria\n", dumps: []engine.Dumped{shop(mariadb), accounts}},
+		"who may not ask":          {server: mariadb, refused: true, more: "e Aria\n"},
+		"no storage engine":        {server: mariadb, accounts: "app", warnings: `storage engines "Aria", which`},
+		"lower case":               {server: mariadb, accounts: "app", more: "e Aria\nl 1\n", dumps: []engine.Dumped{shop(mariadb, "Orders", "x")}, warnings: `capitals: "Orders"`},
+		"lower case, same names":   {server: mariadb, accounts: "app", more: "e Aria\nl 1\n", dumps: []engine.Dumped{shop(mariadb, "Orders", "orders")}, missing: `one then: "orders"`},
+		"lower case, one of these": {server: mariadb, accounts: "app", more: "e Aria\nl 1\n", dumps: []engine.Dumped{shop(mariadb, "Orders", "orders", "x")}, only: []string{"x"}},
+		"lower case, without rows": {server: mariadb, accounts: "app", more: "e Aria\nl 1\n", dumps: []engine.Dumped{leftOut(shop(mariadb, "orders"), "ORDERS", "orders")}},
+		"an older server":          {server: "10.6.1-MariaDB", accounts: "app", more: "e Aria\n", warnings: "runs MariaDB 10.6.1"},
+		"a newer server":           {server: "11.4.1-MariaDB", accounts: "app", more: "e Aria\n"},
+		"into MySQL":               {server: mysql, accounts: "app", more: "e Aria\n", warnings: "is of MariaDB 10.11.6"},
+		"into MariaDB":             {server: mariadb, accounts: "app", more: "e Aria\n", dumps: []engine.Dumped{shop(mysql)}, warnings: "is of MySQL 8.4.2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inst := enginetest.NewScript(engine.Facts{Env: map[string]string{"MARIADB_ROOT_PASSWORD": "x"}}).
@@ -97,7 +106,7 @@ func TestSurvey(t *testing.T) {
 			if dumps == nil {
 				dumps = []engine.Dumped{shop(mariadb)}
 			}
-			found, err := session.(engine.Surveyor).Survey(t.Context(), dumps, engine.RestoreOptions{})
+			found, err := session.(engine.Surveyor).Survey(t.Context(), dumps, engine.RestoreOptions{Only: tc.only})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,6 +23,7 @@ const (
 	usersEnd   = "-- Accounts complete"
 	createMark = "-- Create "
 	grantMark  = "-- Grant "
+	unseenMark = "-- Left out, the server does not show it: "
 )
 
 // account is a user, or a role of MariaDB's, which has no host.
@@ -109,15 +110,26 @@ func (s *session) dumpUsers(ctx context.Context) (engine.Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read accounts: %w", err)
 	}
-	sections := strings.Split("\n"+strings.Join(rows, "\n")+"\n", "\n"+parting+"\n")
-	if len(sections) != len(accounts)+1 {
+	var sections []string // of an account that is not shown at all an empty one
+	for _, row := range rows {
+		switch n := len(sections); {
+		case row == parting:
+			sections = append(sections, "")
+		case n > 0:
+			sections[n-1] += row + "\n"
+		}
+	}
+	if len(sections) != len(accounts) {
 		return nil, fmt.Errorf("read accounts: %w", engine.Explain(s.client, exit, patterns))
 	}
 	var creates, grants, notes strings.Builder
 	for n, a := range accounts {
-		create, grant, complete := a.statements(sections[n+1])
+		create, grant, complete := a.statements(sections[n])
 		if !complete {
-			fmt.Fprintf(&notes, "-- Left out, the server does not show it: %s\n", a.mark())
+			if p := engine.Explain(s.client, exit, patterns); p.Reason == engine.ReasonNoConnection {
+				return nil, fmt.Errorf("read accounts: %w", p) // it was not shown for want of a server
+			}
+			fmt.Fprintf(&notes, "%s%s\n", unseenMark, a.mark())
 			continue
 		}
 		fmt.Fprintf(&creates, "%s%s\n%s;\n", createMark, a.mark(), create)
@@ -169,9 +181,13 @@ type usersInspector struct {
 	begin    []byte
 	line     []byte // the line so far
 	contents engine.Contents
+	unseen   engine.Names
 	ended    bool
 	after    bool
 }
+
+// unseenNote begins the note that names accounts which are not in a backup.
+const unseenNote = "left out, since the server does not show them"
 
 const lineLimit = 64 << 10
 
@@ -196,6 +212,11 @@ func (u *usersInspector) Write(p []byte) (int, error) {
 				u.contents.Objects = append(u.contents.Objects, engine.Object{Kind: "account", Name: parsed.sql(), Rows: -1})
 			}
 		}
+		if a, ok := bytes.CutPrefix(u.line, []byte(unseenMark)); ok {
+			if parsed, ok := parseMark(string(a)); ok {
+				u.unseen.Add(parsed.sql())
+			}
+		}
 		u.line, rest = u.line[:0], rest[n+1:]
 	}
 	return len(p), nil
@@ -214,6 +235,7 @@ func (u *usersInspector) Finish() (engine.Contents, error) {
 	case !u.ended || len(u.line) > 0:
 		return fail(engine.ReasonTruncated, "the stream of accounts is cut short, its end mark is missing")
 	}
+	u.unseen.Note(&u.contents, unseenNote)
 	return u.contents, nil
 }
 

@@ -82,13 +82,15 @@ type server struct {
 	Number    int
 	Super     bool
 	Databases []string
+	Closed    []string // databases that are there, and that nobody can connect to, or templates
 }
 
 const aboutServer = `SELECT json_build_object(
   'Version', current_setting('server_version'),
   'Number', current_setting('server_version_num')::int,
   'Super', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),
-  'Databases', (SELECT json_agg(datname ORDER BY datname) FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate))`
+  'Databases', (SELECT json_agg(datname ORDER BY datname) FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate),
+  'Closed', (SELECT json_agg(datname ORDER BY datname) FROM pg_catalog.pg_database WHERE NOT datallowconn OR datistemplate))`
 
 // connect finds a way in, by the first of hosts: the local socket (empty), which the
 // official images trust, or the loopback, with the password; and a database to ask

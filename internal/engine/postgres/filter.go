@@ -26,6 +26,7 @@ const (
 type filter struct {
 	src       io.Reader
 	keep      func(tokens []token) bool
+	as        string                    // another name for the database; empty: its own
 	after     func(head []byte) string  // SQL that follows a statement; nil: none does
 	last      func(tokens []token) bool // what is passed on when all else was; nil: nothing is
 	kept      []byte                    // of that
@@ -130,6 +131,8 @@ func (f *filter) end(k kind, head []byte) {
 		case !f.keep(ts):
 		case f.last != nil && f.last(ts):
 			f.kept = append(append(f.kept, f.held...), '\n')
+		case f.as != "":
+			f.out.WriteString(renamed(string(f.held), f.as))
 		default:
 			f.out.Write(f.held)
 		}
@@ -164,8 +167,11 @@ func (f *filter) stray() {
 	}
 }
 
-// candidates are the first words of statements that a restore may leave out.
-var candidates = []string{"ALTER ", "GRANT ", "REVOKE ", "SET SESSION ", "RESET SESSION ", "BEGIN;", "COMMIT;", "CREATE ROLE ", "CREATE TABLESPACE "}
+// candidates are the first words of statements that a restore may leave out, or change.
+var candidates = []string{
+	"ALTER ", "GRANT ", "REVOKE ", "SET SESSION ", "RESET SESSION ", "BEGIN;", "COMMIT;", "CREATE ROLE ", "CREATE TABLESPACE ",
+	"COMMENT ON DATABASE ", "SECURITY LABEL ", ofTemplate,
+}
 
 // mayBeRefused says whether a statement that begins so needs to be seen whole.
 func mayBeRefused(begin []byte) bool {

@@ -38,6 +38,7 @@ type inspector struct {
 	sections   sections
 	table      string // the table that rows are being read of
 	large      int64  // large objects
+	noted      int    // facts that the dump says of itself
 	roles      engine.Names
 	locales    engine.Names
 }
@@ -77,7 +78,8 @@ func (i *inspector) end(k kind, head []byte) {
 		i.ended = true
 	case k == comment:
 		for _, fact := range []string{"-- Dumped from database version ", "-- Dumped by pg_dump version "} {
-			if bytes.HasPrefix(head, []byte(fact)) && len(i.contents.Notes) < 10 {
+			if bytes.HasPrefix(head, []byte(fact)) && i.noted < 10 {
+				i.noted++
 				i.contents.Notes = append(i.contents.Notes, lowerFirst(string(head[len("-- "):])))
 			}
 		}

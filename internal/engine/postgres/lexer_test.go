@@ -188,6 +188,25 @@ ALTER ROLE bob IN DATABASE shop SET x TO 'y';
 	}
 }
 
+// Settings, comment and rights of the database come after the \connect, and are those of
+// the database under its other name: never of the one that it was dumped from.
+func TestFilterRenames(t *testing.T) {
+	rows := "COPY public.t (a) FROM stdin;\nALTER DATABASE shop SET x TO 'y';\n\\.\nCREATE FUNCTION f() AS $$\nGRANT CONNECT ON DATABASE shop TO x;\n$$;\n"
+	about := "COMMENT ON DATABASE shop IS 'of shop';\nALTER DATABASE shop SET work_mem TO '9MB';\nALTER ROLE app IN DATABASE shop SET x TO 'y';\n" +
+		rows + "REVOKE CONNECT,TEMPORARY ON DATABASE shop FROM PUBLIC;\nGRANT CONNECT ON DATABASE shop TO readers;\n"
+	dump := whole("CREATE DATABASE shop;\n\\connect shop\n" + about)
+	f := newFilter(iotest.HalfReader(strings.NewReader(dump)), databaseMarks, true, keepForDatabase(false))
+	f.as = "new"
+	if _, err := f.readHead(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(f)
+	want := strings.ReplaceAll(strings.ReplaceAll(about, "DATABASE shop", `DATABASE "new"`), strings.ReplaceAll(rows, "DATABASE shop", `DATABASE "new"`), rows)
+	if err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v\n%s\nwant\n%s", err, out, want)
+	}
+}
+
 func TestFilterRefuses(t *testing.T) {
 	head := "CREATE DATABASE d;\n\\connect d\n"
 	boom := fmt.Errorf("boom")

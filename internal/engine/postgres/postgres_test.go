@@ -79,7 +79,7 @@ func scripted(env map[string]string, super bool, databases ...string) *enginetes
 			return enginetest.Answer{Stdout: whole("")}
 		}).
 		On("psql", func(enginetest.Call) enginetest.Answer {
-			about, err := json.Marshal(server{"15.20 (Debian)", 150020, super, databases})
+			about, err := json.Marshal(server{"15.20 (Debian)", 150020, super, databases, nil})
 			return enginetest.Answer{Stdout: string(about), Err: err}
 		})
 }
@@ -193,6 +193,47 @@ func TestNotesNameWhatIsLeftOut(t *testing.T) {
 	contents, err := i.Finish()
 	if err != nil || !strings.Contains(fmt.Sprint(contents.Notes), `["stock"]`) {
 		t.Errorf("notes %q, %v", contents.Notes, err)
+	}
+}
+
+// What a restore did not create it does not drop, whoever did: not a database that takes
+// no connections at present, and not one that comes to be in that moment.
+func TestRestoreDropsOnlyWhatItCreated(t *testing.T) {
+	dump := whole("SET client_encoding = 'UTF8';\nCREATE DATABASE shop;\nALTER DATABASE shop OWNER TO app;\n\\connect shop\nCREATE TABLE t (a int);\n")
+	for name, tc := range map[string]struct {
+		closed []string
+		fails  string // at what psql fails
+		reason problem.Reason
+		drops  bool
+	}{
+		"takes no connections": {closed: []string{"shop"}, reason: engine.ReasonTargetUnfit},
+		"has just come":        {fails: "CREATE DATABASE", reason: engine.ReasonToolFailed},
+		"its owner is missing": {fails: "OWNER TO", reason: engine.ReasonToolFailed, drops: true},
+		"its rows do not fit":  {fails: "CREATE TABLE", reason: engine.ReasonToolFailed, drops: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dropped := false
+			inst := scripted(nil, true).On("psql", func(c enginetest.Call) enginetest.Answer {
+				dropped = dropped || strings.Contains(c.Input, "DROP DATABASE")
+				if tc.fails != "" && strings.Contains(c.Input, tc.fails) {
+					return enginetest.Answer{Status: 3, Stderr: "ERROR:  something"}
+				}
+				about, err := json.Marshal(server{"15.20", 150020, true, []string{"postgres"}, tc.closed})
+				return enginetest.Answer{Stdout: string(about), Err: err}
+			})
+			session, err := New().Open(t.Context(), inst, source.Spec{Database: "shop"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			streams := []engine.Stream{databaseStream("shop")}
+			if _, err := session.Prepare(t.Context(), streams, engine.RestoreOptions{}); (err != nil) != (tc.closed != nil) || err != nil && problem.ReasonOf(err) != tc.reason {
+				t.Errorf("prepare: %v", err)
+			}
+			err = session.Restore(t.Context(), streams[0], strings.NewReader(dump), engine.RestoreOptions{})
+			if problem.ReasonOf(err) != tc.reason || dropped != tc.drops {
+				t.Errorf("dropped %v, want %v: %v", dropped, tc.drops, err)
+			}
+		})
 	}
 }
 

@@ -34,6 +34,10 @@ func (s *session) exists(ctx context.Context, database string) (bool, error) {
 	if err := s.query(ctx, s.meeting, aboutServer, &s.server); err != nil {
 		return false, fmt.Errorf("list databases: %w", err)
 	}
+	if slices.Contains(s.server.Closed, database) {
+		return false, problem.New(problem.Conflict, "database %q is there, and takes no connections or is a template: what it holds cannot be told", database).
+			WithReason(engine.ReasonTargetUnfit).WithHint("Let it take connections (ALTER DATABASE … ALLOW_CONNECTIONS true IS_TEMPLATE false), rename it, or drop it yourself.")
+	}
 	return slices.Contains(s.server.Databases, database), nil
 }
 
@@ -131,6 +135,7 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 		}
 	}
 	f := newFilter(r, databaseMarks, true, keepForDatabase(o.NoOwner))
+	f.as = o.As
 	var round around
 	if len(o.Only) > 0 {
 		f.last = isAttachment
@@ -175,48 +180,93 @@ func (s *session) MayRename(stream engine.Stream) error {
 	return nil
 }
 
-// renamed gives a statement of a dump's head for a database of another name. One
-// that names the database in another way, as that of a template, is left out.
+// renamed gives a statement that is about the dump's database for one of another name.
+// One that names the database in another way, as that of a template, is left out.
 func renamed(stmt, name string) string {
 	w := words{[]byte(stmt)}
-	for next := w.next(); next != ""; next = w.next() {
-		if next == "DATABASE" {
-			at := len(stmt) - len(w.rest)
-			w.next()
-			return stmt[:at] + " " + quoteIdent(name) + string(w.rest)
-		}
+	if aboutDatabase(&w) {
+		at := len(stmt) - len(w.rest)
+		w.next()
+		return stmt[:at] + " " + quoteIdent(name) + string(w.rest)
 	}
-	if w = (words{[]byte(stmt)}); w.next() == "UPDATE" {
+	if strings.HasPrefix(stmt, ofTemplate) {
 		return ""
 	}
 	return stmt
 }
 
+// ofTemplate begins the statement that makes a template of a database.
+const ofTemplate = "UPDATE pg_catalog.pg_database "
+
+// aboutDatabase reads up to the name of the database that a statement is about, and
+// says whether it is about one.
+func aboutDatabase(w *words) bool {
+	switch w.next() {
+	case "CREATE":
+	case "ALTER":
+		before := w.rest
+		if w.next() != "ROLE" {
+			w.rest = before
+			break
+		}
+		if w.next(); w.next() != "IN" { // the role's name is between
+			return false
+		}
+	case "COMMENT", "GRANT", "REVOKE", "SECURITY":
+		w.until("ON")
+	default:
+		return false
+	}
+	return w.next() == "DATABASE"
+}
+
 // create carries out the head of a dump: it makes the database unless it is
 // there, and gives it its owner.
 func (s *session) create(ctx context.Context, database string, head []string, there bool, o engine.RestoreOptions) error {
-	var sql strings.Builder
+	var first, rest strings.Builder // up to what creates it, and all else
 	for _, stmt := range head {
 		ts := tokens([]byte(stmt))
-		if begins(ts, "CREATE", "DATABASE") && there || o.NoOwner && isOwnership(ts) {
+		creates := begins(ts, "CREATE", "DATABASE")
+		if o.NoOwner && isOwnership(ts) {
 			continue
 		}
 		if o.As != "" {
 			stmt = renamed(stmt, database)
 		}
-		sql.WriteString(stmt + "\n")
+		if !creates {
+			rest.WriteString(stmt + "\n")
+			continue
+		}
+		if !there {
+			first.WriteString(rest.String() + stmt + "\n")
+		}
 	}
-	cmd := s.psql(s.awayFrom(database))
-	cmd.Stdin = strings.NewReader(sql.String())
-	exit, err := engine.Feed(ctx, s.inst, cmd)
-	if err != nil {
-		return fmt.Errorf("create database %q: %w", database, err)
+	// By itself: what is not created here is not dropped either.
+	if err := s.carryOut(ctx, database, first.String()); err != nil {
+		return err
 	}
-	if exit.Status != 0 {
+	if err := s.carryOut(ctx, database, rest.String()); err != nil {
 		if !there {
 			_ = s.drop(context.WithoutCancel(ctx), database)
 		}
-		return fmt.Errorf("create database %q: %w", database, engine.Explain("psql", exit, restorePatterns))
+		return err
+	}
+	return nil
+}
+
+// carryOut has psql carry out statements that create a database, if there are any.
+func (s *session) carryOut(ctx context.Context, database, sql string) error {
+	if sql == "" {
+		return nil
+	}
+	cmd := s.psql(s.awayFrom(database))
+	cmd.Stdin = strings.NewReader(sql)
+	exit, err := engine.Feed(ctx, s.inst, cmd)
+	if err == nil && exit.Status != 0 {
+		err = engine.Explain("psql", exit, restorePatterns)
+	}
+	if err != nil {
+		return fmt.Errorf("create database %q: %w", database, err)
 	}
 	return nil
 }

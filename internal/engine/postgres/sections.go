@@ -98,7 +98,8 @@ func (s *sections) subject(head []byte) string {
 		case "SEQUENCE":
 			return s.of(w.name())
 		}
-	case "COMMENT":
+	case "COMMENT", "SECURITY":
+		w.until("ON")
 		return s.commented(&w)
 	}
 	return ""
@@ -130,11 +131,21 @@ func (s *sections) created(w *words) string {
 		w.until("TO")
 		return w.name()
 	case "STATISTICS":
-		w.until("FROM")
-		return w.name()
+		statistics, table := ofStatistics+w.name(), ""
+		for next := w.next(); next != ""; next = w.next() {
+			if next == "FROM" { // the last one: there is another in EXTRACT(year FROM at)
+				from := *w
+				table = from.name()
+			}
+		}
+		s.owns(table, statistics)
+		return table
 	}
 	return ""
 }
+
+// ofStatistics comes before the names of statistics, of which a table may have one, too.
+const ofStatistics = "STATISTICS "
 
 func (s *sections) altered(w *words) string {
 	switch w.next() {
@@ -150,7 +161,11 @@ func (s *sections) altered(w *words) string {
 			}
 		case "ADD":
 			if w.next() == "CONSTRAINT" {
-				s.ownsIndex(name, w.next())
+				constraint := w.next()
+				switch w.next() { // others have no index, and may be called as a table is
+				case "PRIMARY", "UNIQUE", "EXCLUDE":
+					s.ownsIndex(name, constraint)
+				}
 			}
 		}
 		return s.of(name) // older tools alter sequences as tables
@@ -164,6 +179,8 @@ func (s *sections) altered(w *words) string {
 			s.owns(w.table(), name)
 		}
 		return s.of(name)
+	case "STATISTICS":
+		return s.of(ofStatistics + w.name())
 	}
 	return ""
 }
@@ -188,8 +205,8 @@ func (s *sections) ownsIndex(table, index string) {
 	}
 }
 
+// commented gives the table of what comes after ON in a comment or a label.
 func (s *sections) commented(w *words) string {
-	w.next() // ON
 	switch w.next() {
 	case "TABLE":
 		return w.name()
@@ -197,6 +214,8 @@ func (s *sections) commented(w *words) string {
 		return w.table()
 	case "SEQUENCE", "INDEX":
 		return s.of(w.name())
+	case "STATISTICS":
+		return s.of(ofStatistics + w.name())
 	case "CONSTRAINT", "TRIGGER", "POLICY", "RULE":
 		w.until("ON")
 		return w.name()

@@ -81,6 +81,12 @@ func TestSubject(t *testing.T) {
 		{`CREATE CONSTRAINT TRIGGER "a ON b" AFTER INSERT ON public.orders FROM public.other DEFERRABLE FOR EACH ROW EXECUTE FUNCTION public.trg();`, "public.orders"},
 		{"CREATE RULE r AS\n    ON INSERT TO public.\"no rows\"\n   WHERE (new.a = 1) DO ( DELETE FROM public.fools);", `public."no rows"`},
 		{`CREATE STATISTICS public.st ON customer, at FROM public.orders;`, "public.orders"},
+		{`CREATE STATISTICS public.years ON EXTRACT(year FROM at), id FROM public.orders;`, "public.orders"},
+		{`CREATE STATISTICS public.nothing ON EXTRACT(year FROM `, ""},
+		{`ALTER STATISTICS public.years OWNER TO app;`, "public.orders"},
+		{`ALTER STATISTICS public.years SET STATISTICS 500;`, "public.orders"},
+		{`COMMENT ON STATISTICS public.years IS 'x';`, "public.orders"},
+		{`SECURITY LABEL FOR x ON COLUMN public.orders.total IS 'ON items; --';`, "public.orders"},
 		{`CREATE POLICY p ON public.orders USING ((total > (0)::numeric));`, "public.orders"},
 		{`COMMENT ON COLUMN public.orders.total IS 'ON items; --';`, "public.orders"},
 		{`COMMENT ON TABLE public.orders IS 'x';`, "public.orders"},
@@ -105,6 +111,32 @@ func TestSubject(t *testing.T) {
 	}
 }
 
+// A foreign key or a check may have the name of a table, and has no index of that name.
+func TestConstraintsCalledLikeTables(t *testing.T) {
+	t.Parallel()
+	data := whole("\\connect shop\n\nCREATE TABLE public.customer (id integer);\n\n\nCREATE TABLE public.orders (id integer);\n\n\n" +
+		"COPY public.customer (id) FROM stdin;\n1\n\\.\n\n\nCOPY public.orders (id) FROM stdin;\n\\.\n\n\n" +
+		"ALTER TABLE ONLY public.orders\n    ADD CONSTRAINT customer FOREIGN KEY (id) REFERENCES public.customer(id);\n\n\n" +
+		"ALTER TABLE public.orders\n    ADD CONSTRAINT orders CHECK ((id > 0)) NOT VALID;\n\n\n")
+	contents, err := verdict(databaseMarks, data, atOnce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]bool{"customer": false, "orders": true} {
+		p, err := contents.Part(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var part strings.Builder
+		for _, s := range p.Sections {
+			part.WriteString(data[s.Offset : s.Offset+s.Length])
+		}
+		if seen, err := verdict(databaseMarks, part.String(), atOnce); err != nil || len(seen.Objects) != 1 || strings.Contains(part.String(), "FOREIGN KEY") != key {
+			t.Errorf("the part of %s holds %+v, %v:\n%s", name, seen.Objects, err, part.String())
+		}
+	}
+}
+
 // TestRenamed gives the statements of a dump's head another database.
 func TestRenamed(t *testing.T) {
 	t.Parallel()
@@ -118,6 +150,12 @@ func TestRenamed(t *testing.T) {
 		`SET client_encoding = 'UTF8';`:                                                   `SET client_encoding = 'UTF8';`,
 		`UPDATE pg_catalog.pg_database SET datistemplate = true WHERE datname = 'shop';`:  ``,
 		`SELECT pg_catalog.set_config('search_path', '', false);`:                         `SELECT pg_catalog.set_config('search_path', '', false);`,
+		`SECURITY LABEL FOR x ON DATABASE shop IS 'y';`:                                   `SECURITY LABEL FOR x ON DATABASE "new" IS 'y';`,
+		`GRANT CONNECT ON DATABASE shop TO readers;`:                                      `GRANT CONNECT ON DATABASE "new" TO readers;`,
+		`GRANT SELECT ON TABLE public.t TO "DATABASE";`:                                   `GRANT SELECT ON TABLE public.t TO "DATABASE";`,
+		`ALTER ROLE app SET x TO E'it\'s IN DATABASE shop';`:                              `ALTER ROLE app SET x TO E'it\'s IN DATABASE shop';`,
+		`ALTER TABLE public.t ALTER COLUMN a SET DEFAULT E'\' DATABASE shop';`:            `ALTER TABLE public.t ALTER COLUMN a SET DEFAULT E'\' DATABASE shop';`,
+		`COMMENT ON TABLE public.t IS 'ON DATABASE shop';`:                                `COMMENT ON TABLE public.t IS 'ON DATABASE shop';`,
 		`CREATE DATABASE`: `CREATE DATABASE "new"`,
 	} {
 		if got := renamed(stmt, "new"); got != want {

@@ -101,8 +101,8 @@ GRANT ALL ON SCHEMA public TO reader;
 		"no extension":           {have: func(p *provisions) { p.Extensions = nil }, missing: `extensions "uuid-ossp"`},
 		"both":                   {have: func(p *provisions) { *p = provisions{Data: "/data", Locales: p.Locales} }, missing: "roles|extensions"},
 		"no locale":              {have: func(p *provisions) { p.Locales = nil }, warnings: `locale "de_DE.utf8"`},
-		"locale, database there": {have: func(p *provisions) { p.Locales = nil }, version: server{"15.1", 150001, true, []string{"shop"}}},
-		"an older server":        {version: server{"14.9", 140009, true, nil}, warnings: "runs PostgreSQL 14.9"},
+		"locale, database there": {have: func(p *provisions) { p.Locales = nil }, version: server{"15.1", 150001, true, []string{"shop"}, nil}},
+		"an older server":        {version: server{"14.9", 140009, true, nil, nil}, warnings: "runs PostgreSQL 14.9"},
 		"older tools":            {tool: "15.13", missing: "psql 15.13"},
 		"tools of nobody knows":  {tool: "-"},
 		"no room":                {dumps: []engine.Dumped{{Stream: shop.Stream, Contents: contents, Size: 1 << 40}}, warnings: "1.0 TiB"},
@@ -113,7 +113,7 @@ GRANT ALL ON SCHEMA public TO reader;
 				tc.have(&have)
 			}
 			if version.Number == 0 {
-				version = server{"15.18", 150018, true, nil}
+				version = server{"15.18", 150018, true, nil, nil}
 			}
 			if dumps == nil {
 				dumps = []engine.Dumped{shop}

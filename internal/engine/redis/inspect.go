@@ -10,8 +10,12 @@ import (
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
-// byNote begins the note that tells the version of the server.
-const byNote = "dumped by server version "
+// byNote begins the note that tells the version of the server, unknownNote that of a
+// dump that no restore can take apart.
+const (
+	byNote      = "dumped by server version "
+	unknownNote = "checked by checksum only: holds values of the unknown kind "
+)
 
 type inspector struct{ parser *rdb.Parser }
 
@@ -45,7 +49,7 @@ func (i *inspector) Finish() (engine.Contents, error) {
 		c.Notes = append(c.Notes, byNote+summary.Server)
 	}
 	if summary.Unknown != 0 {
-		c.Notes = append(c.Notes, fmt.Sprintf("checked by checksum only: holds values of the unknown kind %d, keys are counted up to the first", summary.Unknown))
+		c.Notes = append(c.Notes, fmt.Sprintf("%s%d, keys are counted up to the first", unknownNote, summary.Unknown))
 	}
 	return c, nil
 }

@@ -226,7 +226,7 @@ func TestRestore(t *testing.T) {
 		t.Error("flushes without being told to:", err)
 	}
 	inst.answers["--pipe --pipe-timeout 600"] = "errors: 2, replies: 26\n"
-	if err := s.Restore(t.Context(), stream, bytes.NewReader(data), engine.RestoreOptions{}); problem.ReasonOf(err) != engine.ReasonToolFailed {
+	if err := s.Restore(t.Context(), stream, bytes.NewReader(data), engine.RestoreOptions{}); problem.ReasonOf(err) != engine.ReasonToolFailed || !strings.Contains(err.Error(), "may hold a part") {
 		t.Error("errors of the server:", err)
 	}
 	broken := errors.New("the store went away")
@@ -273,6 +273,25 @@ func TestInspector(t *testing.T) {
 	want := "[{database db0 21 []} {expiring db0 1 []} {database db9 1 []} {functions libraries 1 []}] [RDB version 10 dumped by server version 7.0.15]"
 	if got := fmt.Sprint(c.Objects, " ", c.Notes); err != nil || got != want {
 		t.Errorf("%s %v", got, err)
+	}
+}
+
+func TestSurvey(t *testing.T) {
+	for name, tt := range map[string]struct {
+		notes             []string
+		missing, warnings string
+	}{
+		"the same":   {notes: []string{byNote + "7.0.15"}},
+		"newer":      {notes: []string{byNote + "99.0.1"}, warnings: "the snapshot is of 99.0.1"},
+		"not to cut": {notes: []string{"RDB version 80", unknownNote + "22, keys are counted up to the first"}, missing: "dump.rdb holds values of the kind 22, which"},
+	} {
+		dumped := engine.Dumped{Stream: engine.Stream{Name: "dump.rdb"}, Contents: engine.Contents{Notes: tt.notes}}
+		found, err := open(t, &instance{}, source.Spec{}).Survey(t.Context(), []engine.Dumped{dumped}, engine.RestoreOptions{})
+		for _, pair := range [][2]string{{tt.missing, strings.Join(found.Missing, "\n")}, {tt.warnings, strings.Join(found.Warnings, "\n")}} {
+			if want, got := pair[0], pair[1]; err != nil || !strings.Contains(got, want) || (got == "") != (want == "") {
+				t.Errorf("%s: %+v, %v", name, found, err)
+			}
+		}
 	}
 }
 

@@ -186,7 +186,7 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 			WithHint("Restore again, with overwriting permitted.")
 	}
 	if exit.Status != 0 || !strings.Contains(string(out), "errors: 0,") {
-		return s.refused(string(out), exit)
+		return fmt.Errorf("restore the keys, of which the server may hold a part: %w", s.refused(string(out), exit))
 	}
 	return nil
 }
@@ -197,6 +197,9 @@ func (s *session) Survey(_ context.Context, dumps []engine.Dumped, _ engine.Rest
 	name, version, _ := strings.Cut(s.server, " ")
 	for _, d := range dumps {
 		found.WarnOlder(name, version, d.Contents.Noted(byNote), parts)
+		if kind := d.Contents.Noted(unknownNote); kind != "" {
+			found.Miss("%s holds values of the kind %s, which cannot be sent to a running server. Write it to a file with `baktainer dump` and let the server load that at its start as dump.rdb.", d.Name, strings.SplitN(kind, ",", 2)[0])
+		}
 	}
 	return found, nil
 }
