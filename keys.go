@@ -47,13 +47,15 @@ func openRepository(ctx context.Context, st store.Store, c config.Config, now ti
 
 // makeKey makes the key of a repository that is not there yet.
 func makeKey(ctx context.Context, st store.Store, path string) (repo.Key, error) {
-	_, err := st.Stat(ctx, repo.FormatName)
-	switch {
-	case err == nil:
-		return nil, problem.New(problem.Denied, "the store %s has a repository, and its key is not at %s", st.Describe(), path).
-			WithHint("Put the copy of the key that you kept there, or name it with --key-file, or use another key of it with --passphrase-file or --identity-file. Without a key nothing in the store can be read.")
-	case !errors.Is(err, store.ErrNotExist):
-		return nil, fmt.Errorf("look for a repository in %s: %w", st.Describe(), err)
+	for _, name := range []string{repo.FormatName, repo.FormatCopyName} {
+		_, err := st.Stat(ctx, name)
+		switch {
+		case err == nil:
+			return nil, problem.New(problem.Denied, "the store %s has a repository, and its key is not at %s", st.Describe(), path).
+				WithHint("Put the copy of the key that you kept there, or name it with --key-file, or use another key of it with --passphrase-file or --identity-file. Without a key nothing in the store can be read.")
+		case !errors.Is(err, store.ErrNotExist):
+			return nil, fmt.Errorf("look for a repository in %s: %w", st.Describe(), err)
+		}
 	}
 	key, err := repo.GenerateKeyFile()
 	if err != nil {

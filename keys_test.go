@@ -139,8 +139,19 @@ func TestAKeyIsMissing(t *testing.T) {
 			t.Errorf("%s: slots: %s", name, got)
 		}
 	}
-	// Nor on a first start, when the key that is set is not there.
+	// Nor when the store has lost its format.json, and the copy of it is there.
 	c, st := home(t), mem.New()
+	must(t, st, c)
+	st.Change(repo.FormatName, func([]byte) []byte { return nil })
+	c.KeyFile += "2"
+	if _, err := openAt(t, st, c); problem.CodeOf(err) != problem.Denied || !strings.Contains(problem.Text(err), "--key-file") {
+		t.Errorf("without format.json: %s", problem.Text(err))
+	}
+	if _, err := os.Stat(c.KeyFile); err == nil {
+		t.Error("a key was made for a repository that is there")
+	}
+	// Nor on a first start, when the key that is set is not there.
+	c, st = home(t), mem.New()
 	c.PassphraseFile = "/nonexistent"
 	if _, err := openAt(t, st, c); err == nil {
 		t.Error("a repository without a key")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/baktainer/baktainer/internal/durable"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 )
@@ -68,10 +69,7 @@ func readPin(path string) (p pin, err error) {
 func writePin(path string, p pin) error {
 	text, err := json.Marshal(p)
 	if err == nil {
-		err = os.WriteFile(path+".new", append(text, '\n'), 0o600)
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
+		err = durable.Replace(path, append(text, '\n'))
 	}
 	if err != nil {
 		return problem.Wrap(problem.Failed, err, "write %s", path)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -60,7 +61,10 @@ func newProxy(docker http.RoundTripper, log *slog.Logger) *Proxy {
 
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := p.allow(r); err != nil {
+	if err := p.allow(r); errors.Is(err, errNotFound) {
+		refuse(w, http.StatusNotFound, err.Error())
+		return
+	} else if err != nil {
 		p.log.Warn("refused", "method", r.Method, "path", r.URL.Path, "reason", err)
 		refuse(w, http.StatusForbidden, "refused by the Baktainer socket proxy: "+err.Error())
 		return
@@ -72,14 +76,23 @@ func (p *Proxy) allow(r *http.Request) error {
 	if r.URL.RawPath != "" || strings.Contains(r.URL.Path, "..") || strings.Contains(r.URL.Path, "//") {
 		return fmt.Errorf("the path is not in its plain form")
 	}
+	// Docker would take the fields of a form for those of the query, and before them.
+	for _, kind := range r.Header.Values("Content-Type") {
+		if strings.Contains(strings.ToLower(kind), "form") {
+			return fmt.Errorf("the body is a form")
+		}
+	}
 	s := classify(r.Method, r.URL.Path, r.URL.Query())
 	switch s.kind {
 	case free:
 		return nil
-	case labelled, newExec:
-		return p.mustCarry(r.Context(), s.id, labelled)
-	case companion, helper:
-		return p.mustCarry(r.Context(), s.id, s.kind)
+	case newExec:
+		if err := bodyOf(r, execBody); err != nil {
+			return err
+		}
+		return p.mayUse(r, s.id, labelled)
+	case labelled, companion, helper:
+		return p.mayUse(r, s.id, s.kind)
 	case knownExec:
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -93,62 +106,95 @@ func (p *Proxy) allow(r *http.Request) error {
 	return fmt.Errorf("%s %s is not among what Baktainer needs", r.Method, r.URL.Path)
 }
 
-// mayCreate checks the body of a creation and puts it back for the backend.
-func (p *Proxy) mayCreate(r *http.Request) error {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil || len(body) > maxBody {
-		return fmt.Errorf("the body cannot be read or is too large")
+// mayUse checks the container that a request is about, and puts its id into the
+// path: a name, or the beginning of an id, could mean another one a moment later.
+func (p *Proxy) mayUse(r *http.Request, container string, want check) error {
+	full, err := p.mustCarry(r.Context(), container, want)
+	if err != nil {
+		return err
 	}
-	sees, err := helperBody(body)
+	r.URL.Path = strings.Replace(r.URL.Path, "/containers/"+container, "/containers/"+full, 1)
+	return nil
+}
+
+// mayCreate checks the body of a creation. Containers are in it by their ids.
+func (p *Proxy) mayCreate(r *http.Request) error {
+	var sees []string
+	err := bodyOf(r, func(body []byte) (err error) {
+		sees, err = helperBody(body)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	for _, c := range sees {
-		if err := p.mustCarry(r.Context(), c, labelled); err != nil {
+		full, err := p.mustCarry(r.Context(), c, labelled)
+		if err != nil {
 			return err
 		}
+		if full != c {
+			return fmt.Errorf("a helper names the container %s, and not its whole id", c)
+		}
+	}
+	return nil
+}
+
+// bodyOf checks the body of a request and puts it back for the backend.
+func bodyOf(r *http.Request, check func([]byte) error) error {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil || len(body) > maxBody {
+		return fmt.Errorf("the body cannot be read or is too large")
+	}
+	if err := check(body); err != nil {
+		return err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.ContentLength = int64(len(body))
 	return nil
 }
 
+// errNotFound is Docker's own answer, told on: were the request let through, there
+// might be such a container by then.
+var errNotFound = errors.New("no such container")
+
 // mustCarry says whether a container is a helper or, unless only that will do, a
-// companion or, unless only these will do, labelled for backup.
-func (p *Proxy) mustCarry(ctx context.Context, container string, want check) error {
+// companion or, unless only these will do, labelled for backup. It gives the
+// container's id.
+func (p *Proxy) mustCarry(ctx context.Context, container string, want check) (full string, err error) {
 	target := url.URL{Scheme: "http", Host: "docker", Path: "/containers/" + container + "/json"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	resp, err := p.docker.RoundTrip(req)
 	if err != nil {
-		return fmt.Errorf("ask Docker for the container's labels: %w", err)
+		return "", fmt.Errorf("ask Docker for the container's labels: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
-		return nil // Docker says so itself, in its own words
+		return "", fmt.Errorf("%w: %s", errNotFound, container)
 	}
 	var c struct {
-		Name   string
-		Config struct{ Labels map[string]string }
+		ID, Name string
+		Config   struct{ Labels map[string]string }
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 16*maxBody)).Decode(&c); err != nil {
-		return fmt.Errorf("read the container's labels: %w", err)
+		return "", fmt.Errorf("read the container's labels: %w", err)
 	}
 	switch labels := label.Of(c.Config.Labels, c.Name); {
 	case labels[label.KeyHelper] != "":
-		return nil
 	case want == helper:
-		return fmt.Errorf("container %s is not a helper of Baktainer", container)
+		return "", fmt.Errorf("container %s is not a helper of Baktainer", container)
 	case labels[label.KeyCompanion] != "":
-		return nil
 	case want == companion:
-		return fmt.Errorf("container %s does not carry %s", container, label.KeyCompanion)
+		return "", fmt.Errorf("container %s does not carry %s", container, label.KeyCompanion)
 	case !label.Asks(labels):
-		return fmt.Errorf("container %s does not carry baktainer.backup=true", container)
+		return "", fmt.Errorf("container %s does not carry baktainer.backup=true", container)
 	}
-	return nil
+	if c.ID == "" {
+		return "", fmt.Errorf("the id of container %s is not known", container)
+	}
+	return c.ID, nil
 }
 
 // remember notes the id of an exec that was created through us.

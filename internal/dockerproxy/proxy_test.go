@@ -22,12 +22,16 @@ func (d *fakeDocker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	if len(parts) == 3 && parts[0] == "containers" && parts[2] == "json" {
-		l, ok := labels[parts[1]]
+		id := parts[1]
+		if id == "sh" { // the beginning of an id will do
+			id = "shop"
+		}
+		l, ok := labels[id]
 		if !ok {
 			http.Error(w, `{"message":"No such container"}`, http.StatusNotFound)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"Name": "/" + parts[1], "Config": map[string]any{"Labels": l}})
+		_ = json.NewEncoder(w).Encode(map[string]any{"Id": id, "Name": "/" + id, "Config": map[string]any{"Labels": l}})
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
@@ -93,6 +97,11 @@ func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 		{"GET", "/v1.41/containers/shop/top", "", false},
 		{"POST", "/v1.41/containers/shop/exec", `{}`, true},
 		{"POST", "/v1.41/containers/web/exec", `{}`, false},
+		{"POST", "/v1.41/containers/shop/exec", `{"Privileged":true}`, false},
+		{"POST", "/v1.41/containers/shop/exec", `{"privileged":true,"Privileged":null}`, false}, // null changes nothing
+		{"POST", "/v1.41/containers/shop/exec", `not json`, false},
+		{"POST", "/v1.22/containers/ours/start", `{"Privileged":true}`, false}, // in those days a start had a configuration
+		{"POST", "/v1.24/containers/ours/start", "", true},
 		{"POST", "/v1.41/exec/e0/start", "", false}, // not created through the proxy
 		{"GET", "/v1.41/containers/shop/archive?path=/x", "", true},
 		{"PUT", "/v1.41/containers/shop/archive?path=/x", "", false},
@@ -117,6 +126,19 @@ func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, "baktainer-helper:x", "debian", 1), false},
 		{"POST", "/v1.41/containers/create", `{"Image":"baktainer-helper","HostConfig":{"NetworkMode":"none"}}`, false},
 		{"POST", "/v1.41/containers/create", `not json`, false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"shop"`, `"sh"`, 1), false}, // could be another one by then
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"CapAdd":["DAC_READ_SEARCH"],"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"Privileged":true,"Privileged":null,"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"Labels"`, `"hostconfig":{"Privileged":true},"Labels"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"Labels"`, `"ho\u017ftConfig":{"Privileged":true},"Labels"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"ReadonlyPaths":null,"MaskedPaths":null,"VolumesFrom"`, 1), true},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"ReadonlyPaths":[],"VolumesFrom"`, 1), false}, // core_pattern
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"MaskedPaths":[],"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"RestartPolicy":{"Name":"","MaximumRetryCount":0},"VolumesFrom"`, 1), true},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"RestartPolicy":{"name":"always"},"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"VolumesFrom"`, `"LogConfig":{"type":"syslog"},"VolumesFrom"`, 1), false},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"Labels"`, `"NetworkingConfig":null,"Labels"`, 1), true},
+		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"Labels"`, `"NetworkingConfig":{"EndpointsConfig":{"shop_default":{}}},"Labels"`, 1), false},
 		{"POST", "/v1.41/containers/create", strings.Replace(helperOK, `"HostConfig"`, `"Volumes":{"/data":{}},"HostConfig"`, 1), false},
 		{"POST", "/v1.41/containers/create", drillOK, true},
 		{"POST", "/v1.41/containers/create", strings.Replace(drillOK, `"none"`, `"bridge"`, 1), false},
@@ -177,6 +199,35 @@ func TestOnlyWhatTheAgentNeedsPasses(t *testing.T) {
 				t.Errorf("the body did not arrive whole: %v", docker.reached)
 			}
 		})
+	}
+}
+
+// Docker reads the fields of a form before those of the query.
+func TestAFormIsRefused(t *testing.T) {
+	front, docker := start(t)
+	req, err := http.NewRequestWithContext(t.Context(), "POST", front.URL+"/v1.41/images/create?fromSrc=-&repo=baktainer-helper", strings.NewReader("repo=postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "Application/x-www-form-urlencoded; charset=utf-8")
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden || len(docker.reached) > 0 {
+		t.Errorf("status %d, reached Docker: %v", resp.StatusCode, docker.reached)
+	}
+}
+
+// What is checked and what is used is one container, whatever happens in between.
+func TestAContainerIsUsedByItsID(t *testing.T) {
+	front, docker := start(t)
+	if status, _ := send(t, front, "POST", "/v1.41/containers/sh/exec", `{}`); status != http.StatusCreated || len(docker.reached) != 1 || docker.reached[0] != "POST /v1.41/containers/shop/exec {}" {
+		t.Errorf("status %d, reached Docker: %q", status, docker.reached)
+	}
+	if status, text := send(t, front, "POST", "/v1.41/containers/gone/exec", `{}`); status != http.StatusNotFound || len(docker.reached) != 1 {
+		t.Errorf("status %d %s, reached Docker: %q", status, text, docker.reached)
 	}
 }
 

@@ -5,6 +5,7 @@
 package dockerproxy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -68,7 +69,9 @@ var rules = []rule{
 	{methods: "DELETE", path: path(`/containers/` + id), kind: helper},
 }
 
-var versionPrefix = regexp.MustCompile(`^/v[0-9]+\.[0-9]+(/.*)$`)
+// versionPrefix takes no version before 1.24: by those, a container's start changes
+// its configuration.
+var versionPrefix = regexp.MustCompile(`^/v1\.(?:2[4-9]|[3-9][0-9]|[1-9][0-9]{2})(/.*)$`)
 
 // classify says what a request is about. It looks at nothing but the request line.
 func classify(method, urlPath string, query url.Values) subject {
@@ -104,10 +107,11 @@ func importsHelper(q url.Values) bool {
 // value, each with what it may be. Everything else must be absent or empty, so
 // that an option that Docker learns tomorrow is refused until it is looked at.
 var harmless = map[string]func(any) bool{
-	"VolumesFrom":    anything, // checked by the caller: labelled containers only
-	"PidMode":        func(v any) bool { s, _ := v.(string); return s == "" || strings.HasPrefix(s, ofContainer) },
-	"NetworkMode":    func(v any) bool { s, _ := v.(string); return s == "none" || strings.HasPrefix(s, ofContainer) },
-	"CapAdd":         onlyOf("DAC_OVERRIDE", "CHOWN", "FOWNER", "KILL", "SYS_PTRACE", "DAC_READ_SEARCH"),
+	"VolumesFrom": anything, // checked by the caller: labelled containers only
+	"PidMode":     func(v any) bool { s, _ := v.(string); return s == "" || strings.HasPrefix(s, ofContainer) },
+	"NetworkMode": func(v any) bool { s, _ := v.(string); return s == "none" || strings.HasPrefix(s, ofContainer) },
+	// Never DAC_READ_SEARCH, which opens any file of the host by its handle.
+	"CapAdd":         onlyOf("DAC_OVERRIDE", "CHOWN", "FOWNER", "KILL", "SYS_PTRACE"),
 	"CapDrop":        anything,
 	"SecurityOpt":    onlyOf("no-new-privileges", "no-new-privileges:true"),
 	"ReadonlyRootfs": anything,
@@ -115,12 +119,11 @@ var harmless = map[string]func(any) bool{
 	"MemorySwap":     anything,
 	"NanoCpus":       anything,
 	"PidsLimit":      anything,
-	"LogConfig": func(v any) bool {
-		m, _ := v.(map[string]any)
-		t, _ := m["Type"].(string)
-		return t == "" || t == "none"
-	},
-	"RestartPolicy":   func(v any) bool { m, _ := v.(map[string]any); n, _ := m["Name"].(string); return n == "" || n == "no" },
+	"LogConfig":      has("Type", "none"),
+	"RestartPolicy":  has("Name", "no"),
+	// An empty list of these leaves nothing of the kernel's files masked or read-only.
+	"MaskedPaths":     func(v any) bool { return v == nil },
+	"ReadonlyPaths":   func(v any) bool { return v == nil },
 	"Tmpfs":           anything,
 	"AutoRemove":      anything,
 	"ConsoleSize":     anything,
@@ -140,11 +143,7 @@ var (
 		"PidMode":     isEmpty,
 		"CapAdd":      isEmpty,
 		"NetworkMode": func(v any) bool { s, _ := v.(string); return s == "none" },
-		"LogConfig": func(v any) bool {
-			m, _ := v.(map[string]any)
-			t, _ := m["Type"].(string)
-			return t == "" || t == "none" || t == "json-file"
-		},
+		"LogConfig":   has("Type", "none", "json-file"),
 	}
 	ofTools = map[string]func(any) bool{
 		"VolumesFrom": isEmpty,
@@ -158,7 +157,7 @@ var (
 		"PidMode":     isEmpty,
 		"CapAdd":      isEmpty,
 		"NetworkMode": func(v any) bool { s, _ := v.(string); return s == "default" },
-		"LogConfig":   func(v any) bool { m, _ := v.(map[string]any); t, _ := m["Type"].(string); return t == "" },
+		"LogConfig":   has("Type"),
 	}
 )
 
@@ -171,13 +170,22 @@ const ofContainer = "container:"
 // so may be a side-car, which sees a network alone.
 func helperBody(body []byte) (sees []string, err error) {
 	var c struct {
-		Image      string
-		Labels     map[string]string
-		HostConfig map[string]any
-		Volumes    map[string]any
+		Image            string
+		Labels           map[string]string
+		HostConfig       map[string]any
+		Volumes          map[string]any
+		NetworkingConfig map[string]any
 	}
 	if err := json.Unmarshal(body, &c); err != nil {
 		return nil, fmt.Errorf("the body is not JSON: %w", err)
+	}
+	if err := unambiguous(json.NewDecoder(bytes.NewReader(body)), true); err != nil {
+		return nil, err
+	}
+	for name, value := range c.NetworkingConfig {
+		if !isEmpty(value) {
+			return nil, fmt.Errorf("NetworkingConfig.%s=%v is not allowed for a helper", name, value)
+		}
 	}
 	if c.Labels[label.KeyHelper] == "" {
 		return nil, fmt.Errorf("only containers labelled %s may be created", label.KeyHelper)
@@ -235,6 +243,50 @@ func helperBody(body []byte) (sees []string, err error) {
 	return sees, nil
 }
 
+// execBody checks the body of an exec's creation.
+func execBody(body []byte) error {
+	var c struct{ Privileged bool }
+	if err := json.Unmarshal(body, &c); err != nil {
+		return fmt.Errorf("the body is not JSON: %w", err)
+	}
+	if c.Privileged {
+		return fmt.Errorf("a privileged exec is not allowed")
+	}
+	return nil
+}
+
+// unambiguous refuses a JSON value with a key that is there twice: of two values
+// Docker may keep another one than we have looked at, or some of both. fold says that
+// at the first level keys are the same whatever their case, as they are to Docker.
+func unambiguous(d *json.Decoder, fold bool) error {
+	t, err := d.Token()
+	if err != nil || t != json.Delim('{') && t != json.Delim('[') {
+		return err
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if t == json.Delim('{') {
+			k, err := d.Token()
+			if err != nil {
+				return err
+			}
+			key, _ := k.(string)
+			if fold {
+				key = strings.ToLower(strings.ToUpper(key))
+			}
+			if seen[key] {
+				return fmt.Errorf("%.40q is there twice", key)
+			}
+			seen[key] = true
+		}
+		if err := unambiguous(d, false); err != nil {
+			return err
+		}
+	}
+	_, err = d.Token()
+	return err
+}
+
 // without is labels but for one.
 func without(labels map[string]string, key string) map[string]string {
 	rest := maps.Clone(labels)
@@ -243,6 +295,24 @@ func without(labels map[string]string, key string) map[string]string {
 }
 
 func anything(any) bool { return true }
+
+// has allows an object whose key, if it is there, is empty or one of the values. Keys
+// of another spelling are refused, as Docker would take them for it.
+func has(key string, values ...string) func(any) bool {
+	return func(v any) bool {
+		m, isMap := v.(map[string]any)
+		for name, value := range m {
+			s, isText := value.(string)
+			switch {
+			case name == key && isText && (s == "" || slices.Contains(values, s)):
+			case name == "Config" || name == "MaximumRetryCount": // says nothing alone
+			default:
+				return false
+			}
+		}
+		return isMap || v == nil
+	}
+}
 
 func onlyOf(allowed ...string) func(any) bool {
 	return func(v any) bool {

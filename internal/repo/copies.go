@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/store"
 )
 
@@ -76,7 +75,7 @@ func (c *copyCheck) read(name string, check func([]byte) error) (b []byte, wrong
 	switch {
 	case errors.Is(err, store.ErrNotExist):
 		return nil, errors.New("it is missing")
-	case err != nil && problem.CodeOf(err) != problem.Corrupt:
+	case err != nil && !Damaging(err):
 		c.err = fmt.Errorf("check %s: %w", name, err)
 		return nil, c.err
 	case err != nil:

@@ -123,6 +123,11 @@ func (k *Keys) NewGeneration(ctx context.Context, drop bool, now time.Time, give
 		}
 		return next, p
 	}
+	// Old and new slots are there together for a moment, and more than so many are not read.
+	if n := len(next.old) + len(next.heirs); n > maxSlots {
+		return next, problem.New(problem.Conflict, "%d key slots are there and %d would be made, and there may be %d at a time", len(next.old), len(next.heirs), maxSlots).
+			WithHint("Remove slots first: baktainer key remove.")
+	}
 	if err := k.noneUnreadable(ctx, next.Dropped); err != nil {
 		return next, err
 	}

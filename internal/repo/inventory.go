@@ -293,7 +293,7 @@ func (m *HeldManifest) read(ctx context.Context, objects ObjectReader) ([]PackRe
 	if err == nil {
 		return packs, nil
 	}
-	if err = readFailure(ctx, src, name, err); problem.CodeOf(err) != problem.Corrupt || problem.ReasonOf(err) == ReasonMissingObject {
+	if err = readFailure(ctx, src, name, err); !Damaging(err) || problem.ReasonOf(err) == ReasonMissingObject {
 		return nil, err
 	}
 	m.Header, m.Damaged = ManifestHeader{Source: src, Snapshot: snapshot}, err.Error()

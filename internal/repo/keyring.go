@@ -108,7 +108,7 @@ func readEarlier(ctx context.Context, objects ObjectReader, repository string, g
 				return earlier, nil
 			}
 			readErr = corrupt("", n, readErr)
-		} else if c := problem.CodeOf(readErr); c != problem.Corrupt && !errors.Is(readErr, store.ErrNotExist) {
+		} else if !Damaging(readErr) && !errors.Is(readErr, store.ErrNotExist) {
 			return earlier, readErr // the store does not answer
 		}
 		if err == nil {

@@ -120,7 +120,7 @@ func readFormat(ctx context.Context, st store.Store) (f formatFile, slots stored
 		} else if i == 0 {
 			err = again
 		}
-		if c := problem.CodeOf(again); len(found) > 0 || again != nil && c != problem.NotFound && c != problem.Corrupt {
+		if len(found) > 0 || again != nil && problem.CodeOf(again) != problem.NotFound && !Damaging(again) {
 			break
 		}
 	}

@@ -2,13 +2,17 @@ package repo
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,6 +115,47 @@ func TestFormatIsGuarded(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// badSectors is a store on a disk that cannot read some objects any more.
+type badSectors struct {
+	store.Store
+	bad map[string]bool
+}
+
+func (b badSectors) Get(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	if b.bad[name] {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: syscall.EIO}
+	}
+	return b.Store.Get(ctx, name, offset, length)
+}
+
+// What the disk cannot read is as good as damaged: its copy serves.
+func TestBadSectors(t *testing.T) {
+	st, k := keysOf(t, vectorKey)
+	if _, err := k.NewGeneration(t.Context(), true, testTime); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := Open(t.Context(), st, vectorKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot := KeySlotName(slotIDs(t, st, SlotKeyFile)[0])
+	for _, name := range []string{FormatName, slot, EarlierKeyName(2)} {
+		b := badSectors{st, map[string]bool{name: true}}
+		r, err := Open(t.Context(), b, vectorKey)
+		if err != nil || !sameRepository(r, whole) {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if flaws, _, err := r.CheckCopies(t.Context(), b); err != nil || len(flaws) != 1 || flaws[0].Object != name || flaws[0].Whole == nil {
+			t.Errorf("%s: %+v, %v", name, flaws, err)
+		}
+	}
+	b := badSectors{st, map[string]bool{FormatName: true, FormatCopyName: true}}
+	if _, err := Open(t.Context(), b, vectorKey); !errors.Is(err, syscall.EIO) {
+		t.Errorf("neither can be read: %v", err)
 	}
 }
 

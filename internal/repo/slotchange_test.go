@@ -294,6 +294,20 @@ func TestNewGeneration(t *testing.T) {
 	}
 }
 
+// Old and new slots are there together before the old ones go: they must not be too
+// many to be read.
+func TestNewGenerationOfManySlots(t *testing.T) {
+	st, k := keysOf(t, vectorKey)
+	for range maxSlots / 2 {
+		k.mustAdd(t, ageIdentity(t).Recipient())
+	}
+	_, err := k.NewGeneration(t.Context(), false, testTime)
+	wants(t, "a new generation", err, problem.Conflict)
+	if r, err := Open(t.Context(), st, vectorKey); err != nil || r.Generation != 1 || count(t, st) != maxSlots/2+1 {
+		t.Errorf("afterwards: %v, %v", r, err)
+	}
+}
+
 // Earlier keys are served by their copies; without either what is newer still opens.
 func TestEarlierKeysAreGuarded(t *testing.T) {
 	st, k := keysOf(t, vectorKey)

@@ -136,7 +136,7 @@ func readSlot(ctx context.Context, st store.Store, id string, have [2]bool) (sto
 			continue
 		}
 		b, err := readObject(ctx, st, "", n, 0, -1, maxSlotFile)
-		if err != nil && problem.CodeOf(err) != problem.Corrupt && !errors.Is(err, store.ErrNotExist) {
+		if err != nil && !Damaging(err) && !errors.Is(err, store.ErrNotExist) {
 			return s, err
 		}
 		var v *keySlot

@@ -245,8 +245,8 @@ func (k *checker) snapshot(s *CheckedSnapshot, m *repo.HeldManifest, e *ledger.E
 		return lost("it is not the manifest that the ledger records")
 	}
 	snap, err := k.r.repo.OpenSnapshot(k.ctx, k.r.store, ref)
-	switch code := problem.CodeOf(err); {
-	case code == problem.Corrupt || code == problem.Denied:
+	switch {
+	case err != nil && (repo.Damaging(err) || problem.CodeOf(err) == problem.Denied):
 		return lost(err.Error())
 	case err != nil:
 		return err

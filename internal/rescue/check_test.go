@@ -1,9 +1,13 @@
 package rescue
 
 import (
+	"context"
 	"errors"
+	"io"
+	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/baktainer/baktainer/internal/problem"
@@ -153,6 +157,38 @@ func TestCheckCounts(t *testing.T) {
 		if snap.Confirmed != (snap.Snapshot != shop3) {
 			t.Errorf("%+v", snap)
 		}
+	}
+}
+
+// badSector is a store on a disk that cannot read an object any more.
+type badSector struct {
+	store.Store
+	bad string
+}
+
+func (b badSector) Get(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
+	if name == b.bad {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: syscall.EIO}
+	}
+	return b.Store.Get(ctx, name, offset, length)
+}
+
+// A manifest that the disk cannot read is lost; the rest is looked at all the same.
+func TestCheckOfADiskThatFails(t *testing.T) {
+	s := newSite(t)
+	r := open(t, s)
+	r.store = badSector{s, repo.ManifestName("blog", blog1)}
+	c, err := r.Check(t.Context(), Full, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, snap := range c.Snapshots {
+		if (snap.Condition == Lost) != (snap.Snapshot == blog1) {
+			t.Errorf("%+v", snap)
+		}
+	}
+	if problem.CodeOf(c.Err()) != problem.PartlyFailed || len(c.Damaged) != 1 || len(c.Snapshots) != 4 {
+		t.Errorf("%v, %+v", c.Err(), c)
 	}
 }
 

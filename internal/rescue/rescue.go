@@ -268,15 +268,21 @@ func pick(snapshots []Found, ref string) (Found, error) {
 		return latest(snapshots, name)
 	}
 	var matches []Found
-	for _, f := range snapshots {
+	var exact *Found
+	for i, f := range snapshots {
 		switch {
 		case strings.EqualFold(f.Snapshot, ref):
-			return f, nil
+			// A manifest that lies in another place too is no reason to take that one.
+			if exact == nil || exact.Entry == nil {
+				exact = &snapshots[i]
+			}
 		case ref != "" && len(ref) < len(f.Snapshot) && strings.EqualFold(f.Snapshot[:len(ref)], ref):
 			matches = append(matches, f)
 		}
 	}
 	switch {
+	case exact != nil:
+		return *exact, nil
 	case len(matches) > 1:
 		p := problem.New(problem.InvalidInput, "%q is the beginning of %d snapshots", ref, len(matches)).WithHint("Give more of the id.")
 		for _, f := range matches[:min(len(matches), 5)] {

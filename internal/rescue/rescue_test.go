@@ -181,6 +181,23 @@ func TestUnconfirmedNeedsItsWholeID(t *testing.T) {
 	}
 }
 
+// A copy of a manifest in another place does not hide the snapshot that the ledger records.
+func TestAManifestInAnotherPlace(t *testing.T) {
+	s := newSite(t)
+	for _, other := range []string{"aa", "zz"} {
+		rc, err := s.Get(t.Context(), repo.ManifestName("shop/db", shop1), 0, -1)
+		if err == nil {
+			_, err = s.Put(t.Context(), repo.ManifestName(other, shop1), rc)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, f, err := open(t, s).OpenSnapshot(t.Context(), shop1); err != nil || f.Source != "shop/db" {
+		t.Errorf("%+v, %v", f, err)
+	}
+}
+
 func TestDamage(t *testing.T) {
 	flip := func(b []byte) []byte { b[len(b)-1] ^= 1; return b }
 	manifest1, manifest2 := repo.ManifestName("shop/db", shop1), repo.ManifestName("shop/db", shop2)

@@ -106,7 +106,7 @@ func (p *Provider) createHelper(ctx context.Context, f helperFor) (*helper, erro
 	if f.pidOf != "" {
 		host.PidMode = container.PidMode("container:" + f.pidOf)
 		// To read what other users' processes carry, and to end them.
-		host.CapAdd = []string{"KILL", "SYS_PTRACE", "DAC_READ_SEARCH"}
+		host.CapAdd = []string{"KILL", "SYS_PTRACE", "DAC_OVERRIDE"}
 	}
 	// The image may be swept away at any moment, so making it is tried twice.
 	var err error

@@ -58,8 +58,9 @@ func (system) create(path string) (newFile, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
+// open does not wait for the other end of what is no file, but a pipe.
 func (system) open(path string) (openFile, error) {
-	return os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 }
 
 func (system) syncDir(path string) error {

@@ -60,7 +60,7 @@ func open(dir string, files files, now time.Time) (*Store, error) {
 	}
 	// Up to the root, since whoever made the directories may not have come to this.
 	for p := dir; ; p = filepath.Dir(p) {
-		if err := files.syncDir(p); err != nil && (p == dir || !foreign(err)) {
+		if err := files.syncDir(p); err != nil && !foreign(err) {
 			return nil, err
 		}
 		if p == filepath.Dir(p) {
@@ -71,8 +71,9 @@ func open(dir string, files files, now time.Time) (*Store, error) {
 	return s, s.removeStale(now)
 }
 
-// foreign says whether a directory above the store's cannot be synced because it
-// is not ours, or is on a file system that cannot; then we have not changed it either.
+// foreign says whether a directory cannot be synced, or changed, because it is not
+// ours, or is on a file system that cannot; then we have not changed it either. A
+// store that is like that can be read, and refuses what is put.
 func foreign(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
 }
@@ -90,7 +91,7 @@ func (s *Store) removeStale(now time.Time) error {
 		if err != nil || !info.Mode().IsRegular() || now.Sub(info.ModTime()) < staleAfter {
 			continue
 		}
-		if err := s.files.remove(filepath.Join(s.dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.files.remove(filepath.Join(s.dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) && !foreign(err) {
 			return err
 		}
 	}

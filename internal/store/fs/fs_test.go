@@ -88,6 +88,49 @@ func TestForeignFilesAreNoObjects(t *testing.T) {
 	}
 }
 
+// A pipe where an object should be has no other end: nobody waits for it.
+func TestAPipeIsNoObject(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	if err := syscall.Mkfifo(filepath.Join(dir, "a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(t.Context(), "a", 0, -1); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("get: %v", err)
+	}
+}
+
+// readOnly is a disk that was mounted to be read. It cannot sync directories either.
+type readOnly struct{ system }
+
+func (readOnly) syncDir(string) error { return &fs.PathError{Op: "sync", Err: syscall.EINVAL} }
+func (readOnly) remove(string) error  { return &fs.PathError{Op: "remove", Err: syscall.EROFS} }
+func (readOnly) create(string) (newFile, error) {
+	return nil, &fs.PathError{Op: "open", Err: syscall.EROFS}
+}
+
+// Who has to rescue what is left mounts it read-only, if he is careful.
+func TestAReadOnlyDisk(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	if _, err := s.Put(t.Context(), "a", strings.NewReader("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, temporary+"old"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := open(dir, readOnly{}, time.Now().Add(2*staleAfter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Stat(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Put(t.Context(), "b", strings.NewReader("x")); err == nil {
+		t.Error("put on a disk that is read-only")
+	}
+}
+
 func TestNoSpace(t *testing.T) {
 	for err, want := range map[error]bool{
 		&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}: true,
