@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -46,5 +47,25 @@ func ownBinary() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open this program's own file: %w", err)
 	}
+	if err := standsAlone(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
 	return f, nil
+}
+
+// standsAlone refuses a program that needs a loader and libraries: a helper container
+// has neither, and says no more than that there is no such file.
+func standsAlone(program io.ReaderAt) error {
+	f, err := elf.NewFile(program)
+	if err != nil {
+		return nil //nolint:nilerr // of what else there is the Engine can say why it does not run
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return problem.New(problem.Failed, "this program is linked dynamically, and cannot run in a helper container").
+				WithHint("Build it with CGO_ENABLED=0, as `make build` does.")
+		}
+	}
+	return nil
 }

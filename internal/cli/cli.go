@@ -79,6 +79,8 @@ type app struct {
 	in    io.Reader
 	out   io.Writer
 	err   io.Writer
+	// interrupted is closed when the program is asked to end.
+	interrupted <-chan struct{}
 	// retryAfter is how long to wait before asking a controller again.
 	retryAfter time.Duration
 
@@ -110,12 +112,17 @@ func New(roof Roof) *cobra.Command {
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
+	out := &outlet{Writer: a.out}
+	a.out, a.interrupted = out, ctx.Done()
 	root := a.root()
 	if len(args) > 0 && (args[0] == "-N" || args[0] == "--now") {
 		args = append([]string{"up"}, args...) // as the earlier Baktainer was called
 	}
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = problem.Wrap(problem.Failed, out.err, "write the output")
+	}
 	if err != nil {
 		a.fail(err)
 	}

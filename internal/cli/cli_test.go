@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -122,6 +123,7 @@ func TestGolden(t *testing.T) {
 		{"run-logs", &fake{}, "run logs r3"},
 		{"run-logs-json", &fake{}, "run logs r3 -o json"},
 		{"run-logs-follow", &fake{}, "run logs run-wiki --follow"},
+		{"run-logs-follow-json", &fake{}, "run logs run-wiki --follow -o json"},
 		{"run-cancel", &fake{}, "run cancel r3"},
 		{"snapshot-ls", &fake{}, "snapshot ls"},
 		{"snapshot-ls-json", &fake{}, "snapshot ls -o json"},
@@ -210,6 +212,29 @@ func TestNoController(t *testing.T) {
 	r := cli(t, Roof{}, socket, "source", "ls")
 	if r.status != 1 || !strings.Contains(r.err, "no controller answers at") || !strings.Contains(r.err, "baktainer up") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// full is a disk that takes some bytes and no more.
+type full struct{ left int }
+
+func (f *full) Write(p []byte) (int, error) {
+	n := min(len(p), f.left)
+	if f.left -= n; n < len(p) {
+		return n, errors.New("no space left on device")
+	}
+	return n, nil
+}
+
+// Who reads a list that was cut is not told that all is fine.
+func TestLostOutputIsAFailure(t *testing.T) {
+	socket := serve(t, &fake{})
+	for _, args := range []string{"source ls", "source ls -q", "source ls -o json", "run show r3", "run logs r3", "version", "--help"} {
+		var errw bytes.Buffer
+		a := &app{in: strings.NewReader(""), out: &full{left: 5}, err: &errw, zone: time.UTC, retryAfter: time.Millisecond}
+		if status := a.run(t.Context(), append(strings.Fields(args), "--socket", socket)); status != 1 || !strings.Contains(errw.String(), "write the output: no space left") {
+			t.Errorf("%s: status %d, %s", args, status, &errw)
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func explain(ctx context.Context, err error, socket string) error {
 	}
 	return problem.New(problem.Unavailable, "no controller answers at %s", socket).WithReason(transport.ReasonNoAnswer).
 		WithHint("Start one with `baktainer up`. If one runs with other settings, name its folder with --data-dir or its socket with --socket; " +
-			"one that runs in a container is asked with `docker exec CONTAINER baktainer …`, one on another host after `baktainer login`. " +
+			"one that runs in a container is asked with `docker exec CONTAINER /baktainer …`, one on another host after `baktainer login`. " +
 			"Without any controller, `baktainer rescue` reads a store.")
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -40,7 +39,7 @@ needed seldom; take one before you change much.`,
 				if err := a.refuseTerminal(force); err != nil {
 					return err
 				}
-			} else if err := free(path, overwrite); err != nil {
+			} else if err := free(overwrite, filepath.Clean(path)); err != nil {
 				return err
 			}
 			return a.withCluster(cmd, func(ctx context.Context, client pb.ClusterServiceClient) error {
@@ -63,23 +62,6 @@ needed seldom; take one before you change much.`,
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "replace a file that is there")
 	cmd.Flags().BoolVar(&force, "force", false, "write to a terminal")
 	return cmd
-}
-
-// free says whether a file may be written.
-func free(path string, overwrite bool) error {
-	path = filepath.Clean(path)
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return problem.Wrap(problem.Failed, err, "look at %s", path)
-	case !info.Mode().IsRegular():
-		return problem.New(problem.InvalidInput, "%s is no file", path).WithHint("Name a file.")
-	case !overwrite:
-		return problem.New(problem.Conflict, "%s is there already", path).WithReason("file-exists").WithHint("Choose another path, or replace it with --overwrite.")
-	}
-	return nil
 }
 
 // saveState writes a raft snapshot, and returns how long it is.

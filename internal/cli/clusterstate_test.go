@@ -43,7 +43,7 @@ func TestSaveState(t *testing.T) {
 		want string
 		code int
 	}{
-		{&clustered{state: []byte("x")}, file, "is there already", 1},
+		{&clustered{state: []byte("x")}, file, "is there already\n    " + file, 1},
 		{&clustered{state: []byte("x\ny"), cut: true}, file + " --overwrite", "the controller stops", 1},
 		{&clustered{}, file + " --overwrite", "empty raft snapshot", 1},
 		{&clustered{state: []byte("x")}, filepath.Dir(file) + " --overwrite", "is no file", 2},

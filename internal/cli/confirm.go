@@ -17,11 +17,34 @@ func (a *app) asked(question string) bool {
 	return false
 }
 
-// answer is the line that a person types.
+// answer is the line that a person types, nothing when the program is asked to end.
 func (a *app) answer(prompt string) string {
 	fmt.Fprint(a.err, printable(prompt))
-	line, _ := bufio.NewReader(a.in).ReadString('\n')
+	line, err := a.awaited(func() (string, error) { return bufio.NewReader(a.in).ReadString('\n') })
+	if err != nil {
+		fmt.Fprintln(a.err)
+	}
 	return strings.TrimSpace(line)
+}
+
+// awaited is what read gives. When the program is asked to end it is left behind,
+// since nothing wakes who reads from a terminal.
+func (a *app) awaited(read func() (string, error)) (string, error) {
+	type typed struct {
+		text string
+		err  error
+	}
+	came := make(chan typed, 1)
+	go func() {
+		text, err := read()
+		came <- typed{text, err}
+	}()
+	select {
+	case t := <-came:
+		return t.text, t.err
+	case <-a.interrupted:
+		return "", problem.New(problem.Cancelled, "nothing was typed")
+	}
 }
 
 // yes asks a person when there is one.

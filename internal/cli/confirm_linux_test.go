@@ -1,9 +1,20 @@
 package cli
 
 import (
+	"bytes"
+	"context"
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/baktainer/baktainer/internal/clock"
+	"github.com/baktainer/baktainer/internal/store"
+	"github.com/baktainer/baktainer/internal/store/fs"
 )
 
 // Who sits at a terminal is asked before what cannot be taken back.
@@ -72,4 +83,41 @@ func TestTypedToken(t *testing.T) {
 			t.Errorf("%q: %+v", flag, r)
 		}
 	}
+}
+
+// Who presses Ctrl-C at a question has answered it, and sees again what they type.
+func TestInterruptedAtAQuestion(t *testing.T) {
+	storeDir, _ := wreck(t)
+	roof := Roof{OpenStore: func(dir string) (store.Store, error) { return fs.Open(dir) }}
+	echoes := func(tty *os.File) bool {
+		mode, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+		return err != nil || mode.Lflag&unix.ECHO != 0
+	}
+	for _, args := range []string{"cluster remove c3", "rescue ls --ask-passphrase --store " + storeDir} {
+		tty, f := typing(t, ""), &clustered{}
+		ctx, interrupt := context.WithCancel(t.Context())
+		secret := strings.Contains(args, "passphrase")
+		asked := make(chan struct{})
+		a := &app{roof: roof, in: tty, out: io.Discard, err: question(asked), zone: time.UTC, retryAfter: time.Millisecond}
+		go func() {
+			<-asked
+			for secret && echoes(tty) {
+				_ = clock.Sleep(ctx, time.Millisecond)
+			}
+			interrupt()
+		}()
+		if status := a.run(ctx, append(strings.Fields(args), "--socket", serve(t, f))); status != 1 || f.last() != nil || !echoes(tty) {
+			t.Errorf("%s: status %d, %v, echo %v", args, status, f.last(), echoes(tty))
+		}
+	}
+}
+
+// question is closed by the first question that is written.
+type question chan struct{}
+
+func (a question) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("[y/N]")) || bytes.Contains(p, []byte("Passphrase: ")) {
+		close(a)
+	}
+	return len(p), nil
 }

@@ -48,8 +48,9 @@ give ` + "`--tls-ca`, `--tls-cert` and `--tls-key`" + ` instead of logging in. W
 | 2 | bad input: a flag, an argument, a setting |
 | 3 | some of several things failed |
 
-A snapshot is named by its id, a unique beginning of one, ` + "`SOURCE@latest`" + `, or ` + "`SOURCE`" + ` for its latest. A restore
-goes where ` + "`--to`" + ` says: ` + "`SOURCE`, `container:NAME`, `file:PATH`, or `-`" + ` for stdout.
+A snapshot is named by its id, a unique beginning of one, ` + "`SOURCE@latest`, `SOURCE@latest-verified`, `SOURCE@latest-drilled`, `SOURCE@TIME`" + `
+for the newest of that time, or ` + "`SOURCE`" + ` for its latest. A restore goes where ` + "`--to`" + ` says: ` + "`SOURCE`, `container:NAME`, `new:NAME`, `file:PATH`, or `-`" + `
+for stdout.
 
 Errors, warnings and progress go to stderr; what was asked for goes to stdout, with ` + "`-o json`" + ` as JSON, with
 ` + "`--quiet`" + ` names or ids alone, one a line. Sizes in JSON are bytes, times RFC 3339 in UTC and left out when unset,
@@ -98,6 +99,7 @@ var printed = []struct {
 	{"`store check`, `store repair`", storeReportView{}},
 	{"`ledger verify`", ledgerView{}},
 	{"`rescue ls` (a list)", foundView{}},
+	{"`rescue restore --to container:…`", rescuedView{}},
 	{"`rescue check`", rescueCheckView{}},
 	{"`rescue dump --salvage` (on stderr)", salvageView{}},
 	{"`key ls`, `key add`, `key rotate` (a list)", slotView{}},

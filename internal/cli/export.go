@@ -159,16 +159,10 @@ func (a *app) exportPart(ctx context.Context, to string, f restoreFlags, d dumps
 		return problem.New(problem.InvalidInput, "tables come from one database, and %d are selected", len(f.selected)).
 			WithHint("Export the tables of each database by themselves.")
 	}
-	info, err := os.Lstat(to)
-	switch {
-	case to == "-" || errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return problem.Wrap(problem.Failed, err, "look at %s", to)
-	case info.IsDir():
-		return problem.New(problem.InvalidInput, "%s is a folder, and the dump of tables is one file", to).WithHint("Name the file.")
-	case !f.overwrite:
-		return problem.New(problem.Conflict, "the file is there already").WithReason("file-exists").WithDetails(to).
-			WithHint("Choose another path, or replace it with --overwrite.")
+	if to != "-" {
+		if err := free(f.overwrite, to); err != nil {
+			return err
+		}
 	}
 	if f.dry {
 		a.say("A dump of %s from snapshot %s would be written to %s.", strings.Join(f.tables, ", "), d.snapshot, to)
@@ -189,8 +183,8 @@ func (a *app) exportPart(ctx context.Context, to string, f restoreFlags, d dumps
 	if to == "-" {
 		return write(a.out)
 	}
-	if err := writeWhole(to, write); err != nil {
-		return fmt.Errorf("write %s: %w", to, err)
+	if err := writeNew(to, write); err != nil {
+		return err
 	}
 	c.board.clear()
 	return a.print(exportedPart{f.tables, to, c.n}, []string{to}, func() {
@@ -218,7 +212,6 @@ func plan(to string, streams []streamView, overwrite bool) ([]string, error) {
 			WithHint("Name a folder, or one stream with --select.")
 	}
 	files := make([]string, len(streams))
-	var there []string
 	for i, s := range streams {
 		files[i] = to
 		if folder {
@@ -227,25 +220,52 @@ func plan(to string, streams []streamView, overwrite bool) ([]string, error) {
 			}
 			files[i] = filepath.Join(to, s.Name)
 		}
-		if _, err := os.Lstat(files[i]); err == nil {
-			there = append(there, files[i])
+	}
+	return files, free(overwrite, files...)
+}
+
+// free says whether files may be written. What is there and is no file, such as a
+// folder or a device, is not replaced even when files may be.
+func free(overwrite bool, paths ...string) error {
+	var there []string
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			info, err = os.Lstat(path) // a link to nothing is there, too
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return problem.Wrap(problem.Failed, err, "look at %s", path)
+		case !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink:
+			return problem.New(problem.InvalidInput, "%s is no file", path).WithHint("Name a file, or - for stdout.")
+		default:
+			there = append(there, path)
 		}
 	}
 	if len(there) > 0 && !overwrite {
-		return nil, problem.New(problem.Conflict, "files are there already").WithReason("file-exists").WithDetails(there...).
-			WithHint("Choose another path, or replace them with --overwrite.")
+		return problem.New(problem.Conflict, "what was to be written is there already").WithReason("file-exists").WithDetails(there...).
+			WithHint("Choose another path, or replace what is there with --overwrite.")
 	}
-	return files, nil
+	return nil
 }
 
 func (a *app) writeAll(ctx context.Context, d dumps, streams []streamView, files []string) error {
 	for i, s := range streams {
-		if err := os.MkdirAll(filepath.Dir(files[i]), 0o700); err != nil {
-			return problem.Wrap(problem.Failed, err, "make the folder")
+		if err := writeNew(files[i], func(w io.Writer) error { return a.copyChecked(ctx, d, s, w) }); err != nil {
+			return err
 		}
-		if err := writeWhole(files[i], func(w io.Writer) error { return a.copyChecked(ctx, d, s, w) }); err != nil {
-			return fmt.Errorf("write %s: %w", files[i], err)
-		}
+	}
+	return nil
+}
+
+// writeNew writes a file and the folder that it is in.
+func writeNew(path string, write func(io.Writer) error) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return problem.Wrap(problem.Failed, err, "make the folder of %s", path)
+	}
+	if err := writeWhole(path, write); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }

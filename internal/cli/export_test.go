@@ -50,6 +50,10 @@ func TestExportOneStreamToAFile(t *testing.T) {
 	if r := cli(t, Roof{}, socket, "restore", "shop/db", "--select", "shop", "--to", "file:"+file, "--overwrite"); r.status != 0 || content(t, file) != shopSQL {
 		t.Errorf("--overwrite: %+v", r)
 	}
+	// A device is not replaced by a file.
+	if r := cli(t, Roof{}, socket, "restore", "shop/db", "--select", "shop", "--to", "file:/dev/null", "--overwrite", "--dry-run"); r.status != 2 || !strings.Contains(r.err, "/dev/null is no file") {
+		t.Errorf("a device: %+v", r)
+	}
 	// A folder that is there takes the stream under its own name.
 	if r := cli(t, Roof{}, socket, "restore", "shop/db", "--select", "shop", "--to", "file:"+dir); r.status != 0 || content(t, filepath.Join(dir, "shop.sql")) != shopSQL {
 		t.Errorf("into a folder: %+v", r)

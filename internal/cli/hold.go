@@ -26,6 +26,9 @@ TIME is a day (2027-01-31: its end), a moment (2027-01-31T12:00:00Z), a length f
 		Example: examples("baktainer snapshot hold shop/db@latest --until 1y --reason 'before the migration'"),
 		Args:    arguments(1, -1), ValidArgsFunction: a.completeSnapshots,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if until == "" {
+				return problem.New(problem.InvalidInput, "say until when").WithHint("Want --until TIME: 2027-01-31, 30d, 1y, or forever.")
+			}
 			end, err := a.moment(until)
 			if err != nil {
 				return problem.Wrap(problem.InvalidInput, err, "--until")
@@ -41,7 +44,6 @@ TIME is a day (2027-01-31: its end), a moment (2027-01-31T12:00:00Z), a length f
 	}
 	cmd.Flags().StringVar(&until, "until", "", "until when: 2027-01-31, 30d, 1y, forever")
 	cmd.Flags().StringVar(&reason, "reason", "", "what for, for people")
-	_ = cmd.MarkFlagRequired("until")
 	return cmd
 }
 

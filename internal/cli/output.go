@@ -36,8 +36,26 @@ var stateColours = map[string]colour{
 	"running": yellow, "queued": yellow, "stopped": yellow, "cancelled": yellow, "gone": grey,
 }
 
+// outlet is where output goes. It remembers that some of it was lost, as on a disk
+// that is full, for what is written line by line does not look each time.
+type outlet struct {
+	io.Writer
+	err error
+}
+
+func (o *outlet) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
 // terminal says whether w or r is a terminal.
 func terminal(stream any) bool {
+	if o, ok := stream.(*outlet); ok {
+		stream = o.Writer
+	}
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
@@ -59,9 +77,12 @@ func (a *app) paint(w io.Writer, text string, c colour) string {
 	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", c, text)
 }
 
-// json writes a view as indented JSON.
-func (a *app) json(view any) error {
-	e := json.NewEncoder(a.out)
+// json writes a view to stdout.
+func (a *app) json(view any) error { return writeJSON(a.out, view) }
+
+// writeJSON writes a view as indented JSON.
+func writeJSON(w io.Writer, view any) error {
+	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	if err := e.Encode(view); err != nil {

@@ -208,7 +208,8 @@ func (a *app) carryOut(ctx context.Context, client pb.AdminServiceClient, plans 
 		}
 		err := a.pruneOne(ctx, client, req, p)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return problem.Wrap(problem.Cancelled, context.Cause(ctx), "stopped waiting; the prune that was begun goes on").WithSource(p.Source).
+				WithHint("`baktainer prune %s --dry-run` tells what is left.", p.Source)
 		}
 		if err != nil {
 			p.Failure = viewFailure(transport.ToFailure(err))

@@ -245,9 +245,24 @@ func (a *app) rescueInto(cmd *cobra.Command, r opened, found rescue.Found, conta
 		Phase:   func(phase string) { show.update(0, boardRow{phase: phase}) },
 	})
 	show.clear()
-	a.showReport(report, warnings, "")
-	if err == nil && !f.dry {
-		a.say("Restored snapshot %s into container %s.", found.Snapshot, container)
+	var ids []string
+	if err == nil {
+		ids = []string{found.Snapshot}
 	}
-	return err
+	printErr := a.print(rescuedView{found.Snapshot, found.Source, container, list(report), list(warnings)}, ids, func() {
+		a.showReport(report, warnings, "")
+		if err == nil && !f.dry {
+			a.say("Restored snapshot %s into container %s.", found.Snapshot, container)
+		}
+	})
+	return cmp.Or(err, printErr)
+}
+
+// rescuedView is what `rescue restore -o json` prints of a restore into a container.
+type rescuedView struct {
+	Snapshot  string   `json:"snapshot" doc:"the snapshot"`
+	Source    string   `json:"source" doc:"the source that it is of"`
+	Container string   `json:"container" doc:"the container that it was restored into"`
+	Report    []string `json:"report" doc:"what was done, or would be done, in sentences"`
+	Warnings  []string `json:"warnings" doc:"what was found in the container, before anything in it was touched, that may make the data other than it was"`
 }

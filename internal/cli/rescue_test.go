@@ -110,6 +110,11 @@ func TestRescueFromAStoreAndAKey(t *testing.T) {
 		!asked.Options.Overwrite || strings.Join(asked.Select, " ") != "shop" || asked.Store == nil {
 		t.Errorf("restore into a container: %+v, %+v", r, asked)
 	}
+	var done rescuedView
+	if r := rescue("restore", "shop/db", "--to", "container:new", "-o", "json"); r.status != 0 || json.Unmarshal([]byte(r.out), &done) != nil ||
+		done.Container != "new" || done.Source != "shop/db" || strings.Join(append(done.Warnings, done.Report...), ", ") != "it is older, restored shop.sql" {
+		t.Errorf("restore -o json: %+v", r)
+	}
 	for what, args := range map[string][]string{
 		"no target":   {"restore", "shop/db"},
 		"a source":    {"restore", "shop/db", "--to", "shop/db"},

@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -83,28 +81,20 @@ func viewSalvage(r repo.SalvageReport) salvageView {
 
 func viewRescueCheck(c *rescue.Check) rescueCheckView {
 	v := rescueCheckView{
-		Repository: c.Repository, LedgerEntries: c.Entries, LedgerDamage: some(c.Ledger), Gone: c.Gone, Snapshots: []checkedView{}, Damaged: []damagedObjectsView{},
+		Repository: c.Repository, LedgerEntries: c.Entries, LedgerDamage: list(c.Ledger), Gone: c.Gone, Snapshots: []checkedView{}, Damaged: []damagedObjectsView{},
 		Packs: c.Packs.Objects, PackBytes: c.Packs.Bytes, LeftOver: c.LeftOver.Objects, LeftOverBytes: c.LeftOver.Bytes, Unknown: c.Unknown.Objects,
 	}
 	for _, s := range c.Snapshots {
-		w := checkedView{s.Snapshot, s.Source, s.Confirmed, string(s.Condition), s.Why, some(s.Needs), []salvageView{}}
+		w := checkedView{s.Snapshot, s.Source, s.Confirmed, string(s.Condition), s.Why, list(s.Needs), []salvageView{}}
 		for _, r := range s.Streams {
 			w.Streams = append(w.Streams, viewSalvage(r))
 		}
 		v.Snapshots = append(v.Snapshots, w)
 	}
 	for _, d := range c.Damaged {
-		v.Damaged = append(v.Damaged, damagedObjectsView{d.Object, d.Reason, some(d.Snapshots)})
+		v.Damaged = append(v.Damaged, damagedObjectsView{d.Object, d.Reason, list(d.Snapshots)})
 	}
 	return v
-}
-
-// some is a list that JSON shows as one, even when it is empty.
-func some(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }
 
 func (a *app) rescueCheck(l *lifeline) *cobra.Command {
@@ -247,16 +237,6 @@ func (a *app) salvage(ctx context.Context, snap *repo.Snapshot, d dumps, selecte
 	if !v.Whole {
 		return problem.New(problem.PartlyFailed, "%d of %d bytes of %s were written", v.Written, v.Size, v.Stream).WithSource(d.source).
 			WithHint("Where the rest belongs is said above. Another snapshot may have it.")
-	}
-	return nil
-}
-
-func writeJSON(w io.Writer, view any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	if err := e.Encode(view); err != nil {
-		return problem.Wrap(problem.Failed, err, "write the report")
 	}
 	return nil
 }

@@ -121,6 +121,9 @@ func TestKeepingAsks(t *testing.T) {
 		}
 	}
 	k := &keeping{}
+	if r := cli(t, Roof{}, serve(t, k), "snapshot", "hold", "01JNG3"); r.status != 2 || k.hold != nil || !strings.Contains(r.err, "--until") {
+		t.Errorf("no end is said: %+v", r)
+	}
 	cli(t, Roof{}, serve(t, k), "snapshot", "tag", "01JNG3", "--add", "a,b", "--remove", "c")
 	if k.tags == nil || strings.Join(k.tags.GetAdd(), " ") != "a b" || strings.Join(k.tags.GetRemove(), " ") != "c" {
 		t.Errorf("tags: %v", k.tags)

@@ -135,22 +135,27 @@ func (a *app) runLogs() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			write := func(format string, args ...any) { fmt.Fprintf(a.out, "%s\n", printable(fmt.Sprintf(format, args...))) }
 			return a.withController(cmd, func(ctx context.Context, client pb.AdminServiceClient) error {
-				if follow {
-					var since time.Time
-					err := a.follow(ctx, client, args[0], func(r *pb.Run) { since = a.showLog(write, r, since) })
-					if errors.Is(err, errEnded) {
-						return nil
+				var run *pb.Run
+				var since time.Time
+				show := func(r *pb.Run) {
+					if run = r; a.output != "json" { // JSON is one list, of the end
+						since = a.showLog(write, r, since)
 					}
-					return err
 				}
-				resp, err := client.GetRun(ctx, &pb.GetRunRequest{Id: args[0]})
-				if err != nil {
-					return err
+				if follow {
+					if err := a.follow(ctx, client, args[0], show); !errors.Is(err, errEnded) {
+						return err
+					}
+				} else {
+					resp, err := client.GetRun(ctx, &pb.GetRunRequest{Id: args[0]})
+					if err != nil {
+						return err
+					}
+					show(resp.GetRun())
 				}
 				if a.output == "json" {
-					return a.json(viewLog(resp.GetRun().GetLogs()))
+					return a.json(viewLog(run.GetLogs()))
 				}
-				a.showLog(write, resp.GetRun(), time.Time{})
 				return nil
 			})
 		},
