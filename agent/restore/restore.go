@@ -208,7 +208,7 @@ func leftOut(streams []repo.StreamInfo) (by map[string][]string, sentences []str
 			by = map[string][]string{}
 		}
 		by[s.Name] = all
-		sentences = append(sentences, fmt.Sprintf("Not in this backup (%s), since its labels left it out: %s", s.Name, engine.Some(all)))
+		sentences = append(sentences, engine.SayLeftOut(s.Name, s.Contents.Objects))
 	}
 	return by, sentences
 }

@@ -31,7 +31,7 @@ When the exit status is not 0, what was written is not whole: do not use it.`,
 					return err
 				}
 				a.noteMarks(snap)
-				return a.export(ctx, "-", restoreFlags{selected: args[1:], tables: tables}, fromController(client, snap))
+				return a.export(ctx, "-", restoreFlags{selected: args[1:], tables: tables}, a.fromController(client, snap))
 			})
 		},
 	}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/baktainer/baktainer/internal/contents"
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/transport"
@@ -30,11 +31,13 @@ type dumps struct {
 	// copyPart writes a dump of tables of one of the chosen streams, or of any, to w;
 	// sized is told before how many bytes come.
 	copyPart func(ctx context.Context, chosen, tables []string, sized func(int64), w io.Writer) error
+	// contents is what is in it, nothing when that is not known.
+	contents func(ctx context.Context) ([]contents.Object, error)
 	// checks says that copy itself holds a stream against its hash in streams.
 	checks bool
 }
 
-func fromController(client pb.AdminServiceClient, snap *pb.Snapshot) dumps {
+func (a *app) fromController(client pb.AdminServiceClient, snap *pb.Snapshot) dumps {
 	get := func(ctx context.Context, req *pb.DumpSnapshotRequest, sized func(int64), w io.Writer) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel() // when w fails, the rest is not wanted
@@ -71,6 +74,10 @@ func fromController(client pb.AdminServiceClient, snap *pb.Snapshot) dumps {
 			}
 			return get(ctx, req, sized, w)
 		},
+		contents: func(ctx context.Context) ([]contents.Object, error) {
+			h, _, err := a.readContents(ctx, client, snap.GetId())
+			return h.objects, err
+		},
 	}
 }
 
@@ -98,6 +105,24 @@ func (d dumps) pick(names []string) ([]streamView, error) {
 	return picked, nil
 }
 
+// warnLeftOut tells what labels left out of dumps that are about to be written.
+func (a *app) warnLeftOut(ctx context.Context, d dumps, streams []streamView) error {
+	objects, err := d.contents(ctx)
+	if err != nil {
+		return err
+	}
+	of := map[string][]engine.Object{}
+	for _, o := range objects {
+		of[o.Stream] = append(of[o.Stream], engine.Object{Kind: o.Kind, Name: o.Name})
+	}
+	for _, s := range streams {
+		if without := engine.SayLeftOut(s.Name, of[s.Name]); without != "" {
+			a.warn([]string{without})
+		}
+	}
+	return nil
+}
+
 // exported is what an export prints of each file.
 type exported struct {
 	Stream string `json:"stream" doc:"the stream"`
@@ -114,6 +139,9 @@ func (a *app) export(ctx context.Context, to string, f restoreFlags, d dumps) er
 	}
 	streams, err := d.pick(f.selected)
 	if err != nil {
+		return err
+	}
+	if err := a.warnLeftOut(ctx, d, streams); err != nil {
 		return err
 	}
 	if to == "-" {

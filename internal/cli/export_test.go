@@ -38,6 +38,9 @@ func TestExportOneStreamToAFile(t *testing.T) {
 	if r.status != 0 || content(t, file) != shopSQL || folder(t, dir) != "out.sql" {
 		t.Fatalf("%+v, folder %s", r, folder(t, dir))
 	}
+	if r.err != "warning: Not in this backup (shop.sql), since its labels left it out: public.sessions, the rows of public.log\ufffd[31m\n" {
+		t.Errorf("what the backup is without: %q", r.err)
+	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("others may read the dump: %v, %v", info.Mode(), err)
 	}

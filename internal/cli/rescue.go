@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/baktainer/baktainer/internal/contents"
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
@@ -145,6 +146,14 @@ func fromStore(snap *repo.Snapshot, found rescue.Found) dumps {
 		defer func() { err = errors.Join(err, r.Close()) }()
 		_, err = io.Copy(w, r)
 		return err
+	}
+	d.contents = func(context.Context) (all []contents.Object, _ error) {
+		for _, s := range snap.Streams() {
+			for _, o := range s.Contents.Objects {
+				all = append(all, contents.Object{Stream: s.Name, Kind: o.Kind, Name: o.Name, Rows: o.Rows})
+			}
+		}
+		return all, nil
 	}
 	for _, s := range snap.Streams() {
 		d.streams = append(d.streams, streamView{s.Name, s.Kind, s.Database, s.Format, s.Size, s.SHA256.String()})

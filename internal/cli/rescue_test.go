@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
@@ -27,6 +28,9 @@ func (s sink) Put(ctx context.Context, name string, data []byte, _ ledger.Hash) 
 
 // wreck is what is left when a controller is lost: a store with one snapshot
 // of shop/db, and the key file.
+// leftOut is what labels left out of the streams of the snapshot.
+var leftOut = map[string][]engine.Object{"shop.sql": {{Kind: engine.KindLeftOut, Name: "public.sessions"}}}
+
 func wreck(t *testing.T) (storeDir, keyFile string) {
 	t.Helper()
 	must := func(err error) {
@@ -55,7 +59,7 @@ func wreck(t *testing.T) (storeDir, keyFile string) {
 		must(err)
 		_, err = io.WriteString(s, text)
 		must(err)
-		_, err = s.Close(repo.Contents{})
+		_, err = s.Close(repo.Contents{Objects: leftOut[name]})
 		must(err)
 	}
 	sum, err := w.Finish(t.Context())
@@ -104,6 +108,8 @@ func TestRescueFromAStoreAndAKey(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	if r := rescue("restore", "shop/db", "--to", "file:"+dir); r.status != 0 || folder(t, dir) != "globals.sql shop.sql" || content(t, filepath.Join(dir, "shop.sql")) != shopSQL {
 		t.Errorf("restore into a folder: %+v", r)
+	} else if r.err != "warning: Not in this backup (shop.sql), since its labels left it out: public.sessions\n" {
+		t.Errorf("what the backup is without: %q", r.err)
 	}
 	r := rescue("restore", "shop/db", "--to", "container:new", "--overwrite", "--select", "shop")
 	if r.status != 0 || r.out != "Warning: it is older\nrestored shop.sql\n" || asked.Container != "new" || asked.Snapshot.Source != "shop/db" ||

@@ -97,7 +97,7 @@ Before anything is touched it is told what the target lacks, such as roles or ex
 				}
 				a.noteMarks(snap)
 				if to.file != "" {
-					return a.export(ctx, to.file, f.restoreFlags, fromController(client, snap))
+					return a.export(ctx, to.file, f.restoreFlags, a.fromController(client, snap))
 				}
 				return a.restoreInto(ctx, client, snap, to, f)
 			})

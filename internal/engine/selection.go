@@ -380,6 +380,15 @@ func LeftOut(objects []Object) (list []string) {
 	return list
 }
 
+// SayLeftOut says what the backup in a stream is without, empty when labels left nothing out.
+func SayLeftOut(stream string, objects []Object) string {
+	all := LeftOut(objects)
+	if len(all) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Not in this backup (%s), since its labels left it out: %s", stream, Some(all))
+}
+
 // Some joins what is in a list; of a long one only the beginning.
 func Some(list []string) string {
 	const most = 20
