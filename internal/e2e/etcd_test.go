@@ -69,5 +69,5 @@ func etcdPut(t testing.TB, c *container, atOnce int, lines []string) {
 
 func etcdctl(t testing.TB, c *container, stdin []byte, args ...string) result {
 	t.Helper()
-	return c.execute(t, stdin, []string{"ETCDCTL_API=3", "ETCDCTL_USER=root", "ETCDCTL_PASSWORD=" + c.env["ETCD_ROOT_PASSWORD"]}, append([]string{"etcdctl", "--command-timeout=1m"}, args...)...)
+	return c.execute(t, stdin, []string{"ETCDCTL_API=3", "ETCDCTL_USER=root", "ETCDCTL_PASSWORD=" + c.env["ETCD_ROOT_PASSWORD"]}, append([]string{"etcdctl", "--command-timeout=1m", "--dial-timeout=1m"}, args...)...)
 }

@@ -17,7 +17,7 @@ import (
 
 // patience bounds how long anything is waited for. It is generous: a test that
 // waits this long has found a defect, not a slow machine.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 var scratch string // of this process, removed at its end
 
