@@ -31,7 +31,7 @@ type fake struct {
 	top       func() string     // what ps says of process 77; nil: nobody may ask
 	rm        bool              // the container is removed when it ends
 	stopped   atomic.Int32      // how often the container has been stopped
-	removed   atomic.Int32      // how often the container has been removed
+	removed   func(id string)   // is told of containers that are removed
 	server    *httptest.Server
 }
 
@@ -86,8 +86,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(204)
 	case path == "/containers/c/rename":
 		w.WriteHeader(204)
-	case path == "/containers/c" && r.Method == http.MethodDelete:
-		f.removed.Add(1)
+	case r.Method == http.MethodDelete:
+		f.removed(strings.TrimPrefix(path, "/containers/"))
 		w.WriteHeader(204)
 	case path == "/containers/c/json", path == "/containers/d/json":
 		n := f.started.Load()

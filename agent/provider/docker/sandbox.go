@@ -234,12 +234,25 @@ func (p *Provider) removeRooms(ctx context.Context) {
 		if !is || used || before[c.ID] || !left {
 			continue
 		}
+		// The Engine keeps volumes that its helpers have, too, for ever.
+		for _, h := range all {
+			if _, _, room := roomMark(h); !room && shareVolume(h, c) {
+				(&helper{p: p, id: h.ID}).close(ctx)
+			}
+		}
 		if err := (&sandbox{p: p, id: c.ID}).remove(ctx); err != nil {
 			p.log.Warn("a left-over throwaway container could not be removed", "container", c.ID, "error", err)
 			continue
 		}
 		p.log.Info("removed the container of a drill or a restore that broke off", "run", run)
 	}
+}
+
+// shareVolume says whether two containers use one volume.
+func shareVolume(a, b container.Summary) bool {
+	return slices.ContainsFunc(a.Mounts, func(m container.MountPoint) bool {
+		return m.Name != "" && slices.ContainsFunc(b.Mounts, func(n container.MountPoint) bool { return n.Name == m.Name })
+	})
 }
 
 // roomMark says whose container one of ours for drills and restores is, and for
