@@ -46,6 +46,7 @@ type database struct {
 	failed     error // why the container does not run
 	rooms      []string
 	noTools    error // why there is no side-car
+	deaf       bool  // helpers do not hear of the end of their input
 
 	selects bool // a session was opened that leaves something out
 	data    map[string][]byte
@@ -135,8 +136,9 @@ func (d *database) Helper(_ context.Context, cmd engine.Command) (engine.Process
 	}
 	r, w := io.Pipe()
 	go func() {
-		_, _ = io.Copy(io.Discard, cmd.Stdin)
-		_ = w.Close()
+		if _, _ = io.Copy(io.Discard, cmd.Stdin); !d.deaf {
+			_ = w.Close()
+		}
 	}()
 	go func() {
 		for i := 0; ; i++ {
@@ -252,6 +254,7 @@ func TestRun(t *testing.T) {
 		"slow to start":                {db: database{openErr: []error{boom, boom}}, verdict: true},
 		"the server restarts under it": {db: database{restoreErr: []error{boom}}, verdict: true},
 		"assertion holds":              {db: database{answer: "7  rows"}, drill: assertion("q", "7 rows"), verdict: true},
+		"an Engine that loses an end":  {db: database{deaf: true}, verdict: true},
 		"no image":                     {db: database{image: "other"}, reason: engine.ReasonNoImage, words: "no image"},
 		"does not start":               {db: database{openErr: []error{boom}, failed: boom}, reason: fresh.ReasonNotReady, words: "does not run"},
 		"no room":                      {db: database{rooms: []string{`{"free":2000000000,"total":100000000000}`}}, reason: drill.ReasonNoRoom, words: "there is too little room on the disk"},

@@ -76,8 +76,9 @@ func (d *drill) guard(ctx context.Context, dumps int64) (guarded context.Context
 	}()
 	return guarded, func() {
 		_ = hangUp.Close()
-		<-watched // it reads until the helper has ended
-		_ = end() // nothing depends on how
+		proc.Kill() // should the Engine not pass that on
+		<-watched   // it reads until the helper has ended
+		_ = end()   // nothing depends on how
 		cancel(nil)
 	}, nil
 }
