@@ -140,13 +140,13 @@ func (s *sources) companions(of string) ([]around.Companion, error) {
 		for _, c := range inventory.Companions(cs, s.engines) {
 			if slices.Contains(c.Spec.Companion.Of, of) {
 				for _, problem := range c.Problems {
-					if !problem.Warning {
+					if !problem.Warning && c.Container.Facts.Running {
 						wrong = append(wrong, c.Container.Name+": "+problem.String())
 					}
 				}
 				list = append(list, around.Companion{
 					Place: around.Place{Name: c.Container.Name, Instance: p.Instance(c.Container.ID), Hooks: c.Spec.Hooks},
-					ID:    c.Container.ID, Action: c.Spec.Companion.Action,
+					ID:    c.Container.ID, Action: c.Spec.Companion.Action, Resting: !c.Container.Facts.Running,
 				})
 			}
 		}

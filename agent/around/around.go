@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,9 @@ type Companion struct {
 	ID string
 	// Action is source.ActionPause, source.ActionStop or empty.
 	Action string
+	// Resting says that it did not run when it was last looked at: it takes part if it
+	// was a run that has stopped it, and not if it was somebody else.
+	Resting bool
 }
 
 // Work is one backup with what is around it.
@@ -98,14 +102,18 @@ func New(o Options) *Around {
 // fails there is no dump; what is done after runs in any case, also when ctx has
 // ended, and never changes the outcome.
 func (a *Around) Backup(ctx context.Context, w Work, dump func(context.Context) error) (err error) {
-	places := []Place{w.Own}
-	for _, c := range w.Companions {
-		places = append(places, c.Place)
+	if err := a.recovery(ctx, w); err != nil {
+		return err
 	}
 	leave, err := a.takeTurns(ctx, w)
 	defer leave()
 	if err != nil {
 		return err
+	}
+	w.Companions = slices.DeleteFunc(slices.Clone(w.Companions), func(c Companion) bool { return c.Resting && a.off(ctx, c) })
+	places := []Place{w.Own}
+	for _, c := range w.Companions {
+		places = append(places, c.Place)
 	}
 	defer func() {
 		outcome := "succeeded"
@@ -127,6 +135,40 @@ func (a *Around) Backup(ctx context.Context, w Work, dump func(context.Context) 
 		return err
 	}
 	return dump(ctx)
+}
+
+// recoveryLimit is how long a backup waits for what a crash has left paused or
+// stopped to go on.
+const recoveryLimit = 5 * time.Minute
+
+// recovery waits, before anything is paused or stopped, until what a crash has left
+// so goes on.
+func (a *Around) recovery(ctx context.Context, w Work) error {
+	if !slices.ContainsFunc(w.Companions, func(c Companion) bool { return c.Action != "" }) {
+		return nil
+	}
+	w.Phase("waiting for what an earlier run has paused")
+	select {
+	case <-a.recovered:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(recoveryLimit):
+		return problem.New(problem.Failed, "containers that were paused or stopped when the agent ended do not go on").WithReason(ReasonCompanion).
+			WithHint("The agent's log says which, and why not: it tries again. One that is removed is not waited for.")
+	}
+}
+
+// off says whether a companion is stopped, and not for another run. One that cannot
+// be looked at counts, for the failure that this comes to.
+func (a *Around) off(ctx context.Context, c Companion) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.held[c.ID] != nil {
+		return false
+	}
+	is, err := a.Switch.Condition(ctx, c.ID)
+	return err == nil && is != provider.Running
 }
 
 // takeTurns waits until no other run is at work with the companions in whose
@@ -161,10 +203,6 @@ func (a *Around) takeTurns(ctx context.Context, w Work) (leave func(), _ error) 
 	return leave, nil
 }
 
-// recoveryLimit is how long a backup waits for what a crash has left paused or
-// stopped to go on.
-const recoveryLimit = 5 * time.Minute
-
 // quiet pauses and stops the companions. release has them go on, and is to be
 // called in any case.
 func (a *Around) quiet(ctx context.Context, w Work) (release func(), _ error) {
@@ -177,15 +215,6 @@ func (a *Around) quiet(ctx context.Context, w Work) (release func(), _ error) {
 	}
 	if len(acting) == 0 {
 		return nothing, nil
-	}
-	w.Phase("waiting for what an earlier run has paused")
-	select {
-	case <-a.recovered:
-	case <-ctx.Done():
-		return nothing, context.Cause(ctx)
-	case <-time.After(recoveryLimit):
-		return nothing, problem.New(problem.Failed, "containers that were paused or stopped when the agent ended do not go on").WithReason(ReasonCompanion).
-			WithHint("The agent's log says which, and why not: it tries again. One that is removed is not waited for.")
 	}
 	w.Phase("pausing what belongs to it")
 	note := note{Run: w.Run, Source: w.Source}

@@ -224,6 +224,9 @@ func TestCompanionsThatSomebodyElsePausedStayAsTheyAre(t *testing.T) {
 	h.is["app"], h.is["web"] = provider.Paused, provider.Stopped
 	b := newBench(t, h, t.TempDir())
 	w := b.work("r1", source.Hooks{}, b.companion("app", source.ActionPause, source.Hooks{}), b.companion("web", source.ActionStop, source.Hooks{}), b.companion("gone", source.ActionStop, source.Hooks{}))
+	off := b.companion("web", source.ActionStop, source.Hooks{Before: []string{"before"}, After: []string{"after"}})
+	off.Resting = true
+	w.Companions = append(w.Companions, off)
 	if err := b.Backup(t.Context(), w, b.dump); err != nil || h.log() != "dump db" {
 		t.Errorf("%v; done: %s", err, h.log())
 	}
@@ -231,14 +234,20 @@ func TestCompanionsThatSomebodyElsePausedStayAsTheyAre(t *testing.T) {
 
 // A container that two runs want to rest goes on after both.
 func TestTwoRunsShareACompanion(t *testing.T) {
-	b := newBench(t, newHost("app"), t.TempDir())
-	app := b.companion("app", source.ActionPause, source.Hooks{})
-	err := b.Backup(t.Context(), b.work("r1", source.Hooks{}, app), func(ctx context.Context) error {
-		inner := b.Backup(ctx, b.work("r2", source.Hooks{}, app), b.dump)
-		return errors.Join(inner, b.host.act("outer", "db", ""))
-	})
-	if want := "pause app, dump db, outer db, unpause app"; err != nil || b.host.log() != want || b.notes() != 0 {
-		t.Errorf("%v; done: %s, %d notes", err, b.host.log(), b.notes())
+	for action, want := range map[string]string{
+		source.ActionPause: "pause app, dump db, outer db, unpause app", source.ActionStop: "stop app, dump db, outer db, start app",
+	} {
+		b := newBench(t, newHost("app"), t.TempDir())
+		app := b.companion("app", action, source.Hooks{})
+		err := b.Backup(t.Context(), b.work("r1", source.Hooks{}, app), func(ctx context.Context) error {
+			again := app
+			again.Resting = action == source.ActionStop
+			inner := b.Backup(ctx, b.work("r2", source.Hooks{}, again), b.dump)
+			return errors.Join(inner, b.host.act("outer", "db", ""))
+		})
+		if err != nil || b.host.log() != want || b.notes() != 0 {
+			t.Errorf("%v; done: %s, %d notes", err, b.host.log(), b.notes())
+		}
 	}
 }
 
@@ -318,10 +327,12 @@ func TestItGoesOnAfterACrash(t *testing.T) {
 		}
 		again := newBench(t, h, next)
 		// A backup waits for what a crash has left.
-		if err := again.Backup(t.Context(), again.work("r4", source.Hooks{}, again.companion("app", source.ActionPause, source.Hooks{})), again.dump); err != nil {
+		web := again.companion("web", source.ActionStop, source.Hooks{Before: []string{"before"}})
+		web.Resting = true
+		if err := again.Backup(t.Context(), again.work("r4", source.Hooks{}, again.companion("app", source.ActionPause, source.Hooks{}), web), again.dump); err != nil {
 			t.Error(err)
 		}
-		if want := "pause app, stop web, start web, unpause app, pause app, dump db, unpause app"; h.log() != want {
+		if want := "pause app, stop web, start web, unpause app, before in web, pause app, stop web, dump db, start web, unpause app"; h.log() != want {
 			t.Errorf("done: %s", h.log())
 		}
 		if left := again.notes(); left != 2 { // those that are none

@@ -87,7 +87,8 @@ func schemaOf(engines []engine.Engine) label.Schema {
 	return schema
 }
 
-// Companion is a running container that takes part in the backups of sources.
+// Companion is a container that takes part in the backups of sources: it runs, or
+// may have been stopped for one.
 type Companion struct {
 	Container provider.Container
 	Spec      source.Spec
@@ -101,10 +102,13 @@ func Companions(containers []provider.Container, engines []engine.Engine) []Comp
 	schema := schemaOf(engines)
 	var list []Companion
 	for _, c := range containers {
-		if _, is := c.Labels[label.KeyCompanion]; !is || passing(c.Labels) || !c.Facts.Running {
+		if _, is := c.Labels[label.KeyCompanion]; !is || passing(c.Labels) {
 			continue
 		}
 		spec, _, problems := schema.Parse(c.Labels)
+		if !c.Facts.Running && spec.Companion.Action != source.ActionStop {
+			continue
+		}
 		list = append(list, Companion{Container: c, Spec: spec, Problems: problems})
 	}
 	return list
