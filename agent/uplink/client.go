@@ -63,10 +63,6 @@ func New(o Options) *Client {
 // Close ends all connections and what goes on over them.
 func (c *Client) Close() { c.conns.close() }
 
-// Renewed makes new connections for all that begins from now on: the agent has
-// another certificate, and that of the old ones will end.
-func (c *Client) Renewed() { c.conns.part(func(line) bool { return true }) }
-
 func (c *Client) session() (seat, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -94,21 +95,13 @@ func (p *pool) hurry() {
 	}
 }
 
-// keep parts with all connections but those to the addresses.
+// keep takes all connections but those to the addresses out of use: calls under way
+// end on them, others get new ones.
 func (p *pool) keep(addresses []string) {
-	wanted := map[string]bool{}
-	for _, a := range addresses {
-		wanted[a] = true
-	}
-	p.part(func(l line) bool { return !wanted[l.address] })
-}
-
-// part takes connections out of use: calls under way end on them, others get new ones.
-func (p *pool) part(with func(line) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for l, c := range p.conns {
-		if with(l) {
+		if !slices.Contains(addresses, l.address) {
 			delete(p.conns, l)
 			c.parted = true
 			p.hangUp(c)

@@ -96,23 +96,6 @@ func TestAConnectionThatIsNotWantedIsClosedOnceNobodyUsesIt(t *testing.T) {
 	}
 }
 
-func TestRenewedConnectionsReplaceThoseInUse(t *testing.T) {
-	t.Parallel()
-	e := &exchange{}
-	c := New(Options{Agent: "a1", Dialer: e, Addresses: []string{"a"}})
-	session := take(t, c.conns, line{"a", false})
-	c.Renewed()
-	take(t, c.conns, line{"a", false})()
-	if len(e.phones) != 2 || e.phones[0].closed != 0 {
-		t.Fatalf("connections: %+v", e.phones)
-	}
-	session()
-	c.Close()
-	if e.phones[0].closed != 1 || e.phones[1].closed != 1 {
-		t.Errorf("connections: %+v", e.phones)
-	}
-}
-
 // Certificates may be unreadable just now; another address, or later, may do.
 func TestAnAddressThatCannotBeDialledIsNoAnswer(t *testing.T) {
 	t.Parallel()
