@@ -5,6 +5,7 @@
 package around
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,7 +182,8 @@ func (a *Around) takeTurns(ctx context.Context, w Work) (leave func(), _ error) 
 			<-t
 		}
 	}
-	for _, c := range w.Companions {
+	inOrder := slices.SortedFunc(slices.Values(w.Companions), func(a, b Companion) int { return cmp.Compare(a.ID, b.ID) })
+	for _, c := range inOrder {
 		if c.Action == "" || len(c.Hooks.Before)+len(c.Hooks.After) == 0 {
 			continue
 		}
