@@ -146,6 +146,7 @@ func Run(ctx context.Context, w Work, objects repo.ObjectReader, report Reporter
 	for i, d := range dumps {
 		report.Phase("restoring " + d.meta.Name)
 		if err := d.feed(ctx, w.Options, &done); err != nil {
+			r.Report = append(r.Report, d.meta.Name+" was not restored to its end.") // whoever cancels reads no more than this
 			return r, fmt.Errorf("restore %s: %w", d.meta.Name, err)
 		}
 		log.Info("restored", "stream", d.meta.Name, "bytes", d.size, "tables", len(part.Objects))

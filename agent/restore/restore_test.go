@@ -136,7 +136,7 @@ func TestFailures(t *testing.T) {
 	}{
 		"target does not open": {target{openErr: down}, down, "open fake", 0},
 		"engine refuses":       {target{prepareErr: refused}, refused, "prepare the target", 0},
-		"tool fails":           {target{restoreErr: down, plan: engine.RestorePlan{Steps: []string{"Create it."}}}, down, "restore globals.sql", 1},
+		"tool fails":           {target{restoreErr: down, plan: engine.RestorePlan{Steps: []string{"Create it."}}}, down, "restore globals.sql", 2},
 	} {
 		st, ref := stored(t)
 		lines, _, err := run(t, &tc.target, st, ref, engine.RestoreOptions{})
@@ -159,7 +159,7 @@ func TestAToolThatStopsEarlyDidNotSucceed(t *testing.T) {
 	if problem.ReasonOf(err) != engine.ReasonToolFailed || !strings.Contains(err.Error(), "restore shop.sql") {
 		t.Errorf("error %v", err)
 	}
-	if len(lines) != 1 || len(d.order) != 2 {
+	if len(lines) != 2 || lines[1] != "shop.sql was not restored to its end." || len(d.order) != 2 {
 		t.Errorf("report %q, fed %q", lines, d.order)
 	}
 }
@@ -196,7 +196,7 @@ func TestADamagedStreamFailsBeforeItsEnd(t *testing.T) {
 	if _, fed := d.fed["zoo.sql"]; fed {
 		t.Error("it went on after the failure")
 	}
-	if len(lines) != 2 || !strings.HasPrefix(lines[1], "Restored globals.sql") {
+	if len(lines) != 3 || !strings.HasPrefix(lines[1], "Restored globals.sql") {
 		t.Errorf("report %q, want what was done before", lines)
 	}
 	if done, total := rep.watch(); done != int64(len(sample[0].data)+len(got)) || done >= total {
