@@ -179,6 +179,10 @@ func (s *sections) altered(w *words) string {
 			s.owns(w.table(), name)
 		}
 		return s.of(name)
+	case "INDEX":
+		if name := w.name(); w.next() == "ALTER" { // else it is made a part of another
+			return s.of(name)
+		}
 	case "STATISTICS":
 		return s.of(ofStatistics + w.name())
 	}

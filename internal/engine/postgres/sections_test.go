@@ -75,6 +75,8 @@ func TestSubject(t *testing.T) {
 		{`COMMENT ON CONSTRAINT lines_pkey ON public.lines IS 'x';`, "public.lines"},
 		{`CREATE INDEX "by; date ON items" ON public.orders USING btree (at) WHERE (total > (1)::numeric);`, "public.orders"},
 		{`COMMENT ON INDEX public."by; date ON items" IS 'x';`, "public.orders"},
+		{`ALTER INDEX public."by; date ON items" ALTER COLUMN 1 SET STATISTICS 300;`, "public.orders"},
+		{`ALTER INDEX public.u ATTACH PARTITION public.lines_pkey;`, ""},
 		{`CREATE UNIQUE INDEX u ON ONLY public.parts USING btree (a);`, "public.parts"},
 		{`ALTER TABLE ONLY public.parts ATTACH PARTITION public.parts_1 FOR VALUES FROM (0) TO (100);`, "public.parts_1"},
 		{`CREATE TRIGGER tr BEFORE INSERT OR UPDATE OF total ON public.orders FOR EACH ROW EXECUTE FUNCTION public.trg();`, "public.orders"},

@@ -24,7 +24,7 @@ type table struct {
 	Publications []string
 }
 
-type reference struct{ Table, Name, Definition string }
+type reference struct{ Table, Name, Definition, Comment string }
 
 // aboutTables looks at those of the named tables that are there. The search path is
 // empty so that every name in the answer has its schema.
@@ -36,7 +36,8 @@ SELECT json_agg(json_build_object(
   'Children', (SELECT json_agg(i.inhrelid::regclass::text) FROM pg_catalog.pg_inherits i WHERE i.inhparent = t.oid AND i.inhrelid NOT IN (SELECT oid FROM t)),
   'Views', (SELECT json_agg(DISTINCT r.ev_class::regclass::text) FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
     WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = t.oid AND r.ev_class <> t.oid),
-  'References', (SELECT json_agg(json_build_object('Table', f.conrelid::regclass::text, 'Name', pg_catalog.quote_ident(f.conname), 'Definition', pg_catalog.pg_get_constraintdef(f.oid)))
+  'References', (SELECT json_agg(json_build_object('Table', f.conrelid::regclass::text, 'Name', pg_catalog.quote_ident(f.conname), 'Definition', pg_catalog.pg_get_constraintdef(f.oid),
+      'Comment', pg_catalog.obj_description(f.oid, 'pg_constraint')))
     FROM pg_catalog.pg_constraint f WHERE f.contype = 'f' AND f.confrelid = t.oid AND f.conrelid NOT IN (SELECT oid FROM t)%s),
   'Publications', %s))
 FROM t`
@@ -153,6 +154,9 @@ func (s *session) roundTables(ctx context.Context, database string, o engine.Res
 		for _, r := range t.References {
 			fmt.Fprintf(&before, "ALTER TABLE %s DROP CONSTRAINT %s;\n", r.Table, r.Name)
 			fmt.Fprintf(&after, "ALTER TABLE %s ADD CONSTRAINT %s %s;\n", r.Table, r.Name, r.Definition)
+			if r.Comment != "" {
+				fmt.Fprintf(&after, "COMMENT ON CONSTRAINT %s ON %s IS E%s;\n", r.Name, r.Table, quoteString(strings.ReplaceAll(r.Comment, `\`, `\\`)))
+			}
 		}
 	}
 	if len(found) > 0 {
