@@ -181,6 +181,12 @@ func TestPrepare(t *testing.T) {
 		}
 	}
 	s := open(t, script(nil, archiveOf(), enginetest.Answer{}), source.Spec{})
+	one := []engine.Stream{{Name: "shop.archive", Kind: kindDatabase, Database: "shop", Format: format}}
+	for name, want := range map[string]problem.Reason{"shop2": "", "admin": engine.ReasonUnsupported, "local": engine.ReasonUnsupported} {
+		if _, err := s.Prepare(t.Context(), one, engine.RestoreOptions{As: name, Overwrite: true}); problem.ReasonOf(err) != want {
+			t.Errorf("as %s: %v", name, err)
+		}
+	}
 	if _, err := s.Prepare(t.Context(), []engine.Stream{{Format: "rdb"}}, engine.RestoreOptions{}); problem.ReasonOf(err) != engine.ReasonUnsupported {
 		t.Error(err)
 	}

@@ -109,6 +109,10 @@ func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine
 	only := s.only(streams[0])
 	among := o.Only
 	if o.As != "" {
+		if ofServer(o.As, "") {
+			return plan, problem.New(problem.InvalidInput, "%q is a database of the server's own", o.As).WithReason(engine.ReasonUnsupported).
+				WithHint("Give another name: nothing is restored into that one.")
+		}
 		among = nil
 		for _, name := range o.Only {
 			among = append(among, o.As+strings.TrimPrefix(name, only))

@@ -171,6 +171,25 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// Whatever is permitted, the server's own databases are not dropped for a backup.
+func TestNotAsTheServersOwn(t *testing.T) {
+	inst := scripted("mariadb-dump", "mariadb", "mariadb-dump  Ver 10.19 Distrib 10.11.6-MariaDB", false, "shop")
+	session, err := New().Open(t.Context(), inst, source.Spec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []engine.RestoreOptions{{As: "mysql", Overwrite: true}, {As: "SYS", Overwrite: true, Only: []string{"x"}}} {
+		if _, err := session.Prepare(t.Context(), []engine.Stream{databaseStream("shop")}, o); problem.ReasonOf(err) != engine.ReasonUnsupported {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	for _, c := range inst.Calls() {
+		if strings.Contains(c.Input, "DROP") {
+			t.Errorf("dropped: %s", c.Input)
+		}
+	}
+}
+
 // said are what tools really wrote.
 var said = map[string]problem.Reason{
 	`mariadb-dump: Got error: 1045: "Access denied for user 'root'@'localhost' (using password: YES)" when trying to connect`: engine.ReasonWrongPassword,

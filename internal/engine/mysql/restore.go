@@ -48,6 +48,10 @@ FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = %[1]s;
 
 func (s *session) Prepare(ctx context.Context, streams []engine.Stream, o engine.RestoreOptions) (engine.RestorePlan, error) {
 	var plan engine.RestorePlan
+	if slices.Contains(systemDatabases, strings.ToLower(o.As)) {
+		return plan, problem.New(problem.InvalidInput, "%q is a database of the server's own", o.As).WithReason(engine.ReasonUnsupported).
+			WithHint("Give another name: nothing is restored into that one.")
+	}
 	if len(o.Only) > 0 {
 		return s.prepareTables(ctx, target(streams[0], o), o)
 	}
