@@ -202,7 +202,8 @@ var said = map[string]problem.Reason{
 	`mysqldump: Couldn't execute 'SHOW TRIGGERS': Access denied; you need (at least one of) the PROCESS privilege(s) (1227)`:  engine.ReasonToolFailed,
 	`ERROR 1273 (HY000) at line 25: Unknown collation: 'utf8mb4_0900_ai_ci'`:                                                  engine.ReasonUnsupported,
 	`ERROR at line 1: Unknown command '\-'.`:                                                                                  engine.ReasonUnsupported,
-	`something new`:                                                                                                           engine.ReasonToolFailed,
+	`ERROR 1146 (42S02) at line 9: Table 'shop.gone' doesn't exist`:                                                           engine.ReasonToolFailed,
+	`something new`: engine.ReasonToolFailed,
 }
 
 func TestExplain(t *testing.T) {

@@ -35,6 +35,11 @@ var patterns = []engine.Pattern{
 		Hint: "The dump says something that this server does not know: most likely it is older, or MySQL where MariaDB was backed up, or the other way round. Restore into the same kind of server, the same version or newer.",
 	},
 	{
+		Any:    numbered("1146", "1054"),
+		Reason: engine.ReasonToolFailed, Code: problem.Failed,
+		Hint: "Something names a table or a column that is not there. Servers keep grants on tables that were dropped, and refuse to give them again: while accounts are restored, find it in the message, take the grant back at the source (REVOKE), and back up again.",
+	},
+	{
 		Any:    numbered("1153", "2020"),
 		Reason: engine.ReasonToolFailed, Code: problem.Failed,
 		Hint: "A row is larger than the server takes. Raise max_allowed_packet of the server.",

@@ -108,7 +108,10 @@ func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader
 		if err != nil {
 			return fmt.Errorf("read the accounts: %w", err)
 		}
-		return s.feed(ctx, strings.NewReader("SET NAMES utf8mb4;\nSET SESSION sql_mode = '';\n"+sql))
+		if err := s.feed(ctx, strings.NewReader("SET NAMES utf8mb4;\nSET SESSION sql_mode = '';\n"+sql)); err != nil {
+			return fmt.Errorf("restore the accounts, some of which may be there now without all of their grants: %w", err)
+		}
+		return nil
 	}
 	if len(o.Only) > 0 {
 		return s.restoreTables(ctx, stream, r, o)
