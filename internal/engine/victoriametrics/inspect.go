@@ -5,13 +5,17 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/baktainer/baktainer/internal/engine"
 	"github.com/baktainer/baktainer/internal/engine/victoriametrics/line"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
-const kindMetric = "metric"
+const (
+	kindMetric = "metric"
+	maxName    = 256 // of a metric, as it is listed
+)
 
 // inspector takes each line apart and counts samples by metric.
 type inspector struct {
@@ -74,6 +78,9 @@ func (i *inspector) count(p line.Parts) error {
 	name, err := p.Metric()
 	if err != nil {
 		return err
+	}
+	if len(name) > maxName {
+		name = strings.ToValidUTF8(name[:maxName], "?")
 	}
 	i.seen.Lines++
 	i.seen.Samples += p.Samples

@@ -58,13 +58,15 @@ func (s *session) run(ctx context.Context, name string, input io.Reader) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	out, readErr := io.ReadAll(io.LimitReader(p, engine.AnswerLimit))
+	out, readErr := io.ReadAll(io.LimitReader(p, engine.AnswerLimit+1))
 	exit, err := p.Wait()
 	switch {
 	case err != nil:
 		return nil, err
 	case exit.Status != 0:
 		return nil, s.Explain(exit)
+	case len(out) > engine.AnswerLimit:
+		return nil, problem.New(problem.Failed, "the answer has more than %d bytes", engine.AnswerLimit).WithReason(engine.ReasonMalformed)
 	case readErr != nil:
 		return nil, problem.Wrap(problem.Unavailable, readErr, "read the answer of the helper").WithReason(engine.ReasonStreamLost)
 	}

@@ -93,17 +93,17 @@ func (s settings) url() string {
 }
 
 // part is the first one of a length of time such as 1d12h.
-var part = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(ms|[smhdwy])`)
+var part = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(ms|mo|[smhdwy])`)
 
 // retention is for how long the server keeps samples: months, unless there are
 // units; one, unless it is said.
 func (s settings) retention() (time.Duration, error) {
 	const day = 24 * time.Hour
-	units := map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day, "y": 365 * day}
+	units := map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "mo": 31 * day, "h": time.Hour, "d": day, "w": 7 * day, "y": 365 * day}
 	text := cmp.Or(s.get("retentionPeriod"), "1")
 	length, err := strconv.ParseFloat(text, 64)
 	length *= float64(31 * day)
-	for rest := strings.ToLower(text); err != nil && rest != ""; {
+	for rest := strings.ToLower(strings.ReplaceAll(text, "M", "mo")); err != nil && rest != ""; {
 		found := part.FindStringSubmatch(rest)
 		if found == nil {
 			length = 0

@@ -62,7 +62,7 @@ func (victoria) Check(s source.Spec, _ engine.Facts) []engine.Complaint {
 
 // limits are what a server can be told of how much it takes; what the source may
 // hold, its copy may.
-var limits = []string{"maxLabelsPerTimeseries", "maxLabelValueLen"}
+var limits = []string{"maxLabelsPerTimeseries", "maxLabelNameLen", "maxLabelValueLen", "futureRetention"}
 
 // Blank is a server by itself that keeps everything for ever, whatever the
 // retention of the source, and neither scrapes nor is asked for a password.

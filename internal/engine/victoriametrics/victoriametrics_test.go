@@ -58,6 +58,7 @@ func TestSettings(t *testing.T) {
 		"any address":      {"-httpListenAddr=[::]:8429,:1 -tls=false -retentionPeriod=36h", "", "", "http://127.0.0.1:8429", 36 * time.Hour},
 		"for ever":         {"-retentionPeriod=10000y", "", "", "http://127.0.0.1:8428", 200 * 365 * 24 * time.Hour},
 		"of several parts": {"-retentionPeriod=1Y26w1.5h", "", "", "http://127.0.0.1:8428", (365+182)*24*time.Hour + 90*time.Minute},
+		"in months":        {"-retentionPeriod=6M", "", "", "http://127.0.0.1:8428", 6 * 31 * 24 * time.Hour},
 		"in seconds":       {"-retentionPeriod=86400s", "", "", "http://127.0.0.1:8428", 24 * time.Hour},
 		"no address":       {"-httpListenAddr=nonsense", "", "", "http://127.0.0.1:8428", 31 * 24 * time.Hour},
 		"secret in a file": {"-httpAuth.password=file:///run/pw", "", "filed", "http://127.0.0.1:8428", 31 * 24 * time.Hour},
@@ -107,6 +108,12 @@ func TestSecretsGoByStdin(t *testing.T) {
 			t.Errorf("%s", how)
 		}
 	}
+	inst.On("helper", func(enginetest.Call) enginetest.Answer {
+		return enginetest.Answer{Stdout: strings.Repeat("x", engine.AnswerLimit+1)}
+	})
+	if out, err := s.(engine.Asker).Ask(t.Context(), "", "up"); problem.ReasonOf(err) != engine.ReasonMalformed {
+		t.Errorf("a part of an answer passes for all of it: %d bytes, %v", len(out), err)
+	}
 	if _, err := s.(engine.Asker).Ask(t.Context(), "db", "up"); err == nil {
 		t.Error("there is a database")
 	}
@@ -153,9 +160,9 @@ func TestPrepare(t *testing.T) {
 }
 
 func TestBlank(t *testing.T) {
-	f := engine.Facts{Args: []string{"/usr/bin/victoria-metrics", "-retentionPeriod=1", "-promscrape.config=/etc/x", "-maxLabelsPerTimeseries=50", "-httpAuth.password=x"}}
+	f := engine.Facts{Args: []string{"/usr/bin/victoria-metrics", "-retentionPeriod=1", "-promscrape.config=/etc/x", "-maxLabelsPerTimeseries=50", "-httpAuth.password=x", "-futureRetention=1y"}}
 	b := New().Blank(f, source.Spec{User: "u", Password: "p", Database: ""}, "secret")
-	if want := []string{"/usr/bin/victoria-metrics", "-retentionPeriod=100y", "-httpListenAddr=127.0.0.1:8428", "-maxLabelsPerTimeseries=50"}; !slices.Equal(b.Args, want) || b.Spec.Password != "" || len(b.Env) > 0 {
+	if want := []string{"/usr/bin/victoria-metrics", "-retentionPeriod=100y", "-httpListenAddr=127.0.0.1:8428", "-maxLabelsPerTimeseries=50", "-futureRetention=1y"}; !slices.Equal(b.Args, want) || b.Spec.Password != "" || len(b.Env) > 0 {
 		t.Errorf("%+v", b)
 	}
 	if b := New().Blank(engine.Facts{}, source.Spec{}, "secret"); b.Args[0] != server {
@@ -170,8 +177,10 @@ const (
 
 func TestInspect(t *testing.T) {
 	mark := func(lines, samples int64) string { return string(line.Tally{Lines: lines, Samples: samples}.Last()) }
+	long := strings.Replace(two, `"job":"x"`, `"__name__":"x`+strings.Repeat("ü", 10_000)+`"`, 1)
 	for text, want := range map[string]string{
 		one + two + one + mark(3, 5):    "up 4, {} 1",
+		long + mark(1, 1):               "x" + strings.Repeat("ü", 127) + "? 1",
 		mark(0, 0):                      "",
 		"":                              string(engine.ReasonEmpty),
 		one:                             string(engine.ReasonTruncated),

@@ -96,6 +96,7 @@ type State struct {
 // Bounds on State.
 const (
 	maxMetrics = 20
+	maxName    = 256
 	maxLooked  = 1000
 )
 
@@ -129,7 +130,7 @@ func look(ctx context.Context, s *server, _ *bufio.Reader, out io.Writer) error 
 			state.More = true
 			break
 		}
-		if !seen[name] {
+		if name = strings.ToValidUTF8(name[:min(len(name), maxName)], "?"); !seen[name] {
 			seen[name] = true
 			state.Metrics = append(state.Metrics, name)
 		}

@@ -197,6 +197,8 @@ func TestRestore(t *testing.T) {
 		"others write":             {dump: two + mark(1, 1), there: two + one, written: []string{"job=x +Inf@3000"}},
 		"nothing":                  {dump: mark(0, 0)},
 		"left out":                 {dump: one + two + mark(2, 3), there: one, written: []string{"__name__=up,a=b 1@1000", "__name__=up,a=b NaN@2000", "job=x +Inf@3000"}, reason: engine.ReasonToolFailed, words: "left out 1 samples"},
+		"with fewer labels":        {dump: one + mark(1, 2), there: strings.Replace(one, `,"a":"b"`, "", 1), written: []string{"__name__=up,a=b 1@1000", "__name__=up,a=b NaN@2000"}, reason: engine.ReasonToolFailed, words: "left out 2 samples, or changed"},
+		"bytes that are no UTF-8":  {dump: "{\"metric\":{\"a\":\"\xff\"},\"values\":[1],\"timestamps\":[1]}\n" + mark(1, 1), there: "{\"metric\":{\"a\":\"\xff\"},\"values\":[1],\"timestamps\":[1]}\n", written: []string{"a=\xff 1@1"}},
 		"too old for the server":   {dump: one + mark(1, 2), change: []func(*Access){month}, written: []string{"__name__=up,a=b 1@1000", "__name__=up,a=b NaN@2000"}},
 		"not too old, but missing": {dump: fresh + mark(1, 1), change: []func(*Access){month}, written: []string{"__name__=fresh 5@" + now}, reason: engine.ReasonToolFailed, words: "left out 1 samples"},
 		"cut":                      {dump: one, reason: engine.ReasonMalformed, words: "unexpected EOF"},

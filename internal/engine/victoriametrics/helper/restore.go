@@ -60,16 +60,17 @@ type writer struct {
 	request []byte // that is being made
 	samples int    // in it
 	oldest  int64  // time of samples that the server has to keep
-	want    counts // of samples by metric
+	want    counts // of samples by series
 }
 
-// counts are numbers of samples, of metrics that have a hash in common. So they
-// take no more memory however many metrics there are.
+// counts are numbers of samples, of series that have a hash in common. So they
+// take no more memory however many series there are.
 type counts [1 << 14]int64
 
-func (c *counts) of(labels map[string]string) *int64 {
+// of is the count of the series with these labels, as appendLabels gives them.
+func (c *counts) of(labels []byte) *int64 {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(labels["__name__"])) // never fails
+	_, _ = h.Write(labels) // never fails
 	return &c[h.Sum32()%uint32(len(c))]
 }
 
@@ -116,8 +117,8 @@ func (w *writer) add(p line.Parts) error {
 	if err != nil {
 		return fmt.Errorf("read the dump: %w", err)
 	}
-	want := w.want.of(labels)
 	series := appendLabels(nil, labels)
+	want := w.want.of(series)
 	for s, err := range p.All() {
 		if err != nil {
 			return problem.Wrap(problem.Corrupt, err, "read the dump").WithReason(engine.ReasonMalformed)
@@ -148,8 +149,9 @@ func (w *writer) send() error {
 	return resp.Body.Close()
 }
 
-// compare says whether the server has as many samples of each metric as were
-// written, or more: others may write at the same time.
+// compare says whether the server has as many samples of each series as were
+// written, or more: others may write at the same time. A series that has lost some
+// of its labels is another one.
 func (w *writer) compare() error {
 	for left := looks; ; left-- {
 		shown := w.server.flush(w.ctx)
@@ -158,8 +160,8 @@ func (w *writer) compare() error {
 			return err
 		}
 		if shown || left == 1 {
-			return problem.New(problem.Failed, "the server has left out %d samples", missing).WithReason(engine.ReasonToolFailed).
-				WithHint("See its log. It takes no samples from the future, none that are older than its -retentionPeriod, and of a series no more labels than -maxLabelsPerTimeseries; with -dedup.minScrapeInterval it shows fewer.")
+			return problem.New(problem.Failed, "the server has left out %d samples, or changed their labels", missing).WithReason(engine.ReasonToolFailed).
+				WithHint("See its log. It takes no samples from the future, none that are older than its -retentionPeriod, and of a series no more labels than -maxLabelsPerTimeseries and none that are longer than -maxLabelValueLen; -relabelConfig may change them; with -dedup.minScrapeInterval it shows fewer.")
 		}
 		if err := clock.Sleep(w.ctx, pause); err != nil {
 			return err
@@ -187,7 +189,7 @@ func (w *writer) missing() (n int64, err error) {
 		if err != nil {
 			return 0, fmt.Errorf("count what was written: %w", err)
 		}
-		*have.of(labels) += p.Samples
+		*have.of(appendLabels(nil, labels)) += p.Samples
 	}
 	for i, want := range w.want {
 		n += max(0, want-have[i])

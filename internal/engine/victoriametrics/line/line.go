@@ -15,8 +15,10 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Max bounds a line, in bytes.
@@ -127,7 +129,7 @@ func (p Parts) Metric() (string, error) {
 		return "", err
 	}
 	if name := labels["__name__"]; name != "" {
-		return name, nil
+		return strings.ToValidUTF8(name, "?"), nil
 	}
 	return "{}", nil
 }
@@ -135,10 +137,60 @@ func (p Parts) Metric() (string, error) {
 // Decode gives the labels.
 func (p Parts) Decode() (map[string]string, error) {
 	labels := map[string]string{}
-	if err := json.Unmarshal(p.Labels, &labels); err != nil {
-		return nil, errors.Join(ErrNotALine, err)
+	if utf8.Valid(p.Labels) {
+		if err := json.Unmarshal(p.Labels, &labels); err != nil {
+			return nil, errors.Join(ErrNotALine, err)
+		}
+		return labels, nil
+	}
+	// The server takes and gives any bytes, and JSON would make one sign of them all.
+	for rest := p.Labels; len(rest) > 1; {
+		name, after, err := unquote(rest[1:])
+		if err != nil || len(after) == 0 || after[0] != ':' {
+			return nil, ErrNotALine
+		}
+		if labels[name], rest, err = unquote(after[1:]); err != nil || len(rest) == 0 || rest[0] == ':' {
+			return nil, ErrNotALine
+		}
 	}
 	return labels, nil
+}
+
+// unquote reads the string that b begins with, in which bytes that are no UTF-8
+// stand for themselves, and gives what follows it.
+func unquote(b []byte) (string, []byte, error) {
+	end := 1
+	for end < len(b) && b[end] != '"' {
+		if b[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	if end >= len(b) || b[0] != '"' {
+		return "", nil, ErrNotALine
+	}
+	var all []byte
+	for text := b[1:end]; len(text) > 0; {
+		n := 0 // how much of it is UTF-8
+		for n < len(text) {
+			r, size := utf8.DecodeRune(text[n:])
+			if r == utf8.RuneError && size == 1 {
+				break
+			}
+			n += size
+		}
+		var piece string
+		if err := json.Unmarshal(slices.Concat([]byte{'"'}, text[:n], []byte{'"'}), &piece); err != nil {
+			return "", nil, ErrNotALine
+		}
+		all = append(all, piece...)
+		if n < len(text) {
+			all = append(all, text[n])
+			n++
+		}
+		text = text[n:]
+	}
+	return string(all), b[end+1:], nil
 }
 
 // Sample is one of a series.

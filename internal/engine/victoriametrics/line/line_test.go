@@ -1,12 +1,15 @@
 package line
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestSplit(t *testing.T) {
@@ -62,6 +65,26 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// Labels are bytes, also those that are no UTF-8.
+func TestDecode(t *testing.T) {
+	for text, want := range map[string]string{
+		`{}`:                                  "map[]",
+		`{"a":"b","c":"\"\u00e9"}`:            `map["a":"b" "c":"\"é"]`,
+		"{\"a\":\"\xff\"}":                    `map["a":"\xff"]`,
+		"{\"a\":\"é\\n\xff\\\\\xfe\\u00e9\"}": `map["a":"é\n\xff\\\xfeé"]`,
+		"{\"a\":\"\",\"\xffb\":\",:}\"}":      `map["a":"" "\xffb":",:}"]`,
+		"{\"a\xff\"}":                         "",
+		"{\"a\xff\":\"b\":\"c\"}":             "",
+		"{\"a\xff\",\"b\"}":                   "",
+		"{\"a\\\xff\":\"b\"}":                 "",
+	} {
+		got, err := Parts{Labels: []byte(text)}.Decode()
+		if said := fmt.Sprintf("%q", got); (err != nil) != (want == "") || err == nil && said != want {
+			t.Errorf("%q: %s, %v, want %s", text, said, err, want)
+		}
+	}
+}
+
 func TestAStalenessMarkIsPrometheus(t *testing.T) {
 	p, err := Split([]byte(`{"metric":{"a":"b"},"values":[null],"timestamps":[1]}`))
 	if err != nil {
@@ -88,6 +111,7 @@ func TestTheLastLine(t *testing.T) {
 
 func FuzzSplit(f *testing.F) {
 	f.Add([]byte(`{"metric":{"__name__":"a\"b","c":"d"},"values":[1,null,+Inf,"-Infinity"],"timestamps":[1,2,3,4]}`))
+	f.Add([]byte("{\"metric\":{\"a\":\"\xff\"},\"values\":[1],\"timestamps\":[1]}"))
 	f.Add([]byte(`{"metric":{},"values":[1],"timestamps":[1]}`))
 	f.Add([]byte(`{"baktainer":"victoriametrics-1","lines":1,"samples":1}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -107,6 +131,14 @@ func FuzzSplit(f *testing.F) {
 		}
 		if n != p.Samples {
 			t.Errorf("%q has %d samples, not %d", b, n, p.Samples)
+		}
+		if labels, err := p.Decode(); utf8.Valid(p.Labels) && len(p.Labels) > len("{}") { // it is read alike with a byte that is no UTF-8
+			more := append(bytes.Clone(p.Labels[:len(p.Labels)-1]), ",\"\xff\":\"\"}"...)
+			got, gotErr := Parts{Labels: more}.Decode()
+			delete(got, "\xff")
+			if (err != nil) != (gotErr != nil) || err == nil && !maps.Equal(got, labels) {
+				t.Errorf("%q: %q %v, with a byte more %q %v", b, labels, err, got, gotErr)
+			}
 		}
 		name, err := p.Metric()
 		if labels, derr := p.Decode(); err == nil && derr == nil && labels["__name__"] != "" && labels["__name__"] != name && strings.ToValidUTF8(labels["__name__"], "?") == labels["__name__"] && !strings.ContainsRune(labels["__name__"], '\uFFFD') && strings.Count(string(p.Labels), `"__name__"`) == 1 {
