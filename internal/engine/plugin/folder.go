@@ -33,8 +33,13 @@ func checkFolder(dir string) (string, error) {
 		if info, err = os.Stat(above); err != nil {
 			return "", err //nolint:wrapcheck // it names the path
 		}
-		// In a sticky folder, such as /tmp, nobody replaces what is another's.
-		if err := ours(above, info); err != nil && info.Mode()&fs.ModeSticky == 0 {
+		// In a sticky folder, such as /tmp, nobody replaces what is another's, save its
+		// owner.
+		check := ours
+		if info.Mode()&fs.ModeSticky != 0 {
+			check = owned
+		}
+		if err := check(above, info); err != nil {
 			return "", err
 		}
 		if above == filepath.Dir(above) {
@@ -60,14 +65,23 @@ func checkFile(path string) error {
 // ours says whether nobody can change a file or folder but root and the user that
 // we run as.
 func ours(path string, info fs.FileInfo) error {
+	if err := owned(path, info); err != nil {
+		return err
+	}
+	if info.Mode()&othersWrite != 0 {
+		return fmt.Errorf("others may write to %s (its mode is %04o): chmod go-w", path, info.Mode().Perm())
+	}
+	return nil
+}
+
+// owned says whether a file or folder is root's, or of the user that we run as.
+func owned(path string, info fs.FileInfo) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !ok:
 		return errors.New("whose the plugins are cannot be told on this system")
 	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
 		return fmt.Errorf("%s belongs to the user %d: it has to be root's, or of the user %d that the agent runs as", path, st.Uid, os.Geteuid())
-	case info.Mode()&othersWrite != 0:
-		return fmt.Errorf("others may write to %s (its mode is %04o): chmod go-w", path, info.Mode().Perm())
 	}
 	return nil
 }

@@ -196,8 +196,16 @@ func TestFolder(t *testing.T) {
 	write(t, filepath.Join(top, "file"), "", 0o755)
 	make("open", 0o777)
 	make("sticky", 0o777|os.ModeSticky)
+	theirs, want := make("theirs", 0o755|os.ModeSticky), "" // of somebody else, if we can make it so
+	if os.Geteuid() == 0 {
+		if err := os.Chown(theirs, 12345, -1); err != nil {
+			t.Fatal(err)
+		}
+		want = "belongs to the user 12345"
+	}
 	for path, want := range map[string]string{
-		good: "", link: "",
+		make("theirs/below", 0o755): want,
+		good:                        "", link: "",
 		filepath.Join(top, "none"):  "no such file",
 		filepath.Join(top, "file"):  "is no folder",
 		make("mine/theirs", 0o775):  "others may write to",
