@@ -987,6 +987,18 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
+// signed is where InfluxDB finds a sign that is meant as such: without a backslash before it.
+func signed(text string, sign byte) int {
+	for n := range len(text) {
+		if text[n] == sign && (n == 0 || text[n-1] != '\\') {
+			return n
+		}
+	}
+	return len(text)
+}
+
+var inTag = strings.NewReplacer(`\,`, ",", `\ `, " ", `\=`, "=")
+
 // Whatever strings hold, a point is one line, of which the parts can be told.
 func FuzzPoint(f *testing.F) {
 	f.Add("a b", "k,=", "v \\,", "s\"\\\n#%0A")
@@ -1009,6 +1021,16 @@ func FuzzPoint(f *testing.F) {
 		}
 		if got := outOfMeasurement.Replace(string(measurementOf([]byte(line)))); got != name {
 			t.Errorf("%q: the measurement is %q, want %q", line, got, name)
+		}
+		tag := line[len(measurementOf([]byte(line))):]
+		tag = tag[:signed(tag, ' ')]
+		if value != "" {
+			is := signed(tag, '=')
+			if is == len(tag) || signed(tag[1:], ',') < len(tag)-1 || inTag.Replace(tag[1:is]) != key || inTag.Replace(tag[is+1:]) != value {
+				t.Errorf("%q: the tag is %q, want %q and %q", line, tag, key, value)
+			}
+		} else if tag != "" {
+			t.Errorf("%q has a tag", line)
 		}
 		if want := " f=\"" + inString.Replace(content) + "\" 5"; !strings.HasSuffix(line, want) {
 			t.Errorf("%q, want %q at its end", line, want)
