@@ -41,7 +41,10 @@ func readAnswer(r io.Reader, each func(*series, []any) error) error {
 		return problem.New(problem.Failed, "influx answered nothing").WithReason(engine.ReasonEmpty)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return problem.New(problem.Failed, "influx ended in the middle of an answer").WithReason(engine.ReasonTruncated)
-	case errors.Is(err, errAnswer), errors.As(err, &syntax), errors.As(err, &kind):
+	case errors.As(err, &syntax):
+		return problem.Wrap(problem.Failed, err, "read an answer of influx").WithReason(engine.ReasonMalformed).
+			WithHint("So it is when the server breaks off. Was it stopped, or did it run out of memory?")
+	case errors.Is(err, errAnswer), errors.As(err, &kind):
 		return problem.Wrap(problem.Failed, err, "read an answer of influx").WithReason(engine.ReasonMalformed)
 	}
 	return err

@@ -611,6 +611,7 @@ func TestUnspeakable(t *testing.T) {
 // A field that is a float in one shard and an integer in another is asked for as
 // what it is.
 func TestMixed(t *testing.T) {
+	const broken = "the connection to the server broke"
 	m := &measurement{name: "cpu", fields: map[string][]string{"n": {"float", "integer", "string"}, "m": {"boolean", "string"}}, tags: []string{"host"}}
 	if got := fmt.Sprint(m.mixed()); got != "[n]" {
 		t.Error(got)
@@ -623,10 +624,14 @@ func TestMixed(t *testing.T) {
 		"type error: n::string & 0: incompatible types: string and integer": "integer",
 		"":               "integer",
 		"something else": "",
+		broken:           "",
 	} {
 		s := enginetest.NewScript(engine.Facts{}).On("influx", func(enginetest.Call) enginetest.Answer {
-			if said == "" {
+			switch said {
+			case "":
 				return good("", "", "")
+			case broken:
+				return enginetest.Answer{Stdout: "ERR: %!s(<nil>)\n"}
 			}
 			return bad(said)
 		})
