@@ -164,6 +164,7 @@ type page struct {
 // no order that holds, the last time of a full page is asked for again, whole.
 func (p *pager) dump(ctx context.Context, m *measurement) error {
 	p.m, p.escaped = m, inMeasurement.Replace(m.name)
+	p.limit = min(p.limit, firstPage) // points of another measurement tell nothing of the length of these
 	mixed := m.mixed()
 	columns, known := m.columns(nil), m.first-1
 	full := false

@@ -504,6 +504,20 @@ func TestInstant(t *testing.T) {
 	}
 }
 
+// The points of a measurement may be a thousand times as long as those of the one before.
+func TestFirstPageIsSmall(t *testing.T) {
+	f := several()
+	m := &measurement{policy: "autogen", name: "cpu", fields: map[string][]string{"n": {"integer"}}, tags: []string{"host"}, first: -5, last: 7_000_000_000}
+	p := &pager{s: f.open(t, source.Spec{}), out: bufio.NewWriter(io.Discard), database: "shop", limit: pageRows}
+	if err := p.dump(t.Context(), m); err != nil {
+		t.Fatal(problem.Text(err))
+	}
+	calls := f.Calls()
+	if asked := calls[len(calls)-1].Input; !strings.HasSuffix(asked, " LIMIT 500") || p.points != 5 {
+		t.Errorf("%d points by %s", p.points, asked)
+	}
+}
+
 func TestSpoiledAnswers(t *testing.T) {
 	cut := func(n int) func(enginetest.Answer) enginetest.Answer {
 		return func(a enginetest.Answer) enginetest.Answer { a.Stdout = a.Stdout[:len(a.Stdout)-n]; return a }
