@@ -132,9 +132,14 @@ func (e influxEngine) Open(ctx context.Context, inst engine.Instance, spec sourc
 		return nil, problem.New(problem.Failed, "the container's influx is not that of InfluxDB 1").WithReason(engine.ReasonUnsupported).
 			WithHint("The influxdb engine knows version 1 alone: %s.", instead).WithDetails(s.version)
 	}
+	return s, s.look(ctx)
+}
+
+// look lists the databases.
+func (s *session) look(ctx context.Context) (err error) {
 	s.databases, err = s.list(ctx, "SHOW DATABASES")
 	s.databases = slices.DeleteFunc(s.databases, func(name string) bool { return name == "_internal" })
-	return s, err
+	return err
 }
 
 // toolVersion reads what influx says of itself.

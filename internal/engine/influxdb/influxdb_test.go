@@ -777,12 +777,18 @@ func TestShards(t *testing.T) {
 	const hour = 3_600_000_000_000
 	dump := strings.Replace(head, "604800s", "7200s", 1) + linePolicy + "autogen\n" +
 		fmt.Sprintf("cpu n=1i %d\ncpu n=2i -1\ncpu n=3i 0\ncpu n=4i %d\ncpu n=5i %d\n# end of 5 points\n", -2*hour, 2*hour-1, 2*hour)
+	overwrite := false
 	restore := func() error {
-		return f.open(t, source.Spec{}).Restore(t.Context(), engine.Stream{Database: "shop", Format: format}, strings.NewReader(dump), engine.RestoreOptions{})
+		return f.open(t, source.Spec{}).Restore(t.Context(), engine.Stream{Database: "shop", Format: format}, strings.NewReader(dump), engine.RestoreOptions{Overwrite: overwrite})
 	}
 	if err := restore(); err != nil {
 		t.Fatal(problem.Text(err))
 	}
+	// Somebody has filled it since Prepare looked.
+	if err := restore(); problem.ReasonOf(err) != engine.ReasonTargetNotEmpty || len(f.points) != 5 {
+		t.Errorf("over %d points: %v", len(f.points), err)
+	}
+	overwrite = true
 	for _, c := range f.Calls() {
 		const context = linePolicy + "autogen\n"
 		want := fmt.Sprintf("%scpu n=1i %d\ncpu n=2i -1\n%scpu n=3i 0\ncpu n=4i %d\n%scpu n=5i %d\n", context, -2*hour, context, 2*hour-1, context, 2*hour)

@@ -32,11 +32,11 @@ var errLine = errors.New("a line is none of a dump")
 
 // Restore writes the points batch by batch: should r fail, those written so far
 // stay, and the error says so.
-func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader, _ engine.RestoreOptions) error {
+func (s *session) Restore(ctx context.Context, stream engine.Stream, r io.Reader, o engine.RestoreOptions) error {
 	if stream.Format != format {
 		return problem.New(problem.InvalidInput, "the stream %s is no dump of a database of InfluxDB", stream.Name).WithReason(engine.ReasonUnsupported)
 	}
-	p := &replay{s: s, database: stream.Database}
+	p := &replay{s: s, database: stream.Database, overwrite: o.Overwrite}
 	p.from = bufio.NewReaderSize(io.TeeReader(r, &p.given), 64<<10)
 	err := p.run(ctx)
 	if err == nil || !p.begun {
@@ -62,9 +62,11 @@ type replay struct {
 	given    inspector // of all that is read
 	line     []byte
 	database string
-	policy   string
-	span     time.Duration // of its shards
-	shard    time.Time     // where that of the last point begins
+	// overwrite: what the database has may be dropped.
+	overwrite bool
+	policy    string
+	span      time.Duration // of its shards
+	shard     time.Time     // where that of the last point begins
 
 	first, then []string // statements
 	begun       bool     // something was changed
@@ -307,6 +309,11 @@ func (p *replay) begin(ctx context.Context) error {
 	if len(p.first) == 0 {
 		return errLine
 	}
+	if !p.overwrite {
+		if err := p.empty(ctx); err != nil {
+			return err
+		}
+	}
 	grants, err := p.s.grants(ctx, p.database)
 	if err != nil {
 		return fmt.Errorf("read the grants on %s: %w", p.database, err)
@@ -327,6 +334,23 @@ func (p *replay) begin(ctx context.Context) error {
 		}
 	}
 	return p.execute(ctx, slices.Concat(statements, grants))
+}
+
+// empty fails when the database, which may not be overwritten, has something: Prepare
+// has seen to it, and something may have filled it since.
+func (p *replay) empty(ctx context.Context) error {
+	if err := p.s.look(ctx); err != nil {
+		return err
+	}
+	held, err := p.s.held(ctx, p.database)
+	if err != nil {
+		return fmt.Errorf("look into the database %s: %w", p.database, err)
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	return problem.New(problem.Conflict, "the database %s is not empty any more", p.database).WithReason(engine.ReasonTargetNotEmpty).
+		WithHint("Stop the applications that use it and restore again.")
 }
 
 // grants are the statements that give users what they may do with a database.
