@@ -37,7 +37,7 @@ func files(t testing.TB, change ...string) engine.Engine {
 
 func TestFilesPlans(t *testing.T) {
 	inst := func(mounts ...string) *enginetest.Script {
-		return enginetest.NewScript(engine.Facts{Mounts: mounts}).On("find", func(enginetest.Call) enginetest.Answer { return enginetest.Answer{Status: 1} })
+		return enginetest.NewScript(engine.Facts{Mounts: mounts}).On("test", func(enginetest.Call) enginetest.Answer { return enginetest.Answer{Status: 1} })
 	}
 	e := files(t)
 	for _, tt := range []struct {
@@ -71,6 +71,29 @@ func TestFilesPlans(t *testing.T) {
 		want := []string{"tar", "-C", tt.folder, "-xf", "-", "--no-same-owner"}
 		if got := s.(*session).restores["files.tar"].Run.Argv; !slices.Equal(got, want) {
 			t.Errorf("%q", got)
+		}
+	}
+}
+
+// What is in the target is looked at, and what cannot be looked at is not taken for empty.
+func TestFilesLooks(t *testing.T) {
+	e := files(t)
+	stream := []engine.Stream{{Name: "files.tar", Kind: "folder", Database: "/data", Format: "tar"}}
+	for name, tt := range map[string]struct {
+		there, found enginetest.Answer // of test and find
+		reason       problem.Reason
+	}{
+		"no folder":    {enginetest.Answer{Status: 1}, enginetest.Answer{Status: 1}, ""},
+		"empty":        {enginetest.Answer{}, enginetest.Answer{}, ""},
+		"something":    {enginetest.Answer{}, enginetest.Answer{Stdout: "/data/x\n"}, engine.ReasonTargetNotEmpty},
+		"not readable": {enginetest.Answer{}, enginetest.Answer{Status: 1, Stderr: "find: unrecognized: -quit"}, engine.ReasonToolFailed},
+	} {
+		inst := enginetest.NewScript(engine.Facts{Mounts: []string{"/data"}}).
+			On("test", func(enginetest.Call) enginetest.Answer { return tt.there }).
+			On("find", func(enginetest.Call) enginetest.Answer { return tt.found })
+		_, err := open(t, e, inst, source.Spec{}).Prepare(t.Context(), stream, engine.RestoreOptions{DryRun: true})
+		if problem.ReasonOf(err) != tt.reason {
+			t.Errorf("%s: %v, want %q", name, err, tt.reason)
 		}
 	}
 }
