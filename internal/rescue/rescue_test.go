@@ -3,6 +3,7 @@ package rescue
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"slices"
@@ -274,6 +275,29 @@ func TestChainBroken(t *testing.T) {
 	l, err := open(t, s).List(t.Context())
 	if err != nil || len(l.Damaged) != 1 || !strings.Contains(l.Damaged[0], "does not follow") {
 		t.Errorf("damaged %q, %v", l.Damaged, err)
+	}
+}
+
+// What a later version has added to an entry is hashed with it, and passed over.
+func TestAnEntryOfALaterVersion(t *testing.T) {
+	e := ledger.Entry{Snapshot: shop1, Source: "shop/db"}
+	if err := e.Seal(nil); err != nil {
+		t.Fatal(err)
+	}
+	plain, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	field := func(h ledger.Hash) []byte { return []byte(`"hash":"` + h.String() + `"`) }
+	later := bytes.Replace(plain, []byte(`"stores":`), []byte(`"weather":"fair","stores":`), 1)
+	later = bytes.Replace(later, field(e.Hash), field(ledger.Hash{}), 1)
+	sum := ledger.Hash(sha256.Sum256(later))
+	later = bytes.Replace(later, field(ledger.Hash{}), field(sum), 1)
+	if got, err := ParseEntry(1, later); err != nil || got.Hash != sum {
+		t.Errorf("%v", err)
+	}
+	if _, err := ParseEntry(1, bytes.Replace(later, []byte("fair"), []byte("foul"), 1)); err == nil {
+		t.Error("a changed entry passes")
 	}
 }
 
