@@ -38,10 +38,12 @@ type Found struct {
 	ManifestSize int64
 	// Note says what is to be known before it is used, empty when nothing is.
 	Note string
+
+	there bool // the manifest, be it empty
 }
 
 // Confirmed says whether a ledger entry records the snapshot and its manifest is there.
-func (f Found) Confirmed() bool { return f.Entry != nil && f.ManifestSize > 0 }
+func (f Found) Confirmed() bool { return f.Entry != nil && f.there }
 
 // Listing is what a store holds.
 type Listing struct {
@@ -91,7 +93,8 @@ func (r *Rescue) List(ctx context.Context) (Listing, error) {
 		} else {
 			f.Note = ""
 		}
-		if f.ManifestSize = i.Size; f.Entry != nil && f.Entry.ManifestSize != i.Size {
+		f.there, f.ManifestSize = true, i.Size
+		if f.Entry != nil && f.Entry.ManifestSize != i.Size {
 			f.Note = fmt.Sprintf("its manifest is damaged: %d bytes, the ledger says %d", i.Size, f.Entry.ManifestSize)
 		}
 		return nil
@@ -296,17 +299,20 @@ func pick(snapshots []Found, ref string) (Found, error) {
 }
 
 func latest(snapshots []Found, name string) (Found, error) {
-	known, best := false, Found{}
+	known, best, newest := false, Found{}, Found{}
 	for _, f := range snapshots {
 		if f.Source != name {
 			continue
 		}
-		known = true
+		known, newest = true, f
 		if f.Confirmed() && (best.Entry == nil || f.Entry.Index > best.Entry.Index) {
 			best = f
 		}
 	}
 	switch {
+	case best.Entry != nil && !newest.Confirmed():
+		best.Note = fmt.Sprintf("there is a newer one, %s: %s", newest.Snapshot, newest.Note)
+		return best, nil
 	case best.Entry != nil:
 		return best, nil
 	case known:
