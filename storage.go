@@ -146,7 +146,7 @@ func (m *place) joinRepository(ctx context.Context, reach *member.Reach) (*repo.
 			if err := keepKeys(ctx, reach, kept); err != nil {
 				m.log.Warn("the keys of the repository are not kept for a start without the store", "error", err)
 			}
-			return r, checkPin(m.p.DataDir, r, key, m.p.log)
+			return r, checkPin(m.p.DataDir, r)
 		}
 		if code := problem.CodeOf(err); code != problem.Unavailable && code != problem.NotFound {
 			return nil, err
@@ -187,7 +187,7 @@ func (m *place) keptRepository(ctx context.Context, folder string, key repo.Key)
 	if err != nil {
 		return nil, err
 	}
-	return r, checkPin(m.p.DataDir, r, key, m.p.log)
+	return r, checkPin(m.p.DataDir, r)
 }
 
 // keepKeys copies what opens the repository, and nothing else, into a folder.
