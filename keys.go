@@ -34,6 +34,9 @@ func openRepository(ctx context.Context, st store.Store, c config.Config, now ti
 	}
 	r, err := repo.Open(ctx, st, key)
 	if problem.ReasonOf(err) == repo.ReasonNoRepository {
+		if err := checkFirst(c.DataDir, st); err != nil {
+			return nil, err
+		}
 		// The first start, or one that was cut short, or a key made by hand.
 		if r, err = repo.Create(ctx, st, key, now); err == nil {
 			log.Warn("a new repository was made: KEEP A COPY OF ITS KEY SOMEWHERE ELSE. Without it no backup can ever be read; whoever has it can read them all", "key", where.String())
@@ -42,7 +45,7 @@ func openRepository(ctx context.Context, st store.Store, c config.Config, now ti
 	if err != nil {
 		return nil, err
 	}
-	return r, checkPin(c.DataDir, r, key, log)
+	return r, checkPin(c.DataDir, r)
 }
 
 // makeKey makes the key of a repository that is not there yet.

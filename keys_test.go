@@ -72,6 +72,15 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 func slotTypes(t *testing.T, st *mem.Store) string {
 	t.Helper()
 	_, slots, err := repo.ListSlots(t.Context(), st)
@@ -149,6 +158,28 @@ func TestAKeyIsMissing(t *testing.T) {
 	}
 	if _, err := os.Stat(c.KeyFile); err == nil {
 		t.Error("a key was made for a repository that is there")
+	}
+	// Nor in an empty folder that was a store at the last start: its disk is not there.
+	c, st = home(t), mem.New()
+	first := must(t, st, c)
+	empty := mem.New()
+	if _, err := openAt(t, empty, c); problem.CodeOf(err) != problem.Denied || !strings.Contains(problem.Text(err), first.ID) || !strings.Contains(problem.Text(err), "repository.pin") {
+		t.Errorf("an empty folder: %s", problem.Text(err))
+	}
+	if err := empty.List(t.Context(), "", func(i store.Info) error { return errors.New(i.Name) }); err != nil {
+		t.Errorf("something was made: %v", err)
+	}
+	// Nor is another store taken for it.
+	other := mem.New()
+	key, err := repo.ParseKeyFile(read(t, c.KeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Create(t.Context(), other, key, keysTime); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openAt(t, other, c); problem.CodeOf(err) != problem.Denied || !strings.Contains(problem.Text(err), "repository.pin") {
+		t.Errorf("another store: %s", problem.Text(err))
 	}
 	// Nor on a first start, when the key that is set is not there.
 	c, st = home(t), mem.New()

@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/baktainer/baktainer/internal/durable"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/store"
 )
 
 // pin is what a controller remembers of the repository that it writes to. The
@@ -23,9 +23,24 @@ type pin struct {
 	Fingerprint string `json:"fingerprint"`
 }
 
+const pinName = "repository.pin"
+
+// checkFirst refuses to have a repository made where there was one at the last
+// start: mostly the disk is not there that the store is on, and backups would go to
+// the one below it.
+func checkFirst(dir string, st store.Store) error {
+	path := filepath.Join(dir, pinName)
+	old, err := readPin(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return problem.New(problem.Denied, "the store %s is empty, and at the last start it was repository %s", st.Describe(), old.Repository).
+		WithHint("Is its disk mounted? If a new repository is to be made there, remove %s.", path)
+}
+
 // checkPin compares the repository with the one of the last start, and remembers it.
-func checkPin(dir string, r *repo.Repository, key repo.Key, log *slog.Logger) error {
-	path := filepath.Join(dir, "repository.pin")
+func checkPin(dir string, r *repo.Repository) error {
+	path := filepath.Join(dir, pinName)
 	refuse := func(what string) error {
 		return problem.New(problem.Denied, "open the repository: %s", what).WithReason(repo.ReasonWrongKey).
 			WithHint("When you did this on purpose, remove %s. If not, somebody has changed the keys in the store: find out who, and write nothing.", path)
@@ -43,10 +58,7 @@ func checkPin(dir string, r *repo.Repository, key repo.Key, log *slog.Logger) er
 	case old == fresh:
 		return nil
 	case old.Repository != r.ID:
-		if _, ok := key.(repo.AgeIdentity); ok {
-			return refuse("it is another one than at the last start")
-		}
-		log.Warn("the store has another repository than at the last start", "repository", r.ID, "before", old.Repository)
+		return refuse("it is another one than at the last start")
 	case old.Generation > r.Generation:
 		return refuse("its newest key is older than at the last start")
 	default:

@@ -17,6 +17,7 @@ import (
 	"github.com/baktainer/baktainer/internal/cli"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/durable"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
@@ -89,7 +90,7 @@ func (m *place) joined(o forming.Outcome) (bool, error) {
 		m.p.log.Info("the cluster gave this controller a key of the repository", "key", m.p.KeyFile)
 	}
 	if !o.Make && !m.kept.State {
-		if err := os.WriteFile(mark, []byte(o.Cluster+"\n"), 0o600); err != nil {
+		if err := durable.Replace(mark, []byte(o.Cluster+"\n")); err != nil {
 			return false, problem.Wrap(problem.Failed, err, "remember that this controller joined a cluster")
 		}
 	}
@@ -145,7 +146,7 @@ func (m *place) joinRepository(ctx context.Context, reach *member.Reach) (*repo.
 			if err := keepKeys(ctx, reach, kept); err != nil {
 				m.log.Warn("the keys of the repository are not kept for a start without the store", "error", err)
 			}
-			return r, checkPin(m.p.DataDir, r, key, m.p.log)
+			return r, checkPin(m.p.DataDir, r)
 		}
 		if code := problem.CodeOf(err); code != problem.Unavailable && code != problem.NotFound {
 			return nil, err
@@ -186,7 +187,7 @@ func (m *place) keptRepository(ctx context.Context, folder string, key repo.Key)
 	if err != nil {
 		return nil, err
 	}
-	return r, checkPin(m.p.DataDir, r, key, m.p.log)
+	return r, checkPin(m.p.DataDir, r)
 }
 
 // keepKeys copies what opens the repository, and nothing else, into a folder.

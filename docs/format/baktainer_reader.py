@@ -42,6 +42,7 @@ MAX_FORMAT, MAX_SLOT, MAX_LEDGER, MAX_HEADER, MAX_BODY = MIB, 64 * KIB, 16 * MIB
 MAX_PACK, MAX_TAIL, MAX_FRAME, MAX_CHUNK, MAX_DICTIONARY = GIB, 64 * MIB, 4 * MIB, MIB, 4 * MIB
 HEADER, TRAILER, TAG = 32, 64, 16  # bytes: of a pack, and of every seal
 GROUP, MAX_SECTIONS = 64, 65536  # chunks whose length a manifest tells together; sections of a stream
+MAX_OBJECTS = 10000  # of a stream, and notes
 CACHE = 64 * MIB  # decoded frames that are kept
 
 
@@ -582,8 +583,8 @@ class Manifest:
         groups = self.groups(p, chunks, size) if self.version > 1 else []
         sections = (lambda: self.sections(p, size)) if self.version > 1 else list
         common = sections()
-        objects = [(p.text("kind"), p.text("name"), p.uvarint("rows") - 1, sections()) for _ in range(p.count("objects", 3))]
-        notes = [p.text("note") for _ in range(p.count("notes", 1))]
+        objects = [(p.text("kind"), p.text("name"), p.uvarint("rows") - 1, sections()) for _ in range(p.count("objects", 3, 0, MAX_OBJECTS))]
+        notes = [p.text("note") for _ in range(p.count("notes", 1, 0, MAX_OBJECTS))]
         return Stream(name, *texts, size, sha256, chunks, runs, groups, common, objects, notes)
 
     def groups(self, p: Parser, chunks: int, size: int) -> list[int]:

@@ -111,13 +111,17 @@ func viewFound(f rescue.Found) foundView {
 	return v
 }
 
-// openFound opens a snapshot by id, prefix, SOURCE@latest or SOURCE.
-func (r opened) openFound(ctx context.Context, ref string) (*repo.Snapshot, rescue.Found, error) {
+// openFound opens a snapshot by id, prefix, SOURCE@latest or SOURCE, and says what
+// is to be known of it.
+func (a *app) openFound(ctx context.Context, r opened, ref string) (*repo.Snapshot, rescue.Found, error) {
 	snap, found, err := r.OpenSnapshot(ctx, ref)
 	if problem.CodeOf(err) == problem.NotFound {
 		if s, f, latestErr := r.OpenSnapshot(ctx, ref+"@latest"); latestErr == nil {
-			return s, f, nil
+			snap, found, err = s, f, nil
 		}
+	}
+	if err == nil && found.Note != "" {
+		a.warn([]string{"snapshot " + found.Snapshot + ": " + found.Note})
 	}
 	return snap, found, err
 }
@@ -178,7 +182,7 @@ intact is written, without what is not; where that belongs is said on stderr (wi
 			if err != nil {
 				return err
 			}
-			snap, found, err := r.openFound(cmd.Context(), args[0])
+			snap, found, err := a.openFound(cmd.Context(), r, args[0])
 			if err != nil {
 				return err
 			}
@@ -225,7 +229,7 @@ func (a *app) rescueRestore(l *lifeline) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			snap, found, err := r.openFound(cmd.Context(), args[0])
+			snap, found, err := a.openFound(cmd.Context(), r, args[0])
 			if err != nil {
 				return err
 			}

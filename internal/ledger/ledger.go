@@ -4,6 +4,7 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -114,15 +115,29 @@ func (e Entry) Follows(previous *Entry) error {
 	return nil
 }
 
-func (e Entry) digest() (Hash, error) {
-	e.Hash = Hash{}
-	// An absent list and an empty one are the same: encodings differ in which they give back.
+// Intact says whether text, the JSON form of an entry, has the hash that it
+// states. It goes by the text: what a later version adds to an entry is hashed too,
+// and not known here.
+func Intact(text []byte, hash Hash) bool {
+	field := func(h Hash) []byte { return fmt.Appendf(nil, `"hash":"%s"`, h) }
+	return sha256.Sum256(bytes.ReplaceAll(text, field(hash), field(Hash{}))) == hash
+}
+
+// MarshalJSON implements json.Marshaler. An absent list and an empty one are the
+// same: encodings differ in which they give back.
+func (e Entry) MarshalJSON() ([]byte, error) {
 	if e.Streams == nil {
 		e.Streams = []Stream{}
 	}
 	if e.Stores == nil {
 		e.Stores = []string{}
 	}
+	type fields Entry
+	return json.Marshal(fields(e))
+}
+
+func (e Entry) digest() (Hash, error) {
+	e.Hash = Hash{}
 	b, err := json.Marshal(e)
 	if err != nil {
 		return Hash{}, fmt.Errorf("encode ledger entry: %w", err)

@@ -84,6 +84,9 @@ func TestAnEntrySurvivesEncoding(t *testing.T) {
 			if err := back.Follows(nil); err != nil {
 				t.Errorf("after JSON: %v\n%s", err, b)
 			}
+			if !ledger.Intact(b, back.Hash) || ledger.Intact(append(b, ' '), back.Hash) {
+				t.Errorf("the text does not have the hash that it states: %s", b)
+			}
 		})
 	}
 }

@@ -176,11 +176,12 @@ func decodeAll(d *zstd.Decoder, stored, dict, dst []byte) ([]byte, error) {
 
 // decompressLarge decodes size bytes that may be too many to set memory aside for on trust.
 func decompressLarge(codec byte, stored []byte, size int64) ([]byte, error) {
-	if codec == codecDictionary {
+	switch codec {
+	case codecRaw:
+		return stored, nil
+	case codecZstd:
+	default:
 		return nil, malformed("codec %d", codec)
-	}
-	if codec != codecZstd {
-		return decompress(codec, stored, nil, make([]byte, 0, len(stored)), len(stored))
 	}
 	d, err := zstd.NewReader(bytes.NewReader(stored), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {

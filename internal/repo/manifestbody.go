@@ -276,7 +276,11 @@ func (d *decoder) contents(size int64) (c Contents) {
 		o.Sections = sections()
 		c.Objects = append(c.Objects, o)
 	}
-	for range d.count(1) {
+	if n = d.count(1); n > engine.MaxObjects {
+		d.fail("%d notes", n)
+		return c
+	}
+	for range n {
 		c.Notes = append(c.Notes, d.string(maxText))
 	}
 	return c

@@ -38,10 +38,12 @@ type Found struct {
 	ManifestSize int64
 	// Note says what is to be known before it is used, empty when nothing is.
 	Note string
+
+	there bool // the manifest, be it empty
 }
 
 // Confirmed says whether a ledger entry records the snapshot and its manifest is there.
-func (f Found) Confirmed() bool { return f.Entry != nil && f.ManifestSize > 0 }
+func (f Found) Confirmed() bool { return f.Entry != nil && f.there }
 
 // Listing is what a store holds.
 type Listing struct {
@@ -91,7 +93,8 @@ func (r *Rescue) List(ctx context.Context) (Listing, error) {
 		} else {
 			f.Note = ""
 		}
-		if f.ManifestSize = i.Size; f.Entry != nil && f.Entry.ManifestSize != i.Size {
+		f.there, f.ManifestSize = true, i.Size
+		if f.Entry != nil && f.Entry.ManifestSize != i.Size {
 			f.Note = fmt.Sprintf("its manifest is damaged: %d bytes, the ledger says %d", i.Size, f.Entry.ManifestSize)
 		}
 		return nil
@@ -184,12 +187,9 @@ func (r *Rescue) entries(ctx context.Context) (entries []*ledger.Entry, misfits 
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err == nil && previous != nil && previous.Index+1 == e.Index {
-			if err = e.Follows(previous); err != nil {
-				// Both are sealed with the key, so both are shown; but somebody should know.
-				misfits = append(misfits, Misfit{Index: o.Index, Err: err})
-				err = nil
-			}
+		if err == nil && previous != nil && previous.Index+1 == e.Index && e.Previous != previous.Hash {
+			// Both are sealed with the key, so both are shown; but somebody should know.
+			misfits = append(misfits, Misfit{Index: o.Index, Err: errNotNext})
 		}
 		if err != nil {
 			misfits = append(misfits, Misfit{Index: o.Index, Err: err})
@@ -218,6 +218,8 @@ func (r *Rescue) entry(ctx context.Context, index uint64) (*ledger.Entry, error)
 	return ParseEntry(index, plain)
 }
 
+var errNotNext = errors.New("it does not follow the entry before it")
+
 // ParseEntry reads the JSON in a copy of the ledger entry with an index. It
 // checks all that can be checked without the other entries.
 func ParseEntry(index uint64, plain []byte) (*ledger.Entry, error) {
@@ -231,13 +233,11 @@ func ParseEntry(index uint64, plain []byte) (*ledger.Entry, error) {
 	if o, err := repo.ParseName(repo.ManifestName(e.Source, e.Snapshot)); err != nil || o.Source != e.Source {
 		return nil, fmt.Errorf("it records snapshot %.40q of source %.140q, which cannot be", e.Snapshot, e.Source)
 	}
-	// An entry is intact when it follows the one that it says it follows.
-	previous := &ledger.Entry{Index: e.Index - 1, Hash: e.Previous}
-	if e.Index == 1 {
-		previous = nil
-	}
-	if err := e.Follows(previous); err != nil {
-		return nil, err
+	switch {
+	case !ledger.Intact(plain, e.Hash):
+		return nil, errors.New("its content does not match its hash")
+	case e.Index == 1 && e.Previous != ledger.Hash{}:
+		return nil, errNotNext
 	}
 	return &e, nil
 }
@@ -299,17 +299,20 @@ func pick(snapshots []Found, ref string) (Found, error) {
 }
 
 func latest(snapshots []Found, name string) (Found, error) {
-	known, best := false, Found{}
+	known, best, newest := false, Found{}, Found{}
 	for _, f := range snapshots {
 		if f.Source != name {
 			continue
 		}
-		known = true
+		known, newest = true, f
 		if f.Confirmed() && (best.Entry == nil || f.Entry.Index > best.Entry.Index) {
 			best = f
 		}
 	}
 	switch {
+	case best.Entry != nil && !newest.Confirmed():
+		best.Note = fmt.Sprintf("there is a newer one, %s: %s", newest.Snapshot, newest.Note)
+		return best, nil
 	case best.Entry != nil:
 		return best, nil
 	case known:

@@ -3,6 +3,7 @@ package rescue
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"slices"
@@ -181,6 +182,18 @@ func TestUnconfirmedNeedsItsWholeID(t *testing.T) {
 	}
 }
 
+// When the newest cannot be had, the one before it says so.
+func TestLatestSaysThatThereIsANewerOne(t *testing.T) {
+	s := newSite(t)
+	for _, tt := range []struct{ goes, newer string }{{"", shop3}, {shop3, ""}, {shop2, shop2}} {
+		s.Change(repo.ManifestName("shop/db", tt.goes), gone)
+		_, f, err := open(t, s).OpenSnapshot(t.Context(), "shop/db@latest")
+		if err != nil || !strings.Contains(f.Note, tt.newer) || (f.Note == "") != (tt.newer == "") {
+			t.Errorf("without %q: %+v, %v", tt.goes, f, err)
+		}
+	}
+}
+
 // A copy of a manifest in another place does not hide the snapshot that the ledger records.
 func TestAManifestInAnotherPlace(t *testing.T) {
 	s := newSite(t)
@@ -207,14 +220,15 @@ func TestDamage(t *testing.T) {
 		ref     string
 		want    problem.Code // of opening ref, empty: opens
 	}{
-		"ledger copy flipped":   {func(s *site) { s.Change(repo.LedgerName(1), flip) }, repo.LedgerName(1), "shop/db@latest", ""},
-		"ledger copy truncated": {func(s *site) { s.Change(repo.LedgerName(3), func(b []byte) []byte { return b[:9] }) }, repo.LedgerName(3), "blog@latest", ""},
-		"ledger copy empty":     {func(s *site) { s.Change(repo.LedgerName(3), func([]byte) []byte { return []byte{} }) }, repo.LedgerName(3), shop2, ""},
-		"ledger copies swapped": {func(s *site) { s.replay(repo.LedgerName(2), repo.LedgerName(1)) }, repo.LedgerName(1), "shop/db@latest", ""},
-		"manifest flipped":      {func(s *site) { s.Change(manifest2, flip) }, "", "shop/db@latest", problem.Corrupt},
-		"manifest gone":         {func(s *site) { s.Change(manifest2, func([]byte) []byte { return nil }) }, "", shop2, problem.Corrupt},
-		"manifest gone, latest": {func(s *site) { s.Change(manifest2, func([]byte) []byte { return nil }) }, "", "shop/db@latest", ""},
-		"manifest of another":   {func(s *site) { s.replay(manifest1, manifest2) }, "", shop2, problem.Corrupt},
+		"ledger copy flipped":    {func(s *site) { s.Change(repo.LedgerName(1), flip) }, repo.LedgerName(1), "shop/db@latest", ""},
+		"ledger copy truncated":  {func(s *site) { s.Change(repo.LedgerName(3), func(b []byte) []byte { return b[:9] }) }, repo.LedgerName(3), "blog@latest", ""},
+		"ledger copy empty":      {func(s *site) { s.Change(repo.LedgerName(3), func([]byte) []byte { return []byte{} }) }, repo.LedgerName(3), shop2, ""},
+		"ledger copies swapped":  {func(s *site) { s.replay(repo.LedgerName(2), repo.LedgerName(1)) }, repo.LedgerName(1), "shop/db@latest", ""},
+		"manifest flipped":       {func(s *site) { s.Change(manifest2, flip) }, "", "shop/db@latest", problem.Corrupt},
+		"manifest gone":          {func(s *site) { s.Change(manifest2, func([]byte) []byte { return nil }) }, "", shop2, problem.Corrupt},
+		"manifest empty, latest": {func(s *site) { s.Change(manifest2, func([]byte) []byte { return []byte{} }) }, "", "shop/db@latest", problem.Corrupt},
+		"manifest gone, latest":  {func(s *site) { s.Change(manifest2, func([]byte) []byte { return nil }) }, "", "shop/db@latest", ""},
+		"manifest of another":    {func(s *site) { s.replay(manifest1, manifest2) }, "", shop2, problem.Corrupt},
 		"stray objects": {func(s *site) {
 			s.put("ledger/x", "?")
 			s.put("sources/Z~z~z/manifests/"+shop1, "?")
@@ -274,6 +288,29 @@ func TestChainBroken(t *testing.T) {
 	l, err := open(t, s).List(t.Context())
 	if err != nil || len(l.Damaged) != 1 || !strings.Contains(l.Damaged[0], "does not follow") {
 		t.Errorf("damaged %q, %v", l.Damaged, err)
+	}
+}
+
+// What a later version has added to an entry is hashed with it, and passed over.
+func TestAnEntryOfALaterVersion(t *testing.T) {
+	e := ledger.Entry{Snapshot: shop1, Source: "shop/db"}
+	if err := e.Seal(nil); err != nil {
+		t.Fatal(err)
+	}
+	plain, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	field := func(h ledger.Hash) []byte { return []byte(`"hash":"` + h.String() + `"`) }
+	later := bytes.Replace(plain, []byte(`"stores":`), []byte(`"weather":"fair","stores":`), 1)
+	later = bytes.Replace(later, field(e.Hash), field(ledger.Hash{}), 1)
+	sum := ledger.Hash(sha256.Sum256(later))
+	later = bytes.Replace(later, field(ledger.Hash{}), field(sum), 1)
+	if got, err := ParseEntry(1, later); err != nil || got.Hash != sum {
+		t.Errorf("%v", err)
+	}
+	if _, err := ParseEntry(1, bytes.Replace(later, []byte("fair"), []byte("foul"), 1)); err == nil {
+		t.Error("a changed entry passes")
 	}
 }
 

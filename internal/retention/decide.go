@@ -33,11 +33,11 @@ type Snapshot struct {
 // for them.
 type Question struct {
 	Policy Policy
-	// Least is kept too, whatever Policy says, unless that keeps everything: for
-	// policies that somebody sets who is not to decide alone.
+	// Least is kept too, whatever Policy and those of Schedules say, unless one keeps
+	// everything: for policies that somebody sets who is not to decide alone.
 	Least Policy
 	// Schedules are the policies of schedules that have one, by id. What such a
-	// schedule made is judged by it, apart from the rest.
+	// schedule made is judged by it, and by Least, apart from the rest.
 	Schedules map[string]Policy
 	Snapshots []Snapshot
 	Now       time.Time
@@ -74,9 +74,9 @@ func Decide(q Question) []Decision {
 	for _, s := range list {
 		d.all = append(d.all, Decision{Snapshot: s})
 	}
-	for i, group := range d.groups() {
+	for _, group := range d.groups() {
 		d.judge(group.policy, group.members, "")
-		if i == 0 && !d.Policy.Empty() && !d.Least.Empty() {
+		if !group.policy.Empty() && !d.Least.Empty() {
 			d.judge(d.Least, group.members, "at least: ")
 		}
 	}

@@ -159,6 +159,19 @@ func TestDecideExplains(t *testing.T) {
 ?d2 not verified yet, and does not count: kept as at least: daily 2 of 2, 2026-11-19 until it is
 +d3 at least: daily 2 of 2, 2026-11-18
 `},
+		{"at least, of what a schedule of its own made", retention.Question{
+			Least: policy(t, "daily=2"), Schedules: map[string]retention.Policy{"nightly": policy(t, "last=1")},
+			Snapshots: change(4, func(l []retention.Snapshot) {
+				for i := range 3 {
+					l[i].Schedule = "nightly"
+				}
+			}),
+		}, `
++d1 last 1 of 1 & at least: daily 1 of 2, 2026-11-20 & the newest of its source
++d2 at least: daily 2 of 2, 2026-11-19
+-d3 no rule keeps it
++d4 no policy says what to forget
+`},
 		{"at least, and all", retention.Question{Least: policy(t, "daily=1"), Snapshots: days(2)}, `
 +d1 no policy says what to forget & the newest of its source
 +d2 no policy says what to forget
