@@ -111,6 +111,14 @@ func TestFirstStart(t *testing.T) {
 		if again := must(t, st, c); again.ID != first.ID {
 			t.Errorf("%s: another repository at the second start", want)
 		}
+		// Its disk is not mounted.
+		empty := mem.New()
+		if _, err := openAt(t, empty, c); problem.ReasonOf(err) != repo.ReasonNoRepository || !strings.Contains(problem.Text(err), "repository.pin") {
+			t.Errorf("%s: the store has nothing any more: %v", want, err)
+		}
+		if _, err := empty.Stat(t.Context(), repo.FormatName); err == nil {
+			t.Errorf("%s: a new repository was begun", want)
+		}
 	}
 }
 

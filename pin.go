@@ -11,6 +11,7 @@ import (
 	"github.com/baktainer/baktainer/internal/durable"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/store"
 )
 
 // pin is what a controller remembers of the repository that it writes to. The
@@ -23,9 +24,28 @@ type pin struct {
 	Fingerprint string `json:"fingerprint"`
 }
 
+// pinPath is where it is remembered, in the data folder.
+func pinPath(dir string) string { return filepath.Join(dir, "repository.pin") }
+
+// mayBegin refuses a new repository where there was one at the last start: a store
+// that is empty now is most often a disk that is not mounted, and what is written
+// in its place would be out of sight once it is.
+func mayBegin(dir string, st store.Store) error {
+	path := pinPath(dir)
+	old, err := readPin(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return problem.Wrap(problem.Failed, err, "read %s", path)
+	}
+	return problem.New(problem.Failed, "the store %s is empty; at the last start it had the repository %s", st.Describe(), old.Repository).WithReason(repo.ReasonNoRepository).
+		WithHint("See whether its disk is mounted. To begin a new repository there, remove %s.", path)
+}
+
 // checkPin compares the repository with the one of the last start, and remembers it.
 func checkPin(dir string, r *repo.Repository, key repo.Key, log *slog.Logger) error {
-	path := filepath.Join(dir, "repository.pin")
+	path := pinPath(dir)
 	refuse := func(what string) error {
 		return problem.New(problem.Denied, "open the repository: %s", what).WithReason(repo.ReasonWrongKey).
 			WithHint("When you did this on purpose, remove %s. If not, somebody has changed the keys in the store: find out who, and write nothing.", path)
