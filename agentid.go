@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/baktainer/baktainer/internal/durable"
 	"github.com/baktainer/baktainer/internal/problem"
 )
 
@@ -27,11 +28,8 @@ func keptID(path string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err
 	}
-	// Written aside and renamed: half an id would be another agent after a crash.
-	if err := os.WriteFile(path+".new", []byte(id+"\n"), 0o600); err != nil {
-		return "", err
-	}
-	return id, os.Rename(path+".new", path)
+	// Half an id, or none, would be another agent after a crash.
+	return id, durable.Replace(path, []byte(id+"\n"))
 }
 
 // ownBinary opens the program that is running, for helper containers.

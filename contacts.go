@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/baktainer/baktainer/agent/uplink"
+	"github.com/baktainer/baktainer/internal/durable"
 )
 
 // contactsName is the file in which an agent, or an operator's login, keeps where
@@ -64,10 +65,7 @@ func (c *contacts) remember(list []uplink.Controller) {
 		err = os.MkdirAll(filepath.Dir(c.path), 0o700)
 	}
 	if err == nil {
-		err = os.WriteFile(c.path+".new", append(text, '\n'), 0o600)
-	}
-	if err == nil {
-		err = os.Rename(c.path+".new", c.path)
+		err = durable.Replace(c.path, append(text, '\n'))
 	}
 	if err != nil {
 		c.log.Warn("where the controllers are is not remembered", "file", c.path, "error", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/baktainer/baktainer/internal/cli"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
+	"github.com/baktainer/baktainer/internal/durable"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
 	"github.com/baktainer/baktainer/internal/store"
@@ -89,7 +90,7 @@ func (m *place) joined(o forming.Outcome) (bool, error) {
 		m.p.log.Info("the cluster gave this controller a key of the repository", "key", m.p.KeyFile)
 	}
 	if !o.Make && !m.kept.State {
-		if err := os.WriteFile(mark, []byte(o.Cluster+"\n"), 0o600); err != nil {
+		if err := durable.Replace(mark, []byte(o.Cluster+"\n")); err != nil {
 			return false, problem.Wrap(problem.Failed, err, "remember that this controller joined a cluster")
 		}
 	}
