@@ -39,7 +39,7 @@ func mayBegin(dir string, st store.Store) error {
 	if err != nil {
 		return problem.Wrap(problem.Failed, err, "read %s", path)
 	}
-	return problem.New(problem.Failed, "the store %s is empty; at the last start it had the repository %s", st.Describe(), old.Repository).WithReason(repo.ReasonNoRepository).
+	return problem.New(problem.Failed, "the store %s has no repository; at the last start it had %s", st.Describe(), old.Repository).WithReason(repo.ReasonNoRepository).
 		WithHint("See whether its disk is mounted. To begin a new repository there, remove %s.", path)
 }
 
