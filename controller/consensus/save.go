@@ -65,6 +65,7 @@ func (n *Node) restore(ctx context.Context, r io.Reader, spool *os.File, anyClus
 		// Its place in the log is the next one here, which need not be where it was saved: at
 		// a later one, every member would take what is yet to come for known.
 		size, err := rewrite(spool, found.View().At(n.raft.LastIndex()+1))
+		found = nil // its memory is needed for those that Raft makes of the file
 		if err != nil {
 			return settled{problem.Wrap(problem.Failed, err, "keep the raft snapshot until all have it")}
 		}
