@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/ingest"
+	"github.com/baktainer/baktainer/controller/lease"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
@@ -321,6 +322,29 @@ func TestLedgerCopiesOfAFollower(t *testing.T) {
 	}
 	if text, err := f.repo.OpenLedger(2, sealed.Bytes()); err != nil || !bytes.Contains(text, []byte(later)) {
 		t.Errorf("the follower's copy: %s, %v", text, err)
+	}
+}
+
+// lagging is a log that does not hear of what is committed.
+type lagging struct {
+	*fixture
+	view *state.View
+}
+
+func (l lagging) View() *state.View { return l.view }
+
+// A commit that a controller which lags has had made is no failure of the run: the
+// agent asks another one.
+func TestACommitThatThisControllerHasNotHeardOfYet(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	req, _ := f.write(&pb.Lease{Run: "r1", Epoch: 1}, snapshot, random(1<<20), nil)
+	follower := f.other(func(o *ingest.Options) { o.Log, o.Leads = lagging{f, f.View()}, func() bool { return false } })
+	if _, err := follower.CommitSnapshot(t.Context(), req); problem.CodeOf(err) != problem.Unavailable || problem.ReasonOf(err) != lease.ReasonBehind {
+		t.Errorf("the one that lags: %v", err)
+	}
+	if resp, err := f.ingest.CommitSnapshot(t.Context(), req); err != nil || resp.GetLedgerIndex() != 1 {
+		t.Errorf("another: %v, %v", resp, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/baktainer/baktainer/controller/lease"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -55,7 +56,8 @@ func (i *Ingest) CommitSnapshot(ctx context.Context, req *pb.CommitSnapshotReque
 	i.Logger.Debug("snapshot committed", "run", run.GetId(), "epoch", run.GetEpoch(), "snapshot", s.GetId())
 	entry, ok := i.Log.View().Snapshot(s.GetId())
 	if !ok {
-		return nil, problem.New(problem.Internal, "snapshot %s was committed and is not listed", s.GetId())
+		return nil, problem.New(problem.Unavailable, "snapshot %s was committed, and this controller has not heard of it yet", s.GetId()).WithReason(lease.ReasonBehind).
+			WithHint("It lags behind the others: ask another one.")
 	}
 	if err := i.copyEntry(ctx, entry); err != nil {
 		// The snapshot exists; its copy for rescue is tried again until the store takes it.
