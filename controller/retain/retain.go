@@ -138,10 +138,14 @@ func (r *Retain) mustLead(ctx context.Context) error {
 	return nil
 }
 
-// Damaged lists the packs of a source that are marked as damaged.
+// Damaged lists the packs of a source that are marked as damaged. When there are more
+// than a backup can be told of that is an error, so that it builds on none.
 func (r *Retain) Damaged(ctx context.Context, source string) (ids []string, err error) {
 	err = r.Store.List(ctx, repo.DamagedPrefix(source), func(i store.Info) error {
-		if o, err := repo.ParseName(i.Name); err == nil && o.Kind == repo.KindDamaged && len(ids) < maxAvoided {
+		if o, err := repo.ParseName(i.Name); err == nil && o.Kind == repo.KindDamaged {
+			if len(ids) == maxAvoided {
+				return problem.New(problem.Corrupt, "more than %d packs are marked as damaged", maxAvoided).WithSource(source)
+			}
 			ids = append(ids, o.ID)
 		}
 		return nil

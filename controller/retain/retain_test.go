@@ -110,6 +110,16 @@ func TestRepairMarksWhatIsLost(t *testing.T) {
 			t.Errorf("snapshot %s does not say that it is damaged", m.GetId())
 		}
 	}
+	for n := range maxAvoided { // more than a backup can be told of: it must not build on the rest
+		_, err := s.mem.Put(t.Context(), repo.DamagedName("shop", fmt.Sprintf("%032x", n)), strings.NewReader("gone"))
+		s.must(err)
+	}
+	if all, err := s.Avoid(t.Context(), "shop"); err == nil {
+		t.Errorf("%d marks, and a backup is told of %d", maxAvoided+1, len(all))
+	}
+	for n := range maxAvoided {
+		s.must(s.mem.Delete(t.Context(), repo.DamagedName("shop", fmt.Sprintf("%032x", n))))
+	}
 	next := s.backup(marks...)
 	if slices.Contains(s.packs(next), shared) {
 		t.Error("the next backup builds on what is damaged")
