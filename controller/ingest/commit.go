@@ -173,7 +173,8 @@ func (i *Ingest) manifest(ctx context.Context, source, snapshot string) (h repo.
 }
 
 func incomplete(format string, args ...any) error {
-	return problem.New(problem.Failed, format, args...).WithReason(ReasonIncomplete)
+	return problem.New(problem.Failed, format, args...).WithReason(ReasonIncomplete).
+		WithHint("`baktainer store check` tells what the store has lost. Once `baktainer store repair` has marked it, the next backup stores it anew.")
 }
 
 type counter struct{ n int64 }
