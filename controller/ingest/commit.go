@@ -99,11 +99,11 @@ func (i *Ingest) complete(ctx context.Context, req *pb.CommitSnapshotRequest) er
 		info, err := i.Store.Stat(ctx, name)
 		switch {
 		case errors.Is(err, store.ErrNotExist):
-			return incomplete("pack %s is not in the store", p.ID)
+			return lost("pack %s is not in the store", p.ID)
 		case err != nil:
 			return fmt.Errorf("look at %s: %w", name, err)
 		case info.Size != p.Size:
-			return incomplete("pack %s has %d bytes in the store and %d in the manifest", p.ID, info.Size, p.Size)
+			return lost("pack %s has %d bytes in the store and %d in the manifest", p.ID, info.Size, p.Size)
 		}
 		if got, ok := i.noted(l, name); ok {
 			if got != p.SHA256 {
@@ -125,7 +125,7 @@ func (i *Ingest) complete(ctx context.Context, req *pb.CommitSnapshotRequest) er
 			return err
 		}
 		if got != p.SHA256 {
-			return incomplete("pack %s in the store has another hash than the manifest has", p.ID)
+			return lost("pack %s in the store has another hash than the manifest has", p.ID)
 		}
 	}
 	return nil
@@ -172,8 +172,13 @@ func (i *Ingest) manifest(ctx context.Context, source, snapshot string) (h repo.
 	return h, ledger.Hash(digest.Sum(nil)), counted.n, nil
 }
 
-func incomplete(format string, args ...any) error {
-	return problem.New(problem.Failed, format, args...).WithReason(ReasonIncomplete).
+func incomplete(format string, args ...any) *problem.Problem {
+	return problem.New(problem.Failed, format, args...).WithReason(ReasonIncomplete)
+}
+
+// lost says so of a pack, which may be an earlier one that the snapshot builds on.
+func lost(format string, args ...any) error {
+	return incomplete(format, args...).
 		WithHint("`baktainer store check` tells what the store has lost. Once `baktainer store repair` has marked it, the next backup stores it anew.")
 }
 
