@@ -28,7 +28,7 @@ func keptID(path string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err
 	}
-	// Half an id would be another agent after a crash.
+	// Half an id, or none, would be another agent after a crash.
 	return id, durable.Replace(path, []byte(id+"\n"))
 }
 

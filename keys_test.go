@@ -120,6 +120,14 @@ func TestFirstStart(t *testing.T) {
 		if again := must(t, st, c); again.ID != first.ID {
 			t.Errorf("%s: another repository at the second start", want)
 		}
+		// Its disk is not mounted.
+		empty := mem.New()
+		if _, err := openAt(t, empty, c); problem.ReasonOf(err) != repo.ReasonNoRepository || !strings.Contains(problem.Text(err), "repository.pin") {
+			t.Errorf("%s: the store has nothing any more: %v", want, err)
+		}
+		if _, err := empty.Stat(t.Context(), repo.FormatName); err == nil {
+			t.Errorf("%s: a new repository was begun", want)
+		}
 	}
 }
 
@@ -159,17 +167,9 @@ func TestAKeyIsMissing(t *testing.T) {
 	if _, err := os.Stat(c.KeyFile); err == nil {
 		t.Error("a key was made for a repository that is there")
 	}
-	// Nor in an empty folder that was a store at the last start: its disk is not there.
-	c, st = home(t), mem.New()
-	first := must(t, st, c)
-	empty := mem.New()
-	if _, err := openAt(t, empty, c); problem.CodeOf(err) != problem.Denied || !strings.Contains(problem.Text(err), first.ID) || !strings.Contains(problem.Text(err), "repository.pin") {
-		t.Errorf("an empty folder: %s", problem.Text(err))
-	}
-	if err := empty.List(t.Context(), "", func(i store.Info) error { return errors.New(i.Name) }); err != nil {
-		t.Errorf("something was made: %v", err)
-	}
-	// Nor is another store taken for it.
+	// Nor is another store taken for the one of the last start.
+	c = home(t)
+	must(t, mem.New(), c)
 	other := mem.New()
 	key, err := repo.ParseKeyFile(read(t, c.KeyFile))
 	if err != nil {

@@ -23,24 +23,24 @@ type pin struct {
 	Fingerprint string `json:"fingerprint"`
 }
 
-const pinName = "repository.pin"
+// pinPath is where it is remembered, in the data folder.
+func pinPath(dir string) string { return filepath.Join(dir, "repository.pin") }
 
-// checkFirst refuses to have a repository made where there was one at the last
-// start: mostly the disk is not there that the store is on, and backups would go to
-// the one below it.
-func checkFirst(dir string, st store.Store) error {
-	path := filepath.Join(dir, pinName)
-	old, err := readPin(path)
+// mayBegin refuses a new repository where there was one at the last start: a store
+// that is empty now is most often a disk that is not mounted, and what is written
+// in its place would be out of sight once it is.
+func mayBegin(dir string, st store.Store) error {
+	_, err := readPin(pinPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return problem.New(problem.Denied, "the store %s is empty, and at the last start it was repository %s", st.Describe(), old.Repository).
-		WithHint("Is its disk mounted? If a new repository is to be made there, remove %s.", path)
+	return problem.New(problem.NotFound, "the store %s has no repository, and at the last start it had one", st.Describe()).WithReason(repo.ReasonNoRepository).
+		WithHint("Is its disk mounted, and --store right? If it is lost for good, start anew with another --data-dir, or remove %s: then `baktainer store check` tells what is gone.", pinPath(dir))
 }
 
 // checkPin compares the repository with the one of the last start, and remembers it.
 func checkPin(dir string, r *repo.Repository) error {
-	path := filepath.Join(dir, pinName)
+	path := pinPath(dir)
 	refuse := func(what string) error {
 		return problem.New(problem.Denied, "open the repository: %s", what).WithReason(repo.ReasonWrongKey).
 			WithHint("When you did this on purpose, remove %s. If not, somebody has changed the keys in the store: find out who, and write nothing.", path)

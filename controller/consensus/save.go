@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 // restoreLimit bounds how long a restored state may take to reach most members.
@@ -56,10 +58,14 @@ func (n *Node) restore(ctx context.Context, r io.Reader, spool *os.File, anyClus
 	if cluster != mine && !anyCluster {
 		return problem.New(problem.Conflict, "the raft snapshot is of cluster %s, and this is cluster %s", cluster, mine).WithReason(state.ReasonOtherClust)
 	}
+	if err := n.callOff(found); err != nil {
+		return err
+	}
 	return n.change(ctx, func() raft.IndexFuture { // no change of the members may be under way
 		// Its place in the log is the next one here, which need not be where it was saved: at
 		// a later one, every member would take what is yet to come for known.
 		size, err := rewrite(spool, found.View().At(n.raft.LastIndex()+1))
+		found = nil // its memory is needed for those that Raft makes of the file
 		if err != nil {
 			return settled{problem.Wrap(problem.Failed, err, "keep the raft snapshot until all have it")}
 		}
@@ -68,6 +74,27 @@ func (n *Node) restore(ctx context.Context, r io.Reader, spool *os.File, anyClus
 			return n.raft.Restore(&raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Size: size}, spool, restoreLimit)
 		})}
 	})
+}
+
+// callOff ends the restores that waited for their turn when a state was saved. They
+// would begin as soon as it is the cluster's, and their targets have gone on since.
+func (n *Node) callOff(saved *state.Tables) error {
+	for _, r := range saved.View().ActiveRuns() {
+		if r.GetKind() != pb.RunKind_RUN_KIND_RESTORE || r.GetState() != pb.RunState_RUN_STATE_QUEUED {
+			continue
+		}
+		err := saved.Apply(saved.View().Index(), &pb.Command{
+			Version: state.CommandVersion, ProposedAt: timestamppb.New(n.Clock.Now()),
+			Command: &pb.Command_EndRun{EndRun: &pb.EndRun{Run: r.GetId(), Epoch: r.GetEpoch(), State: pb.RunState_RUN_STATE_CANCELLED, Failure: &pb.Failure{
+				Code: string(problem.Cancelled), Source: r.GetSource(), Message: "it waited when the state was saved that has been restored now",
+				Hint: "Restore again if that is still wanted.",
+			}}},
+		})
+		if err != nil {
+			return fmt.Errorf("call off restore %s of the saved state: %w", r.GetId(), err)
+		}
+	}
+	return nil
 }
 
 // rewrite makes a view all that is in a file.

@@ -8,8 +8,11 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
+	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
 )
 
 func TestASavedStateComesBackOnAllMembers(t *testing.T) {
@@ -18,6 +21,10 @@ func TestASavedStateComesBackOnAllMembers(t *testing.T) {
 		c := newRig(t)
 		c.three()
 		c.must(c.follower().Propose(t.Context(), store("saved")))
+		c.must(c.leader().Propose(t.Context(), &pb.Command{Command: &pb.Command_QueueRuns{QueueRuns: &pb.QueueRuns{Runs: []*pb.Run{
+			{Id: "backup", Kind: pb.RunKind_RUN_KIND_BACKUP, Source: "shop", FireTime: timestamppb.Now()},
+			{Id: "restore", Kind: pb.RunKind_RUN_KIND_RESTORE, Source: "shop", FireTime: timestamppb.Now(), Restore: &pb.RestoreRequest{Snapshot: "s"}},
+		}}}}))
 		var saved bytes.Buffer
 		index, err := c.leader().Save(t.Context(), &saved)
 		c.must(err)
@@ -32,6 +39,10 @@ func TestASavedStateComesBackOnAllMembers(t *testing.T) {
 		for id, n := range c.running() {
 			if !has(n, "saved") || has(n, "later") || !has(n, "after") {
 				t.Errorf("%s has %v", id, n.View().Stores())
+			}
+			// What is queued would begin now: a restore must not.
+			if runs := n.View().ActiveRuns(); len(runs) != 1 || runs[0].GetId() != "backup" {
+				t.Errorf("%s has these yet to do: %v", id, runs)
 			}
 		}
 		// What was restored outlives a restart of everything.

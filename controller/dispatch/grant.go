@@ -172,7 +172,7 @@ func (d *Dispatcher) base(view *state.View, source string, w *pb.BackupWork) {
 	defer cancel()
 	damaged, err := d.Damaged(ctx, source)
 	if err != nil {
-		d.Logger.Warn("everything is stored anew: the store does not tell which packs are damaged", "source", source, "error", err)
+		d.Logger.Warn("everything is stored anew: it is not known which packs are damaged, or they are too many", "source", source, "error", err)
 		return
 	}
 	w.AvoidPacks = damaged

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/controller/ingest"
+	"github.com/baktainer/baktainer/controller/lease"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
@@ -323,6 +325,29 @@ func TestLedgerCopiesOfAFollower(t *testing.T) {
 	}
 }
 
+// lagging is a log that does not hear of what is committed.
+type lagging struct {
+	*fixture
+	view *state.View
+}
+
+func (l lagging) View() *state.View { return l.view }
+
+// A commit that a controller which lags has had made is no failure of the run: the
+// agent asks another one.
+func TestACommitThatThisControllerHasNotHeardOfYet(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	req, _ := f.write(&pb.Lease{Run: "r1", Epoch: 1}, snapshot, random(1<<20), nil)
+	follower := f.other(func(o *ingest.Options) { o.Log, o.Leads = lagging{f, f.View()}, func() bool { return false } })
+	if _, err := follower.CommitSnapshot(t.Context(), req); problem.CodeOf(err) != problem.Unavailable || problem.ReasonOf(err) != lease.ReasonBehind {
+		t.Errorf("the one that lags: %v", err)
+	}
+	if resp, err := f.ingest.CommitSnapshot(t.Context(), req); err != nil || resp.GetLedgerIndex() != 1 {
+		t.Errorf("another: %v, %v", resp, err)
+	}
+}
+
 // Who leads again after a long time asks what the store has, rather than offering
 // it every entry that others have copied meanwhile.
 func TestLedgerCopiesAfterALongTime(t *testing.T) {
@@ -376,14 +401,17 @@ func TestLedgerCopiesAfterALongTime(t *testing.T) {
 	if _, err := f.tables.ReadFrom(&saved); err != nil {
 		t.Fatal(err)
 	}
+	var said bytes.Buffer
+	one.Logger = slog.New(slog.NewTextHandler(&said, nil))
 	commit(154)
-	if err := one.WriteLedgerCopies(t.Context()); problem.ReasonOf(err) != ingest.ReasonOtherEntry {
-		t.Errorf("the copy of an entry that is not known any more: %v", err)
-	}
+	write(one)
 	commit(155)
 	commit(156)
-	if err := one.WriteLedgerCopies(t.Context()); problem.ReasonOf(err) != ingest.ReasonOtherEntry {
-		t.Errorf("the copy of another: %v", err)
+	write(one)
+	for _, index := range []uint64{153, 154, 155} {
+		if got := strings.Contains(said.String(), repo.LedgerName(index)); got != (index < 155) {
+			t.Errorf("of the copy of entry %d it is said %t that it is of another:\n%s", index, got, said.String())
+		}
 	}
 	if _, err := f.store.Stat(t.Context(), repo.LedgerName(155)); err != nil {
 		t.Errorf("of what comes after them: %v", err)

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/baktainer/baktainer/controller/lease"
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/ledger"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -55,7 +56,8 @@ func (i *Ingest) CommitSnapshot(ctx context.Context, req *pb.CommitSnapshotReque
 	i.Logger.Debug("snapshot committed", "run", run.GetId(), "epoch", run.GetEpoch(), "snapshot", s.GetId())
 	entry, ok := i.Log.View().Snapshot(s.GetId())
 	if !ok {
-		return nil, problem.New(problem.Internal, "snapshot %s was committed and is not listed", s.GetId())
+		return nil, problem.New(problem.Unavailable, "snapshot %s was committed, and this controller has not heard of it yet", s.GetId()).WithReason(lease.ReasonBehind).
+			WithHint("It lags behind the others: ask another one.")
 	}
 	if err := i.copyEntry(ctx, entry); err != nil {
 		// The snapshot exists; its copy for rescue is tried again until the store takes it.
@@ -97,11 +99,11 @@ func (i *Ingest) complete(ctx context.Context, req *pb.CommitSnapshotRequest) er
 		info, err := i.Store.Stat(ctx, name)
 		switch {
 		case errors.Is(err, store.ErrNotExist):
-			return incomplete("pack %s is not in the store", p.ID)
+			return lost("pack %s is not in the store", p.ID)
 		case err != nil:
 			return fmt.Errorf("look at %s: %w", name, err)
 		case info.Size != p.Size:
-			return incomplete("pack %s has %d bytes in the store and %d in the manifest", p.ID, info.Size, p.Size)
+			return lost("pack %s has %d bytes in the store and %d in the manifest", p.ID, info.Size, p.Size)
 		}
 		if got, ok := i.noted(l, name); ok {
 			if got != p.SHA256 {
@@ -123,7 +125,7 @@ func (i *Ingest) complete(ctx context.Context, req *pb.CommitSnapshotRequest) er
 			return err
 		}
 		if got != p.SHA256 {
-			return incomplete("pack %s in the store has another hash than the manifest has", p.ID)
+			return lost("pack %s in the store has another hash than the manifest has", p.ID)
 		}
 	}
 	return nil
@@ -170,8 +172,14 @@ func (i *Ingest) manifest(ctx context.Context, source, snapshot string) (h repo.
 	return h, ledger.Hash(digest.Sum(nil)), counted.n, nil
 }
 
-func incomplete(format string, args ...any) error {
+func incomplete(format string, args ...any) *problem.Problem {
 	return problem.New(problem.Failed, format, args...).WithReason(ReasonIncomplete)
+}
+
+// lost says so of a pack, which may be an earlier one that the snapshot builds on.
+func lost(format string, args ...any) error {
+	return incomplete(format, args...).
+		WithHint("`baktainer store check` tells what the store has lost. Once `baktainer store repair` has marked it, the next backup stores it anew.")
 }
 
 type counter struct{ n int64 }

@@ -52,8 +52,8 @@ const ReasonOtherEntry problem.Reason = "other-ledger-entry"
 
 // WriteLedgerCopies writes a sealed copy of every ledger entry that the store
 // has none of: from these alone a rescue knows which snapshots were committed.
-// The first call after a start looks at all of them. Of a copy that is of another
-// entry it tells once, and leaves it: nothing else knows of what it names.
+// The first call after a start looks at all of them. A copy that is of another
+// entry it leaves, and says so once: nothing else knows of what it names.
 func (i *Ingest) WriteLedgerCopies(ctx context.Context) error {
 	select {
 	case i.copies.turn <- struct{}{}:
@@ -78,17 +78,18 @@ func (i *Ingest) WriteLedgerCopies(ctx context.Context) error {
 		}
 		i.copies.next = max(i.copies.next, 1)
 	}
-	var other error
 	for {
 		s, ok := view.LedgerEntry(i.copies.next)
 		if !ok {
-			return other
+			return nil
 		}
 		if !have[repo.LedgerName(i.copies.next)] {
-			if err := i.writeCopy(ctx, s); err != nil {
-				if other = errors.Join(other, err); problem.ReasonOf(err) != ReasonOtherEntry {
-					return other
-				}
+			err := i.writeCopy(ctx, s)
+			switch {
+			case problem.ReasonOf(err) == ReasonOtherEntry:
+				i.Logger.Error("a rescue would not know this snapshot", "source", s.GetSource(), "snapshot", s.GetId(), "error", err)
+			case err != nil:
+				return err
 			}
 		}
 		i.copies.next, i.copies.last = i.copies.next+1, s.GetHash()

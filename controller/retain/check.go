@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/problem"
@@ -92,8 +93,14 @@ func (c *check) found(f *pb.StoreFinding, how string, fix func() error) error {
 	return nil
 }
 
-// replace puts what belongs under a name in place of what is there.
+// replaceLimit is how long it may take to put an object in another's place.
+const replaceLimit = time.Minute
+
+// replace puts what belongs under a name in place of what is there. Once that is
+// begun it is finished, whoever is gone: in between there is nothing.
 func (c *check) replace(ctx context.Context, name string, b []byte) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replaceLimit)
+	defer cancel()
 	if err := c.Store.Delete(ctx, name); err != nil {
 		return err
 	}

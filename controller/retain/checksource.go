@@ -28,12 +28,13 @@ type sourceCheck struct {
 // source checks the manifests and packs of one source.
 func (c *check) source(ctx context.Context, name string) error {
 	c.progress(name, 0, 0)
+	view := c.Node.View() // first: what is committed after it is not missed
 	held, err := repo.InventorySource(ctx, c.Store, name)
 	if err != nil {
 		return err
 	}
 	s := &sourceCheck{check: c, name: name, held: held, known: map[string]*pb.Snapshot{}, users: map[int][]string{}}
-	for _, snapshot := range append(c.view.Snapshots(name, 0), c.view.Forgotten(name, 0)...) {
+	for _, snapshot := range append(view.Snapshots(name, 0), view.Forgotten(name, 0)...) {
 		s.known[snapshot.GetId()] = snapshot
 	}
 	c.report.Snapshots += int64(len(s.known))
@@ -76,6 +77,9 @@ func (s *sourceCheck) manifests() error {
 	}
 	s.progress(s.phase, int64(len(s.held.Manifests)), 0)
 	for _, id := range slices.Sorted(maps.Keys(lost)) {
+		if s.pruned(id) {
+			continue
+		}
 		s.hit[id] = true
 		err := s.found(&pb.StoreFinding{
 			Object: repo.ManifestName(s.name, id), Problem: lost[id],
@@ -106,6 +110,10 @@ func (s *sourceCheck) pack(ctx context.Context, place int) error {
 	s.report.Packs++
 	s.progress(s.phase, 1, 0)
 	flaw, err := s.flaw(ctx, p, users[0])
+	users = slices.DeleteFunc(users, s.pruned)
+	if s.users[place] = users; len(users) == 0 {
+		return nil
+	}
 	if err != nil || flaw == "" {
 		return err
 	}
@@ -133,6 +141,13 @@ func (s *sourceCheck) pack(ctx context.Context, place int) error {
 	})
 	f.Repairable = false // marking does not bring it back
 	return err
+}
+
+// pruned says whether a snapshot has been pruned since it was looked at, so that
+// nothing of it is missing.
+func (s *sourceCheck) pruned(id string) bool {
+	now, _ := s.Node.View().Snapshot(id)
+	return now.GetPrunedAt() != nil
 }
 
 // flaw says what is wrong with a pack, empty when nothing is. user is a snapshot

@@ -292,6 +292,23 @@ func TestSpaceIsWatched(t *testing.T) {
 	look(1, true)
 	look(2, false)
 	look(500, false)
+	// What stands against a prune is not told and put on record at every look.
+	forget(0, 3)
+	s.set(repo.ManifestName("shop", s.made[3].GetId()), nil)
+	tried := func() (n int) {
+		for _, r := range s.View().Audit(0) {
+			if r.GetMethod() == "retention/Prune" && r.GetFailure() != nil {
+				n++
+			}
+		}
+		return n
+	}
+	for _, want := range []int{1, 1, 2} {
+		if look(40, false); tried() != want {
+			t.Errorf("a prune that is not possible was tried %d times, want %d", tried(), want)
+		}
+		s.clock.Advance(31 * time.Minute)
+	}
 	disk.err = errors.New("stale handle")
 	if err := s.LookAtSpace(t.Context()); err == nil || s.Paused() != "" {
 		t.Error("an unknown space was taken for some")

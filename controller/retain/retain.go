@@ -79,8 +79,9 @@ type Retain struct {
 	progress map[string]Progress // of prunes under way here, by plan
 	frozen   map[string]frozen   // by source, as found last
 	space    spaceState
-	sparse   map[string][]string // packs that are to be compacted, by source
-	news     chan struct{}       // closed when progress changes
+	stuck    map[string]time.Time // when, for want of space, nothing of a source could be pruned
+	sparse   map[string][]string  // packs that are to be compacted, by source
+	news     chan struct{}        // closed when progress changes
 	// saving is held while a plan is saved and not recorded yet, and by whoever
 	// removes plans that are not recorded.
 	saving sync.RWMutex
@@ -101,7 +102,7 @@ func New(o Options) *Retain {
 	if o.SpaceEvery <= 0 {
 		o.SpaceEvery = 30 * time.Second
 	}
-	return &Retain{Options: o, progress: map[string]Progress{}, frozen: map[string]frozen{}, sparse: map[string][]string{}, news: make(chan struct{})}
+	return &Retain{Options: o, progress: map[string]Progress{}, frozen: map[string]frozen{}, stuck: map[string]time.Time{}, sparse: map[string][]string{}, news: make(chan struct{})}
 }
 
 // Progress tells how far the prune by a plan is here, and gives a channel that is
@@ -137,10 +138,14 @@ func (r *Retain) mustLead(ctx context.Context) error {
 	return nil
 }
 
-// Damaged lists the packs of a source that are marked as damaged.
+// Damaged lists the packs of a source that are marked as damaged. When there are more
+// than a backup can be told of that is an error, so that it builds on none.
 func (r *Retain) Damaged(ctx context.Context, source string) (ids []string, err error) {
 	err = r.Store.List(ctx, repo.DamagedPrefix(source), func(i store.Info) error {
-		if o, err := repo.ParseName(i.Name); err == nil && o.Kind == repo.KindDamaged && len(ids) < maxAvoided {
+		if o, err := repo.ParseName(i.Name); err == nil && o.Kind == repo.KindDamaged {
+			if len(ids) == maxAvoided {
+				return problem.New(problem.Corrupt, "more than %d packs are marked as damaged", maxAvoided).WithSource(source)
+			}
 			ids = append(ids, o.ID)
 		}
 		return nil

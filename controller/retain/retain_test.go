@@ -110,6 +110,16 @@ func TestRepairMarksWhatIsLost(t *testing.T) {
 			t.Errorf("snapshot %s does not say that it is damaged", m.GetId())
 		}
 	}
+	for n := range maxAvoided { // more than a backup can be told of: it must not build on the rest
+		_, err := s.mem.Put(t.Context(), repo.DamagedName("shop", fmt.Sprintf("%032x", n)), strings.NewReader("gone"))
+		s.must(err)
+	}
+	if all, err := s.Avoid(t.Context(), "shop"); err == nil {
+		t.Errorf("%d marks, and a backup is told of %d", maxAvoided+1, len(all))
+	}
+	for n := range maxAvoided {
+		s.must(s.mem.Delete(t.Context(), repo.DamagedName("shop", fmt.Sprintf("%032x", n))))
+	}
 	next := s.backup(marks...)
 	if slices.Contains(s.packs(next), shared) {
 		t.Error("the next backup builds on what is damaged")
@@ -242,6 +252,64 @@ func TestACheckWaitsForCopiesOnTheirWay(t *testing.T) {
 	}
 	if got := findings(s.check(CheckOptions{})); len(got) != 0 {
 		t.Errorf("a copy that was on its way: %v", got)
+	}
+}
+
+// What is deleted while the store is checked is not missing.
+func TestACheckWhileSnapshotsArePruned(t *testing.T) {
+	s := newScene(t)
+	s.backup()
+	second := s.backup()
+	s.backup()
+	shared := s.packs(s.made[0])
+	own := slices.DeleteFunc(s.packs(second), func(id string) bool { return slices.Contains(shared, id) })
+	s.must(s.Propose(t.Context(), &pb.Command{Command: &pb.Command_ForgetSnapshots{ForgetSnapshots: &pb.ForgetSnapshots{Snapshots: []string{second.GetId()}}}}))
+	prune := func() {
+		if p, _ := s.View().Prune("shop"); p == nil {
+			s.must(s.Propose(t.Context(), &pb.Command{Command: &pb.Command_BeginPrune{BeginPrune: &pb.BeginPrune{
+				Source: "shop", Plan: "01J00000000000000000000PLA", PlanSha256: make([]byte, 32), Basis: 3, Snapshots: []string{second.GetId()},
+			}}}))
+		}
+	}
+	for what, object := range map[string]string{"its manifest": repo.ManifestName("shop", second.GetId()), "a pack of its own": repo.PackName("shop", own[0])} {
+		whole := s.read(object)
+		s.Copy = func(context.Context) error { // the check has looked at the state by then
+			prune()
+			s.set(object, nil)
+			return nil
+		}
+		if r := s.check(CheckOptions{ReadData: true, Repair: true}); len(r.GetFindings()) > 0 || s.snapshot(2).GetDamagedAt() != nil {
+			t.Errorf("%s is gone: %v", what, r.GetFindings())
+		}
+		s.set(object, whole)
+	}
+}
+
+// hasty is a store whose user goes as soon as something was deleted.
+type hasty struct {
+	store.Store
+	leave func()
+}
+
+func (h hasty) Delete(ctx context.Context, name string) error {
+	defer h.leave()
+	return h.Store.Delete(ctx, name)
+}
+
+// A repair that has begun to replace an object has it replaced, whoever is gone.
+func TestARepairWhoseCallerGoes(t *testing.T) {
+	s := newScene(t)
+	s.backup()
+	whole := s.read(repo.FormatName)
+	s.flip(repo.FormatName)
+	ctx, leave := context.WithCancel(t.Context())
+	s.Store = hasty{s.mem, leave}
+	if _, err := s.Check(ctx, CheckOptions{Repair: true}); err == nil {
+		t.Error("the check went on to its end")
+	}
+	s.Store = s.mem
+	if !bytes.Equal(s.read(repo.FormatName), whole) {
+		t.Error("the format file is not what it was")
 	}
 }
 

@@ -64,7 +64,6 @@ func TestScrub(t *testing.T) {
 
 // What is found while a snapshot is read holds, whatever was read of it before.
 func TestWhatHappensWhileASnapshotIsVerified(t *testing.T) {
-	none := func(*pb.Snapshot, *pb.VerifyReport) error { return nil }
 	for what, tc := range map[string]struct {
 		during func(s *scene) error
 		damage bool
@@ -92,8 +91,14 @@ func TestWhatHappensWhileASnapshotIsVerified(t *testing.T) {
 			}
 			return s.View()
 		}, Propose: s.Propose, Repo: s.Repo, Store: s.mem, Clock: s.clock}
-		err := v.Snapshots(t.Context(), []*pb.Snapshot{s.snapshot(2)}, nil, none)
-		if got := s.snapshot(2); err == nil || got.GetVerifiedAt() != nil || (got.GetDamagedAt() != nil) != tc.damage {
+		fine := 0
+		err := v.Snapshots(t.Context(), []*pb.Snapshot{s.snapshot(2), s.snapshot(3)}, nil, func(_ *pb.Snapshot, r *pb.VerifyReport) error {
+			if len(r.GetProblems()) == 0 {
+				fine++
+			}
+			return nil
+		})
+		if got := s.snapshot(2); err != nil || fine != 1 || got.GetVerifiedAt() != nil || (got.GetDamagedAt() != nil) != tc.damage {
 			t.Errorf("%s: %v, and the state has %v", what, err, got)
 		}
 	}

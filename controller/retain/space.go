@@ -78,11 +78,30 @@ func (r *Retain) LookAtSpace(ctx context.Context) error {
 		return nil
 	}
 	for _, name := range r.Sources() {
+		if !r.mayTry(name) {
+			continue
+		}
 		if err := r.pruneDue(ctx, name, true); err != nil {
 			r.Logger.Warn("nothing could be pruned", "source", name, "error", err)
+			r.mu.Lock()
+			r.stuck[name] = r.Clock.Now()
+			r.mu.Unlock()
 		}
 	}
 	return nil
+}
+
+// mayTry says whether it is time to prune a source again of which nothing could be
+// pruned: what stands against it most often takes a person, and each attempt takes
+// the place of an older record in the audit.
+func (r *Retain) mayTry(source string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if since, ok := r.stuck[source]; ok && r.Clock.Now().Sub(since) < r.Every {
+		return false
+	}
+	delete(r.stuck, source)
+	return true
 }
 
 func bytesText(n int64) string {

@@ -55,8 +55,12 @@ func failureOf(err error) *pb.Failure {
 	if !ok {
 		return &pb.Failure{Code: string(problem.Internal), Message: cut(err.Error(), maxFailure)}
 	}
+	what := p.What
+	if p.Err != nil {
+		what += ": " + p.Err.Error()
+	}
 	f := &pb.Failure{
-		Code: string(p.Code), Reason: string(p.Reason), Message: cut(p.What, maxFailure), Hint: cut(p.Hint, maxFailure), Source: cut(p.Source, maxFailure),
+		Code: string(p.Code), Reason: string(p.Reason), Message: cut(what, maxFailure), Hint: cut(p.Hint, maxFailure), Source: cut(p.Source, maxFailure),
 	}
 	left := maxDetails
 	for _, d := range p.Details {

@@ -201,6 +201,11 @@ func TestARequestIsAppliedOnce(t *testing.T) {
 	if first == nil || second == nil || first.Error() != second.Error() || problem.ReasonOf(second) != state.ReasonNoRun {
 		t.Errorf("%v, then %v", first, second)
 	}
+	l.must(cancel("r1"))
+	first, second = l.apply(withID(grant("r1", 1), "g")), l.apply(withID(grant("r1", 1), "g"))
+	if first == nil || second == nil || first.Error() != second.Error() || problem.ReasonOf(second) != state.ReasonRunEnded {
+		t.Errorf("%v, then %v", first, second)
+	}
 	for i := range state.KeptRequests + 5 {
 		_ = l.apply(withID(cancel("none2"), fmt.Sprintf("x%d", i))) // refused each time
 	}

@@ -14,9 +14,8 @@ import (
 // Settle is Snapshots for when nobody waits: what is damaged goes to the log.
 func (v *Verifier) Settle(ctx context.Context, list []*pb.Snapshot, log *slog.Logger) error {
 	return v.Snapshots(ctx, list, nil, func(s *pb.Snapshot, report *pb.VerifyReport) error {
-		for _, p := range report.GetProblems() {
-			log.Error("snapshot is damaged", "source", s.GetSource(), "snapshot", s.GetId(), "error", p.GetMessage())
-			break
+		if lost(report) {
+			log.Error("snapshot is damaged", "source", s.GetSource(), "snapshot", s.GetId(), "error", report.GetProblems()[0].GetMessage())
 		}
 		return nil
 	})

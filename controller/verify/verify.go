@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -46,7 +47,7 @@ func (v *Verifier) Snapshots(ctx context.Context, list []*pb.Snapshot, progress 
 	for err == nil && len(list) > 0 {
 		n := together(list)
 		err = v.check(ctx, list[:n], progress, func(s *pb.Snapshot, report *pb.VerifyReport) error {
-			if len(report.GetProblems()) > 0 {
+			if lost(report) {
 				damaged = append(damaged, s.GetId())
 			}
 			return found(s, report)
@@ -56,6 +57,11 @@ func (v *Verifier) Snapshots(ctx context.Context, list []*pb.Snapshot, progress 
 	// What was found is recorded also when the rest could not be looked at, or nobody
 	// waits for it any more.
 	return errors.Join(err, v.recordDamage(ctx, damaged))
+}
+
+// lost says that a snapshot is damaged, rather than gone by now.
+func lost(report *pb.VerifyReport) bool {
+	return slices.ContainsFunc(report.GetProblems(), func(p *pb.Failure) bool { return p.GetReason() != string(state.ReasonPruned) })
 }
 
 // together says how many of the first snapshots are checked at once.
@@ -105,7 +111,8 @@ func (v *Verifier) conclude(ctx context.Context, s *pb.Snapshot, r repo.Verified
 	now, _ := v.View().Snapshot(s.GetId())
 	switch {
 	case r.Err != nil && now.GetPrunedAt() != nil: // it went while it was read
-		return nil, state.Pruned(now)
+		report.Problems = []*pb.Failure{transport.ToFailure(state.Pruned(now))}
+		return report, nil
 	case isFinding(r.Err):
 		report.Problems = []*pb.Failure{transport.ToFailure(r.Err)}
 		return report, nil
@@ -113,8 +120,9 @@ func (v *Verifier) conclude(ctx context.Context, s *pb.Snapshot, r repo.Verified
 		return nil, fmt.Errorf("verify snapshot %s: %w", s.GetId(), r.Err)
 	case now.GetDamagedAt() != nil && !proto.Equal(now.GetDamagedAt(), s.GetDamagedAt()):
 		// What was read may have been so before that.
-		return nil, problem.New(problem.Conflict, "snapshot %s was found damaged while it was verified", s.GetId()).WithSource(s.GetSource()).
-			WithHint("Verify it again.")
+		again := problem.New(problem.Conflict, "snapshot %s was found damaged while it was verified", s.GetId()).WithSource(s.GetSource()).WithHint("Verify it again.")
+		report.Problems = []*pb.Failure{transport.ToFailure(again)}
+		return report, nil
 	}
 	err := v.Propose(ctx, &pb.Command{Actor: "verify", Command: &pb.Command_RecordVerification{
 		RecordVerification: &pb.RecordVerification{Snapshot: s.GetId(), VerifiedAt: timestamppb.New(v.Clock.Now())},
