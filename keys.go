@@ -28,13 +28,16 @@ func openRepository(ctx context.Context, st store.Store, c config.Config, now ti
 	case !where.IsKeyFile() || !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("read the key of the repository: %w", err)
 	default:
-		if key, err = makeKey(ctx, st, c.KeyFile); err != nil {
+		if key, err = makeKey(ctx, st, c); err != nil {
 			return nil, err
 		}
 	}
 	r, err := repo.Open(ctx, st, key)
 	if problem.ReasonOf(err) == repo.ReasonNoRepository {
 		// The first start, or one that was cut short, or a key made by hand.
+		if err := firstStart(c.DataDir, st); err != nil {
+			return nil, err
+		}
 		if r, err = repo.Create(ctx, st, key, now); err == nil {
 			log.Warn("a new repository was made: KEEP A COPY OF ITS KEY SOMEWHERE ELSE. Without it no backup can ever be read; whoever has it can read them all", "key", where.String())
 		}
@@ -46,7 +49,8 @@ func openRepository(ctx context.Context, st store.Store, c config.Config, now ti
 }
 
 // makeKey makes the key of a repository that is not there yet.
-func makeKey(ctx context.Context, st store.Store, path string) (repo.Key, error) {
+func makeKey(ctx context.Context, st store.Store, c config.Config) (repo.Key, error) {
+	path := c.KeyFile
 	for _, name := range []string{repo.FormatName, repo.FormatCopyName} {
 		_, err := st.Stat(ctx, name)
 		switch {
@@ -56,6 +60,9 @@ func makeKey(ctx context.Context, st store.Store, path string) (repo.Key, error)
 		case !errors.Is(err, store.ErrNotExist):
 			return nil, fmt.Errorf("look for a repository in %s: %w", st.Describe(), err)
 		}
+	}
+	if err := firstStart(c.DataDir, st); err != nil {
+		return nil, err
 	}
 	key, err := repo.GenerateKeyFile()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/baktainer/baktainer/internal/durable"
 	"github.com/baktainer/baktainer/internal/problem"
 	"github.com/baktainer/baktainer/internal/repo"
+	"github.com/baktainer/baktainer/internal/store"
 )
 
 // pin is what a controller remembers of the repository that it writes to. The
@@ -23,9 +24,23 @@ type pin struct {
 	Fingerprint string `json:"fingerprint"`
 }
 
+func pinPath(dir string) string { return filepath.Join(dir, "repository.pin") }
+
+// firstStart refuses a store without a repository when there was one before: mostly
+// its disk is not mounted. A new one in its place would look as if all were well,
+// with snapshots in the ledger that are nowhere.
+func firstStart(dir string, st store.Store) error {
+	_, err := readPin(pinPath(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return problem.New(problem.NotFound, "the store %s has no repository, and at the last start it had one", st.Describe()).WithReason(repo.ReasonNoRepository).
+		WithHint("Is its disk mounted, and --store right? If it is lost for good, start anew with another --data-dir, or remove %s: then `baktainer store check` tells what is gone.", pinPath(dir))
+}
+
 // checkPin compares the repository with the one of the last start, and remembers it.
 func checkPin(dir string, r *repo.Repository, key repo.Key, log *slog.Logger) error {
-	path := filepath.Join(dir, "repository.pin")
+	path := pinPath(dir)
 	refuse := func(what string) error {
 		return problem.New(problem.Denied, "open the repository: %s", what).WithReason(repo.ReasonWrongKey).
 			WithHint("When you did this on purpose, remove %s. If not, somebody has changed the keys in the store: find out who, and write nothing.", path)
