@@ -163,7 +163,7 @@ func (l *line) enrol(ctx context.Context, p process, keeper *transport.Keeper) e
 	}
 	got, err := transport.EnrolAt(ctx, l.addresses, transport.Enrolment{Token: token, Role: transport.RoleOf(pki.RoleAgent), Name: name, Clock: clock.System{}}, p.log)
 	if err != nil {
-		return err
+		return asWhom(err, "agent", name, "--agent-id")
 	}
 	p.log.Info("enrolled", "agent", name, "cluster", got.Credentials.Cluster)
 	if err := keeper.Adopt(got.Credentials); err != nil {

@@ -131,6 +131,39 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
+// A store that was there at the last start and is empty now is on a disk that is not
+// mounted: nothing is made in its place, neither a repository nor a key.
+func TestAStoreThatIsGone(t *testing.T) {
+	c := home(t)
+	before := must(t, mem.New(), c)
+	st := mem.New()
+	refused := func(when string) {
+		t.Helper()
+		_, err := openAt(t, st, c)
+		var made []string
+		if err := st.List(t.Context(), "", func(i store.Info) error { made = append(made, i.Name); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if problem.ReasonOf(err) != repo.ReasonNoRepository || !strings.Contains(problem.Text(err), "repository.pin") || made != nil {
+			t.Errorf("%s: %v, and in the store %v", when, err, made)
+		}
+	}
+	refused("with the key")
+	if err := os.Remove(c.KeyFile); err != nil {
+		t.Fatal(err)
+	}
+	refused("without the key")
+	if _, err := os.Stat(c.KeyFile); err == nil {
+		t.Error("a key was made")
+	}
+	if err := os.Remove(pinPath(c.DataDir)); err != nil {
+		t.Fatal(err)
+	}
+	if r := must(t, st, c); r.ID == before.ID {
+		t.Error("it is the same repository")
+	}
+}
+
 // A key that is missing or wrong makes nothing, and says so.
 func TestAKeyIsMissing(t *testing.T) {
 	for name, tc := range map[string]struct {

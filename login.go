@@ -14,6 +14,7 @@ import (
 
 	"github.com/baktainer/baktainer/agent/uplink"
 	"github.com/baktainer/baktainer/controller/consensus"
+	"github.com/baktainer/baktainer/controller/state"
 	"github.com/baktainer/baktainer/internal/cli"
 	"github.com/baktainer/baktainer/internal/clock"
 	"github.com/baktainer/baktainer/internal/config"
@@ -31,6 +32,16 @@ const loginTime = 30 * time.Second
 // being replaced keeps up with it.
 const loginAge = time.Hour
 
+// asWhom says of a token that was refused for which name that was: it may be good for
+// another one.
+func asWhom(err error, role, name, flag string) error {
+	if r := problem.ReasonOf(err); r != state.ReasonTokenUnknown && r != state.ReasonTokenMismatch {
+		return err
+	}
+	return problem.Wrap(problem.Denied, err, "as %s %s", role, name).
+		WithHint("A token that was made with --name is good for that name alone: give it with %s. `baktainer token create` makes a new one.", flag)
+}
+
 // login exchanges a token for an operator's certificate.
 func login(ctx context.Context, r cli.LoginRequest) (cli.Login, error) {
 	token, err := pki.ParseToken(r.Token.Reveal())
@@ -41,7 +52,7 @@ func login(ctx context.Context, r cli.LoginRequest) (cli.Login, error) {
 	defer cancel()
 	got, err := transport.EnrolAt(ctx, plain(r.Controllers), transport.Enrolment{Token: token, Name: r.Name, Clock: clock.System{}}, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return cli.Login{}, err
+		return cli.Login{}, asWhom(err, "operator", r.Name, "--name")
 	}
 	if err := got.Credentials.Save(r.Dir); err != nil {
 		return cli.Login{}, err

@@ -417,11 +417,16 @@ func TestURLs(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
+	paths = nil // a program that fails, and is not to matter, keeps no URL from being told
+	err := b.Backup(t.Context(), b.work("r3", source.Hooks{Before: []string{"false"}, BeforeURL: target("/on"), After: []string{"false"}, AfterURL: target("/off"), IgnoreFailure: true}), b.dump)
+	if err != nil || fmt.Sprint(paths) != "[POST /on POST /off]" {
+		t.Errorf("%v, told %v", err, paths)
+	}
 	if slices.Contains(paths, "POST /landed") {
 		t.Error("a redirect was followed")
 	}
 	server.Close()
-	err := b.Backup(t.Context(), b.work("r3", source.Hooks{BeforeURL: target("/on")}), b.dump)
+	err = b.Backup(t.Context(), b.work("r4", source.Hooks{BeforeURL: target("/on")}), b.dump)
 	if err == nil || strings.Contains(problem.Text(err), "sesame") || strings.Contains(b.log.String(), "sesame") {
 		t.Errorf("nobody answers: %v\n%s", err, b.log)
 	}

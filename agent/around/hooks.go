@@ -35,23 +35,26 @@ const (
 
 // before runs what a place has done before a backup.
 func (a *Around) before(ctx context.Context, w Work, p Place) error {
-	err := a.hook(ctx, w, p, p.Hooks.Before, p.Hooks.BeforeURL, event{Event: before})
-	if err != nil && p.Hooks.IgnoreFailure && ctx.Err() == nil {
-		w.Logger.Warn("the hook before the backup failed, which is to be ignored", "container", p.Name, "error", err)
-		return nil
-	}
-	return err
+	return a.hooks(ctx, w, p, p.Hooks.Before, p.Hooks.BeforeURL, event{Event: before}, func(err error) error {
+		if p.Hooks.IgnoreFailure && ctx.Err() == nil {
+			w.Logger.Warn("the hook before the backup failed, which is to be ignored", "container", p.Name, "error", err)
+			return nil
+		}
+		return err
+	})
 }
 
 // after runs what a place has done after a backup. That it fails is told, and
 // changes nothing.
 func (a *Around) after(ctx context.Context, w Work, p Place, outcome string) {
-	if err := a.hook(ctx, w, p, p.Hooks.After, p.Hooks.AfterURL, event{Event: after, Outcome: outcome}); err != nil {
+	_ = a.hooks(ctx, w, p, p.Hooks.After, p.Hooks.AfterURL, event{Event: after, Outcome: outcome}, func(err error) error {
 		w.Logger.Warn("the hook after the backup failed", "container", p.Name, "error", err)
-	}
+		return nil
+	})
 }
 
-func (a *Around) hook(ctx context.Context, w Work, p Place, argv []string, target source.Secret, e event) error {
+// hooks runs a program and tells a URL. Of what fails failed says whether that matters.
+func (a *Around) hooks(ctx context.Context, w Work, p Place, argv []string, target source.Secret, e event, failed func(error) error) error {
 	if len(argv) == 0 && target == "" {
 		return nil
 	}
@@ -62,15 +65,20 @@ func (a *Around) hook(ctx context.Context, w Work, p Place, argv []string, targe
 		limit = source.DefaultHookTimeout
 	}
 	if len(argv) > 0 {
-		if err := a.within(ctx, limit, e, p, func(ctx context.Context) error { return execute(ctx, p.Instance, argv, e) }); err != nil {
+		err := a.within(ctx, limit, e, p, func(ctx context.Context) error { return execute(ctx, p.Instance, argv, e) })
+		if err == nil {
+			w.Logger.Info("hook was run", "event", e.Event, "container", p.Name)
+		} else if err = failed(err); err != nil {
 			return err
 		}
-		w.Logger.Info("hook was run", "event", e.Event, "container", p.Name)
 	}
 	if target == "" {
 		return nil
 	}
-	return a.within(ctx, limit, e, p, func(ctx context.Context) error { return a.post(ctx, target, e) })
+	if err := a.within(ctx, limit, e, p, func(ctx context.Context) error { return a.post(ctx, target, e) }); err != nil {
+		return failed(err)
+	}
+	return nil
 }
 
 // within bounds a hook, and says of whom it is that failed.

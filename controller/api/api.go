@@ -183,7 +183,7 @@ func (s *Server) status(view *state.View, hold *scheduler.Holding, src *pb.Sourc
 	for _, snapshot := range view.Snapshots(src.GetName(), 1) {
 		st.LastSnapshot = snapshot
 	}
-	for _, r := range view.Runs(src.GetName(), 1) {
+	for _, r := range view.RunsOf(pb.RunKind_RUN_KIND_BACKUP, src.GetName(), 1) { // a drill that went well says nothing of them
 		st.LastRun = brief(s.Agents.WithProgress(r))
 	}
 	if src.GetState() == pb.SourceState_SOURCE_STATE_READY {

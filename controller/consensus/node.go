@@ -108,7 +108,7 @@ const (
 func Open(o Options) (*Node, error) {
 	o = withDefaults(o)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, problem.Wrap(problem.Failed, err, "make data folder").WithHint("Check the rights on %s.", o.Dir)
+		return nil, problem.Wrap(problem.Failed, err, "make data folder").WithHint("Run it as somebody who may write there, for example with sudo, or name another folder with --data-dir.")
 	}
 	store, err := openLog(o.Dir) // first, for its lock
 	if err != nil {

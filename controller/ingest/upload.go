@@ -57,7 +57,8 @@ func (i *Ingest) UploadObject(stream grpc.ClientStreamingServer[pb.UploadObjectR
 			return err
 		}
 	case errors.Is(err, store.ErrNoSpace):
-		return problem.Wrap(problem.Failed, err, "store %s in %s", h.GetName(), i.StoreName).
+		// In few words: what a message of a notification or a table cuts off is its end.
+		return problem.Wrap(problem.Failed, store.ErrNoSpace, "store it in %s", i.StoreName).WithDetails(err.Error()).
 			WithReason("no-space").WithHint("Free space where the store is, then try again; nothing was lost.")
 	case body.err != nil:
 		return body.err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/baktainer/baktainer/internal/clock"
 	pb "github.com/baktainer/baktainer/proto/baktainer/v1"
@@ -49,7 +50,7 @@ func (n *Notifier) deliver(ctx context.Context, c *Channel) {
 			n.settle(ctx, c, last, nil)
 			continue
 		}
-		if wait := n.due(c, wanted, row, notBefore).Sub(now); wait > 0 {
+		if wait := n.due(c, wanted, row, notBefore, now).Sub(now); wait > 0 {
 			_ = clock.Sleep(ctx, wait) // its only error ends the loop
 			continue
 		}
@@ -96,19 +97,17 @@ func (n *Notifier) share(c *Channel, events []*pb.ConditionEvent, now time.Time)
 }
 
 // due is when a channel tells: a while after the first event, so that others can
-// join it, and a while after its last message. A ping waits for nothing.
-func (n *Notifier) due(c *Channel, wanted []*pb.ConditionEvent, row *pb.Channel, notBefore time.Time) time.Time {
+// join it, and a while after its last message. A ping waits for nothing. Times to
+// come are those of a clock that was wrong: they would silence a channel until then.
+func (n *Notifier) due(c *Channel, wanted []*pb.ConditionEvent, row *pb.Channel, notBefore, now time.Time) time.Time {
 	if c.Ping {
 		return notBefore
 	}
-	at := wanted[0].GetAt().AsTime().Add(n.Settings.Digest)
-	if sent := row.GetSentAt(); sent != nil {
-		if next := sent.AsTime().Add(n.Settings.Interval); next.After(at) {
+	at := notBefore
+	for since, wait := range map[*timestamppb.Timestamp]time.Duration{wanted[0].GetAt(): n.Settings.Digest, row.GetSentAt(): n.Settings.Interval} {
+		if next := since.AsTime().Add(wait); since != nil && !since.AsTime().After(now) && next.After(at) {
 			at = next
 		}
-	}
-	if notBefore.After(at) {
-		at = notBefore
 	}
 	return at
 }

@@ -33,7 +33,7 @@ type Message struct {
 
 // Item is one thing that began, ended or happened.
 type Item struct {
-	// Event is failure, missed, size, stale, damaged, retention, space, paused, store, agent or success.
+	// Event is failure, missed, size, stale, damaged, contents, drill, retention, space, paused, store, agent or success.
 	Event string
 	// Of is source, store or agent; Subject its name.
 	Of, Subject string

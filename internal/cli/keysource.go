@@ -206,18 +206,19 @@ func (a *app) askSecret(prompt, what string) (string, error) {
 		return "", problem.New(problem.InvalidInput, "there is no terminal to ask for %s on", what).
 			WithHint("Put it in a file that only you can read, and name that.")
 	}
-	before, err := term.GetState(int(f.Fd()))
+	tty := int(f.Fd())
+	before, err := term.GetState(tty)
 	if err != nil {
 		return "", problem.Wrap(problem.Failed, err, "read %s", what)
 	}
 	fmt.Fprint(a.err, prompt)
 	text, err := a.awaited(func() (string, error) {
-		text, err := term.ReadPassword(int(f.Fd()))
+		text, err := term.ReadPassword(tty)
 		return string(text), err
 	})
 	fmt.Fprintln(a.err)
 	if err != nil {
-		_ = term.Restore(int(f.Fd()), before) // who was interrupted sees again what they type
+		_ = term.Restore(tty, before) // who was interrupted sees again what they type
 		return "", problem.Wrap(problem.Failed, err, "read %s", what)
 	}
 	return text, nil

@@ -52,7 +52,7 @@ func (a *app) showSources(all []*sourceView) {
 		}
 		rows[i] = []string{s.Name, cmp.Or(s.Engine, "?"), state, last, bytes, strconv.FormatInt(s.Snapshots, 10), lastRun, a.when(s.NextFireAt)}
 	}
-	a.table([]string{"SOURCE", "ENGINE", "STATE", "LAST SNAPSHOT", "SIZE", "SNAPSHOTS", "LAST RUN", "NEXT"}, rows)
+	a.table([]string{"SOURCE", "ENGINE", "STATE", "LAST SNAPSHOT", "SIZE", "SNAPSHOTS", "LAST BACKUP", "NEXT"}, rows)
 	for _, s := range all {
 		a.showLabelProblems(s, true)
 	}
@@ -109,7 +109,7 @@ func (a *app) showSource(s *sourceView) {
 		facts = append(facts, "last snapshot", l.ID, "committed", a.at(l.CommittedAt), "size", size(l.RawBytes), "new", size(l.NewBytes))
 	}
 	if r := s.LastRun; r != nil {
-		facts = append(facts, "last run", r.ID, "result", r.State)
+		facts = append(facts, "last backup", r.ID, "result", r.State)
 	}
 	a.facts(facts...)
 	if s.LastRun != nil {

@@ -35,15 +35,21 @@ func (a *app) explainToken(t *tokenView, controllers string) {
 		}
 		return " " + flag + " " + t.Name
 	}
+	variable := func(name string) string {
+		if t.Name == "" {
+			return ""
+		}
+		return ", " + name + "=" + t.Name
+	}
 	switch t.Role {
 	case "agent":
 		a.say("Put it into a file that only the agent can read, and start the agent on its host:\n")
 		a.say("%s", "  baktainer agent --controller "+controllers+" --token-file token"+named("--agent-id"))
-		a.say("\nor, for a container, set %s, and %s or %s_FILE.", "BAKTAINER_CONTROLLER="+controllers, config.TokenVariable, config.TokenVariable)
+		a.say("\nor, for a container, set %s, and %s or %s_FILE.", "BAKTAINER_CONTROLLER="+controllers+variable("BAKTAINER_AGENT_ID"), config.TokenVariable, config.TokenVariable)
 	case "controller":
 		a.say("Put it into a file that only the controller can read, and start the controller on its host; HOST is how the others reach it:\n")
 		a.say("%s", "  baktainer controller --join "+controllers+" --join-token-file token --advertise HOST:8468"+named("--name"))
-		a.say("\nor, for a container, set %s, and %s or %s_FILE.", "BAKTAINER_JOIN="+controllers, config.JoinTokenVariable, config.JoinTokenVariable)
+		a.say("\nor, for a container, set %s, and %s or %s_FILE.", "BAKTAINER_JOIN="+controllers+variable("BAKTAINER_NAME"), config.JoinTokenVariable, config.JoinTokenVariable)
 	default:
 		a.say("On the operator's own machine, log in; it asks for the token:\n")
 		a.say("%s", fmt.Sprintf("  baktainer login --controller %s --ask-token%s", controllers, named("--name")))

@@ -26,7 +26,7 @@ type sourceView struct {
 	Snapshots    int64          `json:"snapshots" doc:"how many snapshots there are"`
 	NextFireAt   *time.Time     `json:"next_fire_at,omitempty" doc:"when it is backed up next"`
 	LastSnapshot *snapshotView  `json:"last_snapshot,omitempty" doc:"the newest snapshot"`
-	LastRun      *runView       `json:"last_run,omitempty" doc:"the newest run"`
+	LastRun      *runView       `json:"last_run,omitempty" doc:"the newest run that backed it up, or tried to"`
 }
 
 type containerView struct {

@@ -271,7 +271,7 @@ var ownSettings = []*Setting{
 		get: func(c *Config) string { return c.EnginePlugins },
 	},
 	{
-		Name: "agent-id", Kind: "name", Commands: works, DefaultText: "the name in its certificate, else one made at the first start and kept in data-dir",
+		Name: "agent-id", Kind: "name", Commands: works, DefaultText: "the name in its certificate; when it gets one, the host's name; with `up`, one made at the first start and kept in data-dir",
 		Doc: "Name of this agent: letters, digits, '_', '.' and '-'. An agent with a token gets a certificate for this name; " +
 			"one that has a certificate can only have the name in it.",
 		set: name(func(c *Config) *string { return &c.AgentID }),

@@ -3,8 +3,8 @@ package transport
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/baktainer/baktainer/internal/clock"
@@ -51,7 +51,11 @@ func EnrolAt(ctx context.Context, addresses []string, e Enrolment, log *slog.Log
 			log.WarnContext(ctx, "not enrolled yet", "controllers", addresses, "error", failed)
 		}
 		if clock.Sleep(ctx, pause) != nil {
-			return Enrolled{}, fmt.Errorf("enrol: %w", errors.Join(ctx.Err(), failed))
+			p := problem.Wrap(problem.Unavailable, ctx.Err(), "no controller gave a certificate")
+			if failed != nil {
+				p.WithDetails(strings.Split(failed.Error(), "\n")...)
+			}
+			return Enrolled{}, p.WithHint("Does it run, with --listen? Is its port open from here? Is the address right?")
 		}
 	}
 }
