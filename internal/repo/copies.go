@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,7 +34,7 @@ func (r *Repository) CheckCopies(ctx context.Context, st store.Store) (flaws []F
 		}
 		return err
 	})
-	c.one(DescriptionName, description)
+	c.description()
 	for _, id := range c.slots() {
 		c.pair(KeySlotName(id), CopyName(KeySlotName(id)), nil, func(b []byte) error {
 			s, err := parseSlot(id, b)
@@ -107,17 +108,26 @@ func (c *copyCheck) pair(name, copied string, derived []byte, check func([]byte)
 	}
 }
 
-// one checks an object whose bytes are known.
-func (c *copyCheck) one(name string, want []byte) {
-	_, wrong := c.read(name, func(b []byte) error {
-		if !bytes.Equal(b, want) {
-			return errors.New("it is not the text of this version")
+// description checks the text for people, of this version or of another: what
+// was written by an earlier one is not damaged for that.
+func (c *copyCheck) description() {
+	_, wrong := c.read(DescriptionName, func(b []byte) error {
+		if end := bytes.LastIndex(b, []byte(sumMark)); end < 0 || !bytes.Equal(b, describing(b[:end])) {
+			return errors.New("its text is not what its last line says")
 		}
 		return nil
 	})
 	if wrong != nil && c.err == nil {
-		c.flaw(name, want, "%v", wrong)
+		c.flaw(DescriptionName, description, "%v", wrong)
 	}
+}
+
+// sumMark begins the last line of a description.
+const sumMark = "<!-- SHA-256 of all above: "
+
+// describing is a text with a last line by which any version can see that it is whole.
+func describing(text []byte) []byte {
+	return fmt.Appendf(bytes.Clone(text), "%s%x -->\n", sumMark, sha256.Sum256(text))
 }
 
 // slots lists the ids of all key slots, also of those that only a copy is left of.

@@ -16,7 +16,10 @@ import (
 )
 
 //go:embed FORMAT.md
-var description []byte
+var formatText []byte
+
+// description is what a store gets of it.
+var description = describing(formatText)
 
 // Repository is an open repository: its id, and the keys that all others come
 // from. It hides them from formats and logs.

@@ -159,6 +159,30 @@ func TestBadSectors(t *testing.T) {
 	}
 }
 
+// A store keeps the description of the version that made it.
+func TestADescriptionOfAnotherVersion(t *testing.T) {
+	st, _ := keysOf(t, vectorKey)
+	r, err := Open(t.Context(), st, vectorKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier := describing([]byte("# As it was described once\n"))
+	for _, tc := range []struct {
+		text []byte
+		fine bool
+	}{{description, true}, {earlier, true}, {earlier[1:], false}, {earlier[:len(earlier)-1], false}, {formatText, false}} {
+		if err := st.Delete(t.Context(), DescriptionName); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.Put(t.Context(), DescriptionName, bytes.NewReader(tc.text)); err != nil {
+			t.Fatal(err)
+		}
+		if flaws, _, err := r.CheckCopies(t.Context(), st); err != nil || (len(flaws) == 0) != tc.fine {
+			t.Errorf("%.40q: %+v, %v", tc.text, flaws, err)
+		}
+	}
+}
+
 // A creation that was cut short can be done again; a store that has lost its
 // format.json never gets a second key.
 func TestCreateAgain(t *testing.T) {
