@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/baktainer/baktainer/controller/state"
@@ -122,20 +121,14 @@ func (i *Ingest) writeCopy(ctx context.Context, s *pb.Snapshot) error {
 
 // sameCopy says whether the copy that is there is that of the entry.
 func (i *Ingest) sameCopy(ctx context.Context, index uint64, text []byte) error {
-	name := repo.LedgerName(index)
-	rc, err := i.Store.Get(ctx, name, 0, -1)
+	object, err := repo.ReadLedger(ctx, i.Store, index)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
-	}
-	defer rc.Close()
-	object, err := io.ReadAll(io.LimitReader(rc, repo.MaxLedgerCopy+1))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
+		return err
 	}
 	plain, err := i.Repo.OpenLedger(index, object)
 	if err == nil && bytes.Equal(plain, text) {
 		return nil
 	}
-	return problem.New(problem.Conflict, "%s is not the copy of the entry that the ledger has", name).WithReason(ReasonOtherEntry).
+	return problem.New(problem.Conflict, "%s is not the copy of the entry that the ledger has", repo.LedgerName(index)).WithReason(ReasonOtherEntry).
 		WithHint("Is the state of the controllers older than the store? `baktainer store check` tells more.")
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
@@ -193,18 +192,12 @@ func (c *check) ledger(ctx context.Context) error {
 
 // wrongCopy says what is wrong with the copy of an entry, empty when nothing is.
 func (c *check) wrongCopy(ctx context.Context, index uint64, want []byte) (string, error) {
-	name := repo.LedgerName(index)
-	rc, err := c.Store.Get(ctx, name, 0, -1)
+	object, err := repo.ReadLedger(ctx, c.Store, index)
 	if errors.Is(err, store.ErrNotExist) {
 		return "it is missing", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", name, err)
-	}
-	defer rc.Close()
-	object, err := io.ReadAll(io.LimitReader(rc, repo.MaxLedgerCopy+1))
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", name, err)
+		return "", err
 	}
 	switch plain, err := c.Repo.OpenLedger(index, object); {
 	case err != nil:

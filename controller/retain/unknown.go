@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -75,18 +74,12 @@ func (r *Retain) unknown(ctx context.Context, view *state.View, held *repo.Sourc
 // readCopy reads the copy of a ledger entry. One that is gone, or damaged, names
 // nothing: it is the zero entry.
 func (r *Retain) readCopy(ctx context.Context, index uint64) (e ledger.Entry, err error) {
-	name := repo.LedgerName(index)
-	rc, err := r.Store.Get(ctx, name, 0, -1)
+	object, err := repo.ReadLedger(ctx, r.Store, index)
 	if errors.Is(err, store.ErrNotExist) {
 		return e, nil
 	}
 	if err != nil {
-		return e, fmt.Errorf("read %s: %w", name, err)
-	}
-	defer rc.Close()
-	object, err := io.ReadAll(io.LimitReader(rc, repo.MaxLedgerCopy+1))
-	if err != nil {
-		return e, fmt.Errorf("read %s: %w", name, err)
+		return e, err
 	}
 	plain, err := r.Repo.OpenLedger(index, object)
 	if problem.CodeOf(err) == problem.Corrupt && problem.CodeOf(errors.Unwrap(err)) != problem.Denied { // for want of a newer key
@@ -96,7 +89,7 @@ func (r *Retain) readCopy(ctx context.Context, index uint64) (e ledger.Entry, er
 		err = json.Unmarshal(plain, &e)
 	}
 	if err != nil {
-		return e, fmt.Errorf("open %s: %w", name, err)
+		return e, fmt.Errorf("open %s: %w", repo.LedgerName(index), err)
 	}
 	return e, nil
 }

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -44,6 +45,23 @@ func sealLedger(master MasterKey, generation uint32, index uint64, plaintext []b
 	}
 	b = append(b, salt...)
 	return seal.append(b, 0, plaintext, b), nil
+}
+
+// ReadLedger reads the copy of the ledger entry with an index, for OpenLedger, which
+// refuses one that is larger than it may be. When there is none the error wraps
+// store.ErrNotExist.
+func ReadLedger(ctx context.Context, objects ObjectReader, index uint64) ([]byte, error) {
+	name := LedgerName(index)
+	rc, err := objects.Get(ctx, name, 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer rc.Close()
+	object, err := io.ReadAll(io.LimitReader(rc, MaxLedgerCopy+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return object, nil
 }
 
 // OpenLedger is the inverse of SealLedger. An object that is not the intact copy

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -202,12 +201,7 @@ func (r *Rescue) entries(ctx context.Context) (entries []*ledger.Entry, misfits 
 }
 
 func (r *Rescue) entry(ctx context.Context, index uint64) (*ledger.Entry, error) {
-	rc, err := r.store.Get(ctx, repo.LedgerName(index), 0, -1)
-	if err != nil {
-		return nil, err
-	}
-	defer rc.Close()
-	object, err := io.ReadAll(io.LimitReader(rc, repo.MaxLedgerCopy+1))
+	object, err := repo.ReadLedger(ctx, r.store, index)
 	if err != nil {
 		return nil, err
 	}
